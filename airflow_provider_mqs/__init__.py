@@ -1,0 +1,5 @@
+"""Apache Airflow provider for Huawei Cloud ROMA Connect MQS. Importing this package imports nothing else."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
