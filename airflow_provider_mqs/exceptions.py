@@ -24,6 +24,8 @@ request bodies or message contents, so they are safe in logs, XComs and the UI.
 
 from __future__ import annotations
 
+from typing import Literal
+
 
 class MqsError(Exception):
     """Base of everything that this package raises by itself."""
@@ -38,12 +40,18 @@ class TransportError(MqsError):
     No whole answer came back.
 
     :param message: one safe sentence
-    :param sent: ``False`` only where the request surely never reached the service
+    :param phase: how far it came: ``resolve`` (no address for the host name), ``connect``, ``tls``, or ``exchange``
+        (the connection stood)
     """
 
-    def __init__(self, message: str, *, sent: bool) -> None:
+    def __init__(self, message: str, *, phase: Literal["resolve", "connect", "tls", "exchange"]) -> None:
         super().__init__(message)
-        self.sent = sent
+        self.phase = phase
+
+    @property
+    def sent(self) -> bool:
+        """Whether the request may have reached the service; ``False`` only where it surely did not."""
+        return self.phase == "exchange"
 
 
 class ProtocolError(MqsError):

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs import __version__
+from airflow_provider_mqs.models.connection_fields import (
+    CONNECTION_TYPE,
+    FIELDS,
+    HIDDEN_FIELDS,
+    HOOK_NAME,
+    PLACEHOLDERS,
+    RELABELING,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_mqs.models.field import Field
+
+_INTEGRATION: Final = "Huawei Cloud ROMA Connect MQS"
+_JSON_TYPES: Final = {
+    "text": "string",
+    "secret": "string",
+    "bool": "boolean",
+    "int": "integer",
+    "float": "number",
+    "list": "array",
+}
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -18,4 +39,48 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Huawei Cloud ROMA Connect MQS",
         "description": "Query the messages of a window and resend them, once.",
         "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://support.huaweicloud.com/intl/en-us/roma/index.html",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": _modules("hooks.mqs"),
+        "operators": _modules("operators.mqs"),
+        "sensors": _modules("sensors.mqs"),
+        "triggers": _modules("triggers.mqs"),
+        "connection-types": [_connection_type()],
     }
+
+
+def _modules(name: str) -> list[dict[str, Any]]:
+    return [{"integration-name": _INTEGRATION, "python-modules": [f"airflow_provider_mqs.{name}"]}]
+
+
+def _connection_type() -> dict[str, Any]:
+    return {
+        "connection-type": CONNECTION_TYPE,
+        "hook-class-name": "airflow_provider_mqs.hooks.mqs.MqsHook",
+        "hook-name": HOOK_NAME,
+        "ui-field-behaviour": {
+            "hidden-fields": list(HIDDEN_FIELDS),
+            "relabeling": dict(RELABELING),
+            "placeholders": dict(PLACEHOLDERS),
+        },
+        "conn-fields": {field.name: _conn_field(field) for field in FIELDS},
+    }
+
+
+def _conn_field(field: Field) -> dict[str, Any]:
+    schema = {
+        "type": [_JSON_TYPES[field.kind], "null"],
+        "format": "password" if field.kind == "secret" else None,
+        "items": {"type": "string"} if field.kind == "list" else None,
+        "enum": list(field.choices) or None,
+        "default": field.default,
+        "minimum": field.minimum,
+        "maximum": field.maximum,
+    }
+    present = {name: value for name, value in schema.items() if value is not None}
+    return {"label": field.label, "description": field.description, "schema": present}

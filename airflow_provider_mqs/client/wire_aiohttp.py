@@ -1,0 +1,109 @@
+"""The asynchronous wire: one pooled session; requests out, whole answers or ``TransportError`` back; no decisions."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+from yarl import URL
+
+from airflow_provider_mqs.client.flow import Response
+from airflow_provider_mqs.client.proxy import proxy_for
+from airflow_provider_mqs.exceptions import TransportError
+
+if TYPE_CHECKING:
+    from airflow_provider_mqs.client.flow import Request
+    from airflow_provider_mqs.models.settings import ConnectionSettings
+
+_ERRORS: tuple[type[Exception], ...] = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+
+
+class AiohttpWire:
+    """
+    Send requests over one session, with the connection's timeouts, certificates and proxy; redirects are not followed.
+
+    Made inside a running event loop, and closed in the same.
+
+    :param settings: the connection
+    :param connections: how many sockets to keep at most
+    """
+
+    def __init__(self, settings: ConnectionSettings, *, connections: int) -> None:
+        self._settings = settings
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=connections, ssl=ssl_context(settings)),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                sock_connect=settings.connect_timeout_s,
+                sock_read=settings.read_timeout_s,
+            ),
+        )
+
+    async def send(self, request: Request) -> Response:
+        """
+        Exchange one request for its answer.
+
+        :param request: sent as it is
+        :return: the whole answer, whatever its status
+        :raises TransportError: no whole answer came
+        """
+        try:
+            async with self._session.request(
+                request.method,
+                URL(request.url, encoded=True),
+                headers=request.headers,
+                data=request.body or None,
+                allow_redirects=False,
+                proxy=proxy_for(request.url, self._settings.proxy),
+            ) as answer:
+                body = await answer.read()
+        except _ERRORS as error:
+            raise transport_error(error) from error
+        return Response(answer.status, {name.lower(): value for name, value in answer.headers.items()}, body)
+
+    async def close(self) -> None:
+        """Close the pooled connections."""
+        await self._session.close()
+
+
+def ssl_context(settings: ConnectionSettings) -> ssl.SSLContext | bool:
+    """
+    Build what TLS needs.
+
+    :param settings: the connection: ``verify_tls``, ``ca_bundle``, ``client_cert``
+    :return: ``True`` for the defaults of the platform, else a context
+    """
+    if settings.verify_tls and not settings.ca_bundle and not settings.client_cert:
+        return True
+    context = ssl.create_default_context()
+    if settings.ca_bundle:
+        is_folder = Path(settings.ca_bundle).is_dir()
+        context.load_verify_locations(**{"capath" if is_folder else "cafile": settings.ca_bundle})
+    if not settings.verify_tls:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if settings.client_cert:
+        context.load_cert_chain(settings.client_cert)
+    return context
+
+
+def transport_error(error: Exception) -> TransportError:
+    """
+    Say how far a request came.
+
+    :param error: what ``aiohttp`` raised
+    :return: a ``TransportError`` whose ``sent`` is false only where the connection never stood
+    """
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return TransportError("The host name of the service has no address.", phase="resolve")
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return TransportError("The service's TLS certificate is not trusted.", phase="tls")
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        return TransportError("The service could not be connected to.", phase="connect")
+    if isinstance(error, asyncio.TimeoutError):
+        return TransportError("The service did not answer in time.", phase="exchange")
+    return TransportError(f"The connection broke ({type(error).__name__}).", phase="exchange")

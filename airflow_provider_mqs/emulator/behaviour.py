@@ -1,0 +1,149 @@
+"""
+How this deployment answers where the vendor's documents are silent or contradict each other.
+
+Values only. The defaults are the most plausible ROMA Connect; the table in the package's docstring says what each rests on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behaviour:
+    """
+    Switches of the service; replace the whole value to change one.
+
+    :param paging: meaning of ``offset``: 0-based page, 1-based page, or row position
+    :param page_size_limit: largest page, in rows
+    :param default_limit: rows a page when the request has no ``limit``
+    :param refuse_large_pages: answer 400 DMS.10240042 to a larger ``limit`` instead of clamping it
+    :param max_skip: rows that ``offset`` may skip before the answer is 400 DMS.10240043; ``None`` for no bound
+    :param cap: rows that one window ever gives, over all its pages; ``None`` for no cap
+    :param cap_hides_total: ``total`` stops at the cap too
+    :param end_inclusive: a message at exactly ``end_time`` belongs to the window
+    :param partition_narrows: ``partition`` narrows a window query; else it is ignored
+    :param default_asc: value of ``asc`` when the request has none
+    :param content_by_offset: a query by partition and message_offset works; else it is refused with 400
+    :param download_form: what ``download=true`` answers: JSON with the whole value, or the value as a file
+    :param window_value: ``value`` in rows of a window query: no such field, or an empty text
+    :param float_totals: ``total`` and ``size`` are floats, as the vendor's ROMA SDK types them
+    :param omit_missing_keys: a message without key has no field ``key``; else an empty one
+    :param offset_field: name of a row's offset
+    :param search_offset_field: the same in rows of a search by ``key``, ``tag`` or ``message_id``
+    :param truncate_bytes: bytes of a value that a content query gives without ``download``
+    :param error_form: shape of an error body
+    :param integer_error_codes: ``error_code`` is the HTTP status as a number
+    :param iam_error_form: IAM's own shape, or the service's flat one with ``IAM.0062``
+    :param code_prefix: prefix of the service's error numbers
+    :param gateway_prefix: prefix of the gateway's error numbers
+    :param styles: which paths of the message query exist
+    :param path_prefix: what stands before every path of the service, for example ``/roma``; default nothing
+    :param echo_consumer_key: the answer of a resend repeats ``consumer_key``
+    :param copy_same_key: a copy has the key of its source; else none
+    :param copy_same_size: a copy has the size of its source; else 24 bytes more
+    :param copy_same_message_id: a copy has the message id of its source; else an empty one
+    :param copy_timestamp: a copy has the time of the resend, or that of its source
+    :param absent_message: what a resend of an unknown or aged offset answers
+    :param token_lifetime_s: seconds that a token lives
+    :param token_bytes: length of a token in characters, about
+    """
+
+    paging: Literal["page0", "page1", "row"] = "page0"
+    page_size_limit: int = 50
+    default_limit: int = 10
+    refuse_large_pages: bool = False
+    max_skip: int | None = None
+    cap: int | None = 500
+    cap_hides_total: bool = False
+    end_inclusive: bool = True
+    partition_narrows: bool = True
+    default_asc: bool = False
+    content_by_offset: bool = True
+    download_form: Literal["json", "file"] = "json"
+    window_value: Literal["absent", "empty"] = "absent"
+    float_totals: bool = True
+    omit_missing_keys: bool = True
+    offset_field: Literal["message_offset", "offset"] = "message_offset"
+    search_offset_field: Literal["message_offset", "offset"] = "offset"
+    truncate_bytes: int = 4096
+    error_form: Literal["error_code", "errorCode", "code", "nested"] = "error_code"
+    integer_error_codes: bool = False
+    iam_error_form: Literal["nested", "flat"] = "nested"
+    code_prefix: Literal["MQS", "DMS"] = "MQS"
+    gateway_prefix: Literal["APIGW", "APIG"] = "APIGW"
+    styles: frozenset[str] = frozenset({"mqs"})
+    path_prefix: str = ""
+    echo_consumer_key: bool = True
+    copy_same_key: bool = True
+    copy_same_size: bool = True
+    copy_same_message_id: bool = False
+    copy_timestamp: Literal["fresh", "source"] = "fresh"
+    absent_message: Literal["invalid_parameter", "no_message", "internal"] = "invalid_parameter"
+    token_lifetime_s: int = 24 * 3600
+    token_bytes: int = 2000
+
+    def changed(self, changes: Mapping[str, Any]) -> Behaviour:
+        """
+        Set switches by name, as the command line and the admin route do.
+
+        :param changes: values by field name, as JSON has them (a list for ``styles``)
+        :return: the new value
+        :raises ValueError: when a name or a value is wrong; the sentence names it
+        """
+        return dataclasses.replace(self, **checked(Behaviour, changes))
+
+    def as_json(self) -> dict[str, Any]:
+        """
+        Show every switch.
+
+        :return: values by field name, fit for JSON
+        """
+        values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+        return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values}
+
+
+def checked(owner: type, changes: Mapping[str, Any], names: Iterable[str] | None = None) -> dict[str, Any]:
+    """
+    Check values from outside against the type hints of a dataclass.
+
+    :param owner: the dataclass
+    :param changes: values by field name
+    :param names: fields that may be set; default all
+    :return: the values, lists of text as frozen sets
+    :raises ValueError: when a name or a value is wrong; the sentence names it
+    """
+    hints = get_type_hints(owner)
+    allowed = sorted(hints if names is None else names)
+    if unknown := sorted(changes.keys() - set(allowed)):
+        raise ValueError(f"There is no switch {unknown[0]!r}. Choose from {', '.join(allowed)}.")
+    return {name: _checked(name, hints[name], value) for name, value in changes.items()}
+
+
+def _checked(name: str, hint: Any, value: Any) -> Any:
+    if get_origin(hint) is frozenset and isinstance(value, (list, tuple, set, frozenset)):
+        return frozenset(value)
+    if not _fits(hint, value):
+        raise ValueError(f"{name}={value!r} does not fit; it takes {_readable(hint)}.")
+    return value
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(option, value) for option in get_args(hint))
+    accepted = {float: (int, float), int: int}.get(hint, get_origin(hint) or hint)
+    return isinstance(value, accepted) and (hint is bool or not isinstance(value, bool))
+
+
+def _readable(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(repr, get_args(hint)))
+    return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)

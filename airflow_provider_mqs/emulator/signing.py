@@ -1,0 +1,73 @@
+"""
+The vendor's request signature SDK-HMAC-SHA256, from the side of who checks it.
+
+Written from the algorithm's description (API Gateway, "AK/SK signing"), apart from the client's signer, so that each
+of the two tests the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+if TYPE_CHECKING:
+    from airflow_provider_mqs.emulator.wire import HttpRequest
+
+ALGORITHM = "SDK-HMAC-SHA256"
+_AUTHORIZATION = re.compile(
+    ALGORITHM + r" Access=(?P<access>[^,\s]+), ?SignedHeaders=(?P<names>[^,\s]+), ?Signature=(?P<signature>[0-9a-f]{64})"
+)
+_DATE_FORMAT = "%Y%m%dT%H%M%SZ"
+
+
+def parse_authorization(value: str) -> tuple[str, tuple[str, ...], str] | None:
+    """
+    Take the ``Authorization`` header apart.
+
+    :param value: its value
+    :return: access key id, names of the signed headers, signature; ``None`` when it is not of this algorithm
+    """
+    match = _AUTHORIZATION.fullmatch(value)
+    return (match["access"], tuple(match["names"].split(";")), match["signature"]) if match else None
+
+
+def signature(request: HttpRequest, names: tuple[str, ...], secret: str) -> str:
+    """
+    Compute what the signature must be.
+
+    :param request: as it came
+    :param names: names of the signed headers, lower case
+    :param secret: secret access key
+    :return: 64 hex digits
+    """
+    uri = "/".join(quote(unquote(part), safe="~") for part in request.path.split("/"))
+    pairs = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in request.query.items())
+    canonical = "\n".join((
+        request.method,
+        uri if uri.endswith("/") else uri + "/",
+        "&".join(f"{name}={value}" for name, value in pairs),
+        "".join(f"{name}:{request.headers.get(name, '').strip()}\n" for name in names),
+        ";".join(names),
+        hashlib.sha256(request.body).hexdigest(),
+    ))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    text = f"{ALGORITHM}\n{request.headers.get('x-sdk-date', '')}\n{digest}"
+    return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def signed_at_s(request: HttpRequest) -> float | None:
+    """
+    Read when a request was signed.
+
+    :param request: as it came
+    :return: epoch seconds; ``None`` when ``X-Sdk-Date`` is absent or unreadable
+    """
+    try:
+        moment = datetime.strptime(request.headers.get("x-sdk-date", ""), _DATE_FORMAT)
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=timezone.utc).timestamp()

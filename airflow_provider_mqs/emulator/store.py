@@ -1,0 +1,364 @@
+"""
+Topics, messages and the log of resends in SQLite; knows nothing about HTTP or about how the service answers.
+
+One connection, guarded by the service's lock. Positions of a window are kept in memory until the topic changes, so that
+a deep page costs no more than the first one.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from array import array
+from collections import OrderedDict
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+_SCHEMA = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+CREATE TABLE IF NOT EXISTS topics (
+  name TEXT PRIMARY KEY, partitions INTEGER NOT NULL, retention_hours INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS messages (
+  id INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL, message_offset INTEGER NOT NULL,
+  timestamp_ms INTEGER NOT NULL, key TEXT, value TEXT NOT NULL, size INTEGER NOT NULL, message_id TEXT NOT NULL,
+  app_id TEXT NOT NULL, tag TEXT NOT NULL, headers TEXT NOT NULL, source_offset INTEGER
+);
+CREATE UNIQUE INDEX IF NOT EXISTS messages_by_offset ON messages (topic, partition, message_offset);
+CREATE INDEX IF NOT EXISTS messages_by_time ON messages (topic, timestamp_ms, partition, message_offset);
+CREATE TABLE IF NOT EXISTS resends (
+  id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, trace TEXT NOT NULL, topic TEXT NOT NULL,
+  partition INTEGER NOT NULL, message_offset INTEGER NOT NULL, copy_offset INTEGER NOT NULL, consumer_key TEXT
+);
+CREATE TABLE IF NOT EXISTS resend_requests (
+  id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, trace TEXT NOT NULL, body TEXT NOT NULL,
+  status INTEGER NOT NULL, fault TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS seeds (name TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+_TABLES = ("topics", "messages", "resends", "resend_requests", "seeds")
+_WINDOWS_KEPT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """
+    One topic.
+
+    :param name: its name; case counts
+    :param partitions: how many partitions it has
+    :param retention_hours: hours after which a message is no longer visible
+    """
+
+    name: str
+    partitions: int = 3
+    retention_hours: int = 72
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """
+    One message as the broker holds it.
+
+    :param topic: topic name
+    :param partition: partition number
+    :param message_offset: position in the partition
+    :param timestamp_ms: epoch ms, the producer's
+    :param key: ``None`` when the producer gave none
+    :param value: the content
+    :param size: bytes that the service reports
+    :param message_id: default empty, as the real service often has it
+    :param app_id: id of the producing application
+    :param tag: label
+    :param headers: Kafka headers; the query API does not show them
+    :param source_offset: for a copy made by a resend, the offset of its source
+    """
+
+    topic: str
+    partition: int
+    message_offset: int
+    timestamp_ms: int
+    key: str | None = None
+    value: str = field(default="", repr=False)
+    size: int = 0
+    message_id: str = ""
+    app_id: str = ""
+    tag: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    source_offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """
+    One append made by a resend.
+
+    :param time_ms: when it was appended
+    :param trace: request id of the resend
+    :param topic: topic name
+    :param partition: partition of source and copy
+    :param message_offset: offset of the source
+    :param copy_offset: offset of the copy
+    :param consumer_key: header of the copy, ``None`` when not asked for
+    """
+
+    time_ms: int
+    trace: str
+    topic: str
+    partition: int
+    message_offset: int
+    copy_offset: int
+    consumer_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """
+    Which messages, in which order.
+
+    :param topic: topic name
+    :param start_ms: first epoch ms
+    :param end_ms: last epoch ms, inclusive
+    :param partition: of this partition only; ``None`` for all
+    :param by_time: order by time; else by partition and offset
+    :param search: texts that a column contains (``key``) or equals (``tag``, ``message_id``)
+    """
+
+    topic: str
+    start_ms: int
+    end_ms: int
+    partition: int | None = None
+    by_time: bool = True
+    search: tuple[tuple[str, str], ...] = ()
+
+
+_COLUMNS = ", ".join(StoredMessage.__slots__)
+_SEARCHES = {"key": "instr(key, ?) > 0", "tag": "tag = ?", "message_id": "message_id = ?"}
+
+
+def _message(row: tuple[Any, ...]) -> StoredMessage:
+    return StoredMessage(*row[:10], headers=json.loads(row[10]), source_offset=row[11])
+
+
+def _row(message: StoredMessage) -> tuple[Any, ...]:
+    values = [getattr(message, name) for name in StoredMessage.__slots__]
+    values[10] = json.dumps(message.headers)
+    return tuple(values)
+
+
+class Store:
+    """
+    The data of the emulator.
+
+    :param path: file, or ``:memory:``; a file keeps everything over a restart
+    """
+
+    def __init__(self, path: str = ":memory:") -> None:
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._db.executescript(_SCHEMA)
+        self._windows: OrderedDict[Window, array[int]] = OrderedDict()
+
+    def close(self) -> None:
+        """Close the file; nothing more can be asked afterwards."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """
+        Make several writes one; inside another transaction, part of that one.
+
+        :return: a context; an exception in it undoes the writes
+        """
+        if self._db.in_transaction:
+            yield
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._windows.clear()
+        for table in _TABLES:
+            self._db.execute(f"DELETE FROM {table}")  # noqa: S608  # names from the constant above
+
+    def once(self, name: str) -> bool:
+        """
+        Claim a piece of work that must happen once per store.
+
+        :param name: of the work
+        :return: ``False`` when it was claimed before
+        """
+        return self._db.execute("INSERT OR IGNORE INTO seeds VALUES (?)", (name,)).rowcount == 1
+
+    def put_topic(self, topic: Topic) -> None:
+        """
+        Create a topic, or change one.
+
+        :param topic: its new state
+        """
+        self._db.execute("INSERT OR REPLACE INTO topics VALUES (?, ?, ?)", astuple(topic))
+
+    def topics(self) -> list[Topic]:
+        """
+        List the topics.
+
+        :return: all of them, by name
+        """
+        return [Topic(*row) for row in self._db.execute("SELECT * FROM topics ORDER BY name")]
+
+    def topic(self, name: str) -> Topic | None:
+        """
+        Find a topic.
+
+        :param name: exact name
+        :return: the topic, or ``None``
+        """
+        row = self._db.execute("SELECT * FROM topics WHERE name = ?", (name,)).fetchone()
+        return Topic(*row) if row else None
+
+    def add(self, messages: Iterable[StoredMessage]) -> None:
+        """
+        Store many messages in one write.
+
+        :param messages: with offsets that are still free
+        """
+        marks = ", ".join("?" * len(StoredMessage.__slots__))
+        with self.transaction():
+            self._db.executemany(f"INSERT INTO messages ({_COLUMNS}) VALUES ({marks})", map(_row, messages))  # noqa: S608  # constants
+        self._windows.clear()
+
+    def next_offset(self, topic: str, partition: int) -> int:
+        """
+        Find the end of a partition.
+
+        :param topic: topic name
+        :param partition: partition number
+        :return: the offset of the next message
+        """
+        query = "SELECT max(message_offset) FROM messages WHERE topic = ? AND partition = ?"
+        last = self._db.execute(query, (topic, partition)).fetchone()[0]
+        return 0 if last is None else int(last) + 1
+
+    def message(self, topic: str, partition: int, message_offset: int) -> StoredMessage | None:
+        """
+        Find one message.
+
+        :param topic: topic name
+        :param partition: partition number
+        :param message_offset: its offset
+        :return: the message, or ``None``
+        """
+        where = "topic = ? AND partition = ? AND message_offset = ?"
+        return next(iter(self._select(where, (topic, partition, message_offset))), None)
+
+    def messages(self, topic: str) -> list[StoredMessage]:
+        """
+        List a topic.
+
+        :param topic: topic name
+        :return: all messages, aged ones too, by partition and offset
+        """
+        return self._select("topic = ? ORDER BY partition, message_offset", (topic,))
+
+    def ids(self, window: Window) -> array[int]:
+        """
+        Find what a window holds.
+
+        :param window: which messages, in which order
+        :return: the ids for :meth:`rows`
+        """
+        found = self._windows.pop(window, None)
+        if found is None:
+            found = array("q", (row[0] for row in self._db.execute(*_window_query(window))))
+        self._windows[window] = found
+        if len(self._windows) > _WINDOWS_KEPT:
+            self._windows.popitem(last=False)
+        return found
+
+    def rows(self, ids: Iterable[int]) -> list[StoredMessage]:
+        """
+        Read messages by id.
+
+        :param ids: some of :meth:`ids`, no more than a page of them
+        :return: the messages in that order
+        """
+        wanted = tuple(ids)
+        marks = ", ".join("?" * len(wanted))
+        query = f"SELECT id, {_COLUMNS} FROM messages WHERE id IN ({marks})"  # noqa: S608  # question marks only
+        found = {row[0]: _message(row[1:]) for row in self._db.execute(query, wanted)}
+        return [found[one] for one in wanted]
+
+    def log_resend(self, resend: Resend) -> None:
+        """
+        Write down an append made by a resend.
+
+        :param resend: what was appended
+        """
+        self._db.execute(
+            "INSERT INTO resends (time_ms, trace, topic, partition, message_offset, copy_offset, consumer_key)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            astuple(resend),
+        )
+
+    def resends(self, topic: str) -> list[Resend]:
+        """
+        List the appends made by resends.
+
+        :param topic: topic name
+        :return: all of them, in order of time
+        """
+        query = (
+            "SELECT time_ms, trace, topic, partition, message_offset, copy_offset, consumer_key"
+            " FROM resends WHERE topic = ? ORDER BY id"
+        )
+        return [Resend(*row) for row in self._db.execute(query, (topic,))]
+
+    def log_resend_request(self, time_ms: int, trace: str, body: str, status: int, fault: str) -> None:
+        """
+        Write down what was asked for and what was answered.
+
+        :param time_ms: when it came
+        :param trace: request id
+        :param body: what was asked for
+        :param status: HTTP status, 0 for a cut connection
+        :param fault: the fault that struck, or empty
+        """
+        query = "INSERT INTO resend_requests (time_ms, trace, body, status, fault) VALUES (?, ?, ?, ?, ?)"
+        self._db.execute(query, (time_ms, trace, body, status, fault))
+
+    def resend_requests(self) -> list[dict[str, Any]]:
+        """
+        List the resend requests.
+
+        :return: time_ms, trace, body, status and fault of each, in order of time
+        """
+        names = ("time_ms", "trace", "body", "status", "fault")
+        query = "SELECT time_ms, trace, body, status, fault FROM resend_requests ORDER BY id"
+        return [dict(zip(names, row, strict=True)) for row in self._db.execute(query)]
+
+    def _select(self, where: str, values: tuple[Any, ...]) -> list[StoredMessage]:
+        query = f"SELECT {_COLUMNS} FROM messages WHERE {where}"  # noqa: S608  # conditions are written in this class
+        return [_message(row) for row in self._db.execute(query, values)]
+
+
+def _window_query(window: Window) -> tuple[str, tuple[Any, ...]]:
+    conditions = ["topic = ?", "timestamp_ms BETWEEN ? AND ?"]
+    values: list[Any] = [window.topic, window.start_ms, window.end_ms]
+    if window.partition is not None:
+        conditions.append("partition = ?")
+        values.append(window.partition)
+    for name, text in window.search:
+        conditions.append(_SEARCHES[name])
+        values.append(text)
+    order = "timestamp_ms, partition, message_offset" if window.by_time else "partition, message_offset"
+    return f"SELECT id FROM messages WHERE {' AND '.join(conditions)} ORDER BY {order}", tuple(values)  # noqa: S608  # conditions are constants

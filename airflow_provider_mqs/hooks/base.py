@@ -1,0 +1,147 @@
+"""The part of ``MqsHook`` that knows Airflow: the connection, its form, and the two clients that it opens."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseHook
+
+from airflow_provider_mqs._compat import amask_secret, mask_secret
+from airflow_provider_mqs.client.client import AsyncMqsClient, MqsClient
+from airflow_provider_mqs.hooks import form
+from airflow_provider_mqs.hooks.connection import asettings_for, settings_for
+from airflow_provider_mqs.models.connection_fields import CONNECTION_TYPE, HOOK_NAME
+from airflow_provider_mqs.models.names import is_absent
+from airflow_provider_mqs.models.settings import path_segment
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from airflow_provider_mqs.models.settings import ConnectionSettings
+
+
+class MqsBaseHook(BaseHook):
+    """
+    Open a connection of type ``mqs``.
+
+    The connection is read on first use. With ``with`` or ``async with`` the sockets are closed at the end.
+
+    :param mqs_conn_id: connection to use
+    :param instance_id: instance to ask; default the connection's
+    """
+
+    conn_name_attr = "mqs_conn_id"
+    default_conn_name = "mqs_default"
+    conn_type = CONNECTION_TYPE
+    hook_name = HOOK_NAME
+
+    def __init__(self, mqs_conn_id: str = default_conn_name, instance_id: str | None = None) -> None:
+        super().__init__()
+        self.mqs_conn_id = mqs_conn_id
+        self._instance_id = None if is_absent(instance_id) else path_segment("instance_id", str(instance_id))
+        self._settings: ConnectionSettings | None = None
+        self._client: MqsClient | None = None
+        self._async_client: AsyncMqsClient | None = None
+        self._masking: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """
+        Give the form's fields to Airflow before 3.2; later series read the metadata.
+
+        :return: one wtforms field for each extra field
+        """
+        return form.widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """
+        Give the form's labels to Airflow before 3.2; later series read the metadata.
+
+        :return: hidden fields, labels and placeholders
+        """
+        return form.behaviour()
+
+    @property
+    def settings(self) -> ConnectionSettings:
+        """The connection, checked; read on first use. Raises ``ConfigurationError`` where a field is wrong."""
+        if self._settings is None:
+            self._settings = settings_for(self.mqs_conn_id)
+        return self._settings
+
+    async def asettings(self) -> ConnectionSettings:
+        """
+        Give the connection, checked; the asynchronous twin of ``settings``.
+
+        :return: the settings, read on first use
+        :raises ConfigurationError: a field is wrong
+        """
+        if self._settings is None:
+            self._settings = await asettings_for(self.mqs_conn_id)
+        return self._settings
+
+    def get_conn(self) -> MqsClient:
+        """
+        Give the client for single calls.
+
+        :return: the same one until ``close``
+        :raises ConfigurationError: a field of the connection is wrong
+        """
+        if self._client is None:
+            self._client = MqsClient(self.settings, instance_id=self._instance_id, on_secret=mask_secret)
+        return self._client
+
+    async def aget_conn(self, *, concurrency: int = 16) -> AsyncMqsClient:
+        """
+        Give the client for calls from a coroutine; to be used in the event loop that asked first.
+
+        :param concurrency: how many requests may be in flight; heeded by the first call
+        :return: the same one until ``aclose``
+        :raises ConfigurationError: a field of the connection is wrong
+        """
+        if self._async_client is None:
+            self._async_client = AsyncMqsClient(
+                await self.asettings(),
+                instance_id=self._instance_id,
+                concurrency=concurrency,
+                on_secret=self._mask_soon,
+            )
+        return self._async_client
+
+    def close(self) -> None:
+        """Close the sockets of ``get_conn``; the hook may be used again."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    async def aclose(self) -> None:
+        """Close the sockets of ``aget_conn``; the hook may be used again."""
+        await asyncio.gather(*self._masking)
+        if self._async_client is not None:
+            await self._async_client.aclose()
+            self._async_client = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _mask_soon(self, secret: str) -> None:
+        # the set keeps the task alive; a loop holds only weak references
+        task = asyncio.get_running_loop().create_task(amask_secret(secret))
+        self._masking.add(task)
+        task.add_done_callback(self._masking.discard)

@@ -1,0 +1,106 @@
+"""
+From an Airflow connection to settings, with every secret masked on the way.
+
+Reads ``extra`` as text, because Airflow's own parser talks to the supervisor, which an event loop must not wait for.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.providers.common.compat.connection import get_async_connection
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
+
+from airflow_provider_mqs._compat import amask_secret, mask_secret
+from airflow_provider_mqs.exceptions import ConfigurationError
+from airflow_provider_mqs.models.settings import ConnectionSettings
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+_log = logging.getLogger(__name__)
+_LOOK_UP_ERRORS: Final = (AirflowException, ValueError, TypeError)
+_warned: set[tuple[str, ...]] = set()
+
+
+def settings_for(conn_id: str) -> ConnectionSettings:
+    """
+    Look a connection up and read it.
+
+    :param conn_id: the connection
+    :return: its settings; their secrets are masked in logs from now on
+    :raises ConfigurationError: there is no such connection, or a field of it is wrong
+    """
+    try:
+        connection = BaseHook.get_connection(conn_id)
+    except _LOOK_UP_ERRORS as error:
+        raise _unreadable(conn_id, error) from None
+    settings = read(connection, conn_id)
+    for secret in settings.secrets:
+        mask_secret(secret)
+    return settings
+
+
+async def asettings_for(conn_id: str) -> ConnectionSettings:
+    """
+    Look a connection up and read it; the asynchronous twin of ``settings_for``.
+
+    :param conn_id: the connection
+    :return: its settings; their secrets are masked in logs from now on
+    :raises ConfigurationError: there is no such connection, or a field of it is wrong
+    """
+    try:
+        connection = await get_async_connection(conn_id)
+    except _LOOK_UP_ERRORS as error:
+        raise _unreadable(conn_id, error) from None
+    settings = read(connection, conn_id)
+    for secret in settings.secrets:
+        await amask_secret(secret)
+    return settings
+
+
+def read(connection: Connection, conn_id: str) -> ConnectionSettings:
+    """
+    Read a connection; its unknown extra fields are warned about once per process.
+
+    :param connection: as Airflow gives it
+    :param conn_id: its name, for the warning
+    :return: its settings
+    :raises ConfigurationError: a field of it is wrong
+    """
+    settings = ConnectionSettings.parse(
+        host=connection.host,
+        schema=connection.schema,
+        port=connection.port,
+        login=connection.login,
+        password=connection.password,
+        extra=_extra(connection.extra),
+    )
+    unknown = settings.unknown_extras
+    if unknown and (conn_id, *unknown) not in _warned:
+        _warned.add((conn_id, *unknown))
+        _log.warning("Connection %r has unknown extra fields, which are ignored: %s", conn_id, ", ".join(unknown))
+    return settings
+
+
+def _extra(text: str | None) -> dict[str, Any]:
+    try:
+        extra = json.loads(text) if text and text.strip() else {}
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise ConfigurationError('Connection field \'extra\' is no JSON object: write it like {"domain_name": "acme"}.')
+    return extra
+
+
+def _unreadable(conn_id: str, error: Exception) -> ConfigurationError:
+    """Name the connection and the kind of error only: what a parser says may quote secrets."""
+    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    if isinstance(error, AirflowNotFoundException):
+        return ConfigurationError(f"Connection {conn_id!r} does not exist: create it in Airflow, or set {variable}.")
+    return ConfigurationError(
+        f"Connection {conn_id!r} cannot be read ({type(error).__name__}): "
+        f"correct it in Airflow, or write {variable} as one JSON object."
+    )

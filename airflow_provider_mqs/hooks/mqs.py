@@ -1,0 +1,172 @@
+"""``MqsHook``: the calls of the API on an Airflow connection, for coroutines and for everybody else."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_mqs._compat import mask_secret
+from airflow_provider_mqs.client.client import MqsClient
+from airflow_provider_mqs.exceptions import MqsError, NotFoundError
+from airflow_provider_mqs.hooks.base import MqsBaseHook
+from airflow_provider_mqs.hooks.checks import STEPS, Finding, findings
+from airflow_provider_mqs.models.guard_rails import check_resend
+from airflow_provider_mqs.models.names import partition_number, topic_name, whole_number
+
+if TYPE_CHECKING:
+    from airflow_provider_mqs.models.message import Message, Topic
+    from airflow_provider_mqs.models.settings import ConnectionSettings
+
+_TEST_S: Final = 10.0
+_TEST_REQUEST_S: Final = 4.0
+_TOLD: Final = frozenset({"endpoint", "instance", "permission"})
+
+
+class MqsHook(MqsBaseHook):
+    """
+    Query and resend messages of a Huawei Cloud ROMA Connect MQS instance.
+
+    Each method has a twin with the prefix ``a`` for coroutines. The connection is read on first use. With ``with`` or
+    ``async with`` the sockets are closed at the end; one event loop at a time may use the twins.
+
+    :param mqs_conn_id: connection to use
+    :param instance_id: instance to ask; default the connection's
+    """
+
+    def show_instance(self) -> dict[str, Any]:
+        """
+        Ask what the instance is. Read-only.
+
+        :return: the answer as it is: ``name``, ``engine``, ``status`` …
+        :raises MqsError: the connection is wrong, or the service refused
+        """
+        client = self.get_conn()
+        return client.run(client.api.show_instance())
+
+    async def ashow_instance(self) -> dict[str, Any]:
+        """See ``show_instance``."""
+        client = await self.aget_conn()
+        return await client.run(client.api.show_instance())
+
+    def list_topics(self) -> list[Topic]:
+        """
+        Ask for the topics that these credentials may see. Read-only.
+
+        :return: the topics, with partitions and retention
+        :raises MqsError: the connection is wrong, or the service refused
+        """
+        client = self.get_conn()
+        return client.run(client.api.list_topics())
+
+    async def alist_topics(self) -> list[Topic]:
+        """See ``list_topics``."""
+        client = await self.aget_conn()
+        return await client.run(client.api.list_topics())
+
+    def get_message(self, topic: str, partition: int, message_offset: int, *, download: bool = False) -> Message:
+        """
+        Ask for one message with its content. Read-only.
+
+        :param topic: topic name
+        :param partition: partition of the topic
+        :param message_offset: position in the partition
+        :param download: whether to have a huge message whole; else the service shortens its value
+        :return: the message
+        :raises NotFoundError: there is no message at that place, or no longer
+        :raises MqsError: an argument or the connection is wrong, or the service refused
+        """
+        place = _place(topic, partition, message_offset)
+        client = self.get_conn()
+        return _found(client.run(client.api.get_message(*place, download=download)), place)
+
+    async def aget_message(self, topic: str, partition: int, message_offset: int, *, download: bool = False) -> Message:
+        """See ``get_message``."""
+        place = _place(topic, partition, message_offset)
+        client = await self.aget_conn()
+        return _found(await client.run(client.api.get_message(*place, download=download)), place)
+
+    def resend(self, topic: str, partition: int, message_offset: int, consumer_key: str | None = None) -> None:
+        """
+        Send one message again: the service appends a copy to the topic. A second call makes a second copy.
+
+        There is no ledger here; ``ResendMessagesOperator`` has one.
+
+        :param topic: topic name
+        :param partition: partition of the topic
+        :param message_offset: position in the partition
+        :param consumer_key: the one consumer that shall have it, where consumers honour that header; default all
+        :raises ConfigurationError: an argument is wrong, or the connection does not allow this resend
+        :raises ApiError: the service refused
+        :raises TransportError: no answer came; where ``sent`` is true, the copy may be there
+        """
+        place = _place(topic, partition, message_offset)
+        check_resend(self.settings, topic=topic, consumer_key=consumer_key, total=1)
+        client = self.get_conn()
+        client.run(client.api.resend(*place, consumer_key))
+
+    async def aresend(self, topic: str, partition: int, message_offset: int, consumer_key: str | None = None) -> None:
+        """See ``resend``."""
+        place = _place(topic, partition, message_offset)
+        check_resend(await self.asettings(), topic=topic, consumer_key=consumer_key, total=1)
+        client = await self.aget_conn()
+        await client.run(client.api.resend(*place, consumer_key))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """
+        Check the connection, read-only and within ten seconds; ``doctor`` prints the same steps one by one.
+
+        :return: whether all is well, and one sentence that names the step that failed and the remedy
+        """
+        try:
+            settings = self.settings
+        except MqsError as error:
+            return False, f"connection failed: {error}"
+        return _verdict(self._findings_in_time(settings))
+
+    def _findings_in_time(self, settings: ConnectionSettings) -> list[Finding]:
+        """Collect what is found in ten seconds; in a thread, since a name look-up heeds no timeout."""
+        hurried = replace(
+            settings,
+            max_retries=0,
+            connect_timeout_s=min(settings.connect_timeout_s, _TEST_REQUEST_S),
+            read_timeout_s=min(settings.read_timeout_s, _TEST_REQUEST_S),
+        )
+        client = MqsClient(hurried, instance_id=self._instance_id, on_secret=mask_secret)
+        found: list[Finding] = []
+
+        def collect() -> None:
+            with closing(client):
+                found.extend(findings(client))
+
+        thread = threading.Thread(target=collect, name="mqs-test-connection", daemon=True)
+        thread.start()
+        thread.join(_TEST_S)
+        if thread.is_alive():
+            found.append(
+                Finding(_step_after(found), "no answer in time: try again, or run the doctor command", ok=False)
+            )
+        return found
+
+
+def _place(topic: str, partition: int, message_offset: int) -> tuple[str, int, int]:
+    return topic_name(topic), partition_number(partition), whole_number(message_offset, "message_offset", minimum=0)
+
+
+def _found(message: Message | None, place: tuple[str, int, int]) -> Message:
+    if message is not None:
+        return message
+    topic, partition, message_offset = place
+    raise NotFoundError(200, "", f"No message at {topic}/{partition}/{message_offset}; it may have aged out.")
+
+
+def _step_after(found: list[Finding]) -> str:
+    return STEPS[min(len(found), len(STEPS) - 1)]
+
+
+def _verdict(found: list[Finding]) -> tuple[bool, str]:
+    last = found[-1]
+    if last.ok is False:
+        return False, f"{last.step} failed: {last.text}."
+    return True, "; ".join(f"{finding.step}: {finding.text}" for finding in found if finding.step in _TOLD) + "."

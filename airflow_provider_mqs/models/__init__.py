@@ -1,0 +1,3 @@
+"""Values: messages, windows, offsets, reports, settings. Pure; knows neither HTTP nor Airflow."""
+
+from __future__ import annotations

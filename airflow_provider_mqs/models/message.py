@@ -1,0 +1,162 @@
+"""
+What the query API answers: messages and pages of them, read defensively.
+
+The API documents and the deployments differ in types (``total`` as a float, ids as text) and in names (``offset`` for
+``message_offset``); all of that ends here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_mqs.exceptions import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """
+    One message of a topic.
+
+    Source: API document "Querying Messages", table 4.
+
+    :param topic: topic name
+    :param partition: partition of the topic
+    :param message_offset: position in the partition
+    :param timestamp: the producer's CreateTime, epoch ms
+    :param key: message key, ``None`` where the row has none
+    :param value: content; ``None`` in the rows of a window query, shortened unless asked for with ``download``
+    :param size: bytes
+    :param huge_message: whether the service holds more content than it showed
+    :param message_id: id given by the producer's application, often ``""``
+    :param app_id: id of the producer's application, often ``""``
+    :param tag: label, often ``""``
+    """
+
+    topic: str
+    partition: int
+    message_offset: int
+    timestamp: int
+    key: str | None = field(default=None, repr=False)
+    value: str | None = field(default=None, repr=False)
+    size: int | None = None
+    huge_message: bool = False
+    message_id: str | None = None
+    app_id: str | None = None
+    tag: str | None = None
+
+    @classmethod
+    def from_api(cls, row: Mapping[str, Any], topic: str) -> Message:
+        """
+        Read a row of the answer.
+
+        :param row: one element of ``messages``
+        :param topic: the topic that was asked for, where the row does not say
+        :return: the message
+        :raises ProtocolError: the row has no partition, offset or timestamp
+        """
+        offset = row.get("message_offset")
+        return cls(
+            topic=_text(row.get("topic")) or topic,
+            partition=_int(row, "partition"),
+            message_offset=_int(row, "offset" if offset is None else "message_offset"),
+            timestamp=_int(row, "timestamp"),
+            key=_text(row.get("key")),
+            value=_text(row.get("value")),
+            size=_optional_int(row, "size"),
+            huge_message=row.get("huge_message") is True,
+            message_id=_text(row.get("message_id")),
+            app_id=_text(row.get("app_id")),
+            tag=_text(row.get("tag")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """
+    One page of a query.
+
+    :param messages: its rows
+    :param total: how many rows the service says that the query has
+    """
+
+    messages: tuple[Message, ...]
+    total: int
+
+    @classmethod
+    def from_api(cls, body: Any, topic: str) -> Page:
+        """
+        Read an answer.
+
+        :param body: the decoded body
+        :param topic: the topic that was asked for
+        :return: the page; without a ``total``, its own rows are all there are
+        :raises ProtocolError: the body is no list of messages
+        """
+        rows = body.get("messages") if isinstance(body, dict) else None
+        if rows is None and isinstance(body, dict) and "total" in body:
+            rows = []
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ProtocolError("The answer to the query has no list of messages; is the host an MQS endpoint?")
+        total = _optional_int(body, "total")
+        if total is None:
+            total = len(rows)
+        return cls(tuple(Message.from_api(row, topic) for row in rows), total)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """
+    A topic, as the topic list shows it.
+
+    :param name: topic name
+    :param partitions: how many it has, ``None`` where the list does not say
+    :param retention_h: hours that messages are kept, ``None`` where the list does not say
+    """
+
+    name: str
+    partitions: int | None
+    retention_h: float | None
+
+    @classmethod
+    def page_from_api(cls, body: Any) -> tuple[list[Topic], int]:
+        """
+        Read a page of the topic list.
+
+        :param body: the decoded body
+        :return: its topics, and how many the list has over all pages
+        :raises ProtocolError: the body is no list of topics
+        """
+        rows = body.get("topics") if isinstance(body, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ProtocolError("The answer to the topic list has no list of topics; is the host an MQS endpoint?")
+        return [cls._from_row(row) for row in rows], _optional_int(body, "total") or len(rows)
+
+    @classmethod
+    def _from_row(cls, row: Mapping[str, Any]) -> Topic:
+        hours = _optional_int(row, "retention_time")
+        return cls(
+            str(row.get("name", "")), _optional_int(row, "partition"), None if hours is None else float(hours)
+        )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) or value is None else str(value)
+
+
+def _optional_int(row: Mapping[str, Any], name: str) -> int | None:
+    return None if row.get(name) is None else _int(row, name)
+
+
+def _int(row: Mapping[str, Any], name: str) -> int:
+    value = row.get(name)
+    try:
+        number = int(value) if isinstance(value, str | int) else int(float(value))  # type: ignore[arg-type]  # None raises
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or isinstance(value, bool):
+        raise ProtocolError(f"The service gave {name} = {str(value)[:40]!r} where a whole number belongs.")
+    return number

@@ -1,0 +1,204 @@
+"""
+Sets of offsets as sorted, disjoint, inclusive runs: ``((0, 99), (105, 105))``.
+
+Offsets in Kafka have gaps (transaction markers, compaction), so a run holds only offsets that were really seen, and no
+gap is ever bridged. ``pack`` writes runs in a few bytes each, for sets with very many gaps.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from airflow_provider_mqs.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+Ranges: TypeAlias = tuple[tuple[int, int], ...]
+
+PACKED = "zlib+b64:"
+PACK_ABOVE_BYTES = 16 * 1024
+_MAX_UNPACKED = 64 * 1024 * 1024
+_MAX_OFFSET = 2**63 - 1
+_MORE, _SEVEN_BITS = 0x80, 0x7F
+
+
+def ranges_of(offsets: Iterable[int]) -> Ranges:
+    """
+    Make runs of offsets.
+
+    :param offsets: in any order, repeats allowed
+    :return: the same set as runs
+    """
+    return merge((offset, offset) for offset in sorted(set(offsets)))
+
+
+def merge(runs: Iterable[tuple[int, int]]) -> Ranges:
+    """
+    Join runs that touch or overlap.
+
+    :param runs: inclusive, in any order
+    :return: the union
+    """
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(runs):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
+        else:
+            merged.append((first, last))
+    return tuple(merged)
+
+
+def count(ranges: Ranges) -> int:
+    """
+    Count the offsets of a set.
+
+    :param ranges: the set
+    :return: how many
+    """
+    return sum(last - first + 1 for first, last in ranges)
+
+
+def expand(ranges: Ranges) -> Iterator[int]:
+    """
+    List the offsets of a set.
+
+    :param ranges: the set
+    :return: each offset, ascending, one at a time
+    """
+    return chain.from_iterable(range(first, last + 1) for first, last in ranges)
+
+
+def overlap(left: Ranges, right: Ranges) -> Ranges:
+    """
+    Give what two sets share.
+
+    :param left: a set
+    :param right: a set
+    :return: the intersection
+    """
+    shared: list[tuple[int, int]] = []
+    rest = iter(right)
+    other = next(rest, None)
+    for first, last in left:
+        while other is not None and other[1] < first:
+            other = next(rest, None)
+        while other is not None and other[0] <= last:
+            shared.append((max(first, other[0]), min(last, other[1])))
+            if other[1] > last:
+                break
+            other = next(rest, None)
+    return tuple(shared)
+
+
+def to_json(sets: Mapping[int, Ranges]) -> dict[str, Any]:
+    """
+    Write the sets of several partitions; packed where they would take more than 16 KiB.
+
+    :param sets: by partition
+    :return: by partition as text, ``[[first, last], …]`` or what ``pack`` writes
+    """
+    plain = {str(partition): [list(run) for run in sets[partition]] for partition in sorted(sets)}
+    if len(json.dumps(plain, separators=(",", ":"))) <= PACK_ABOVE_BYTES:
+        return dict(plain)
+    return {str(partition): pack(sets[partition]) for partition in sorted(sets)}
+
+
+def from_json(value: Any, name: str) -> Ranges:
+    """
+    Read runs as XComs hold them.
+
+    :param value: ``[[first, last], …]``, or text that ``pack`` wrote
+    :param name: what it is, for the error
+    :return: the set
+    :raises ConfigurationError: not sorted, not disjoint, or no offsets at all
+    """
+    if isinstance(value, str):
+        return unpack(value, name)
+    if not isinstance(value, list) or not all(_is_run(run) for run in value):
+        raise ConfigurationError(f"{name} must be a list of [first, last] pairs of offsets.")
+    ranges = tuple((first, last) for first, last in value)
+    if any(after[0] <= before[1] for before, after in pairwise(ranges)):
+        raise ConfigurationError(f"{name} must be ascending and must not overlap.")
+    return ranges
+
+
+def pack(ranges: Ranges) -> str:
+    """
+    Write a set in few bytes.
+
+    :param ranges: the set
+    :return: ``zlib+b64:`` and the gap before each run and its length less one, as variable-length numbers
+    """
+    data = bytearray()
+    previous = -1
+    for first, last in ranges:
+        _write(data, first - previous - 1)
+        _write(data, last - first)
+        previous = last
+    return PACKED + base64.b64encode(zlib.compress(bytes(data), 9)).decode()
+
+
+def unpack(text: str, name: str) -> Ranges:
+    """
+    Read what ``pack`` wrote.
+
+    :param text: the packed set
+    :param name: what it is, for the error
+    :return: the set
+    :raises ConfigurationError: it is something else, cut off, or larger than any query makes it
+    """
+    try:
+        raw = base64.b64decode(text.removeprefix(PACKED).encode(), validate=True)
+        decoder = zlib.decompressobj()
+        data = decoder.decompress(raw, _MAX_UNPACKED)
+        numbers = list(_read(data))
+    except (ValueError, zlib.error) as error:
+        raise ConfigurationError(f"{name} is not a packed set of offsets.") from error
+    if not text.startswith(PACKED) or not decoder.eof or len(numbers) % 2:
+        raise ConfigurationError(f"{name} is not a packed set of offsets.")
+    ranges: list[tuple[int, int]] = []
+    previous = -1
+    for gap, length in zip(numbers[::2], numbers[1::2], strict=True):
+        ranges.append((previous + gap + 1, previous + gap + 1 + length))
+        previous = ranges[-1][1]
+    if previous > _MAX_OFFSET:
+        raise ConfigurationError(f"{name} holds an offset beyond 2^63 - 1.")
+    return tuple(ranges)
+
+
+def is_offset(value: Any) -> bool:
+    """
+    Tell whether a value can be an offset.
+
+    :param value: anything
+    :return: whether it is a whole number from 0 to 2^63 - 1
+    """
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_OFFSET
+
+
+def _is_run(run: Any) -> bool:
+    return isinstance(run, list) and len(run) == 2 and all(map(is_offset, run)) and run[0] <= run[1]  # noqa: PLR2004
+
+
+def _write(data: bytearray, number: int) -> None:
+    while number > _SEVEN_BITS:
+        data.append(number & _SEVEN_BITS | _MORE)
+        number >>= 7
+    data.append(number)
+
+
+def _read(data: bytes) -> Iterator[int]:
+    number = shift = 0
+    for byte in data:
+        number |= (byte & _SEVEN_BITS) << shift
+        shift += 7
+        if not byte & _MORE:
+            yield number
+            number = shift = 0
+    if shift:
+        raise ValueError("the last number is cut off")

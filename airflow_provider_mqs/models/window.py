@@ -1,0 +1,160 @@
+"""
+Time windows: half-open ``[start, end)`` in whole milliseconds of UTC, and how text and numbers become such times.
+
+Both ends are rounded up to the millisecond, so that neighbouring intervals tile: what one leaves out, the next holds.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import pendulum
+
+from airflow_provider_mqs.exceptions import ConfigurationError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+_SECONDS_END = 100_000_000_000
+"""Epoch ms below this lie before March 1973: somebody means seconds."""
+_MAX_MS = 253_402_300_799_999
+_ABSENT = frozenset({"", "None", "none", "null"})
+_DIGITS = re.compile(r"^-?\d+$")
+
+
+@dataclass(frozen=True, slots=True)
+class TimeWindow:
+    """
+    The messages whose timestamp is ``start_ms <= timestamp < end_ms``.
+
+    :param start_ms: first millisecond, epoch
+    :param end_ms: the millisecond behind the last, epoch
+    :param source: where it came from: ``explicit``, ``lookback``, ``data_interval`` or ``schedule``
+    """
+
+    start_ms: int
+    end_ms: int
+    source: str = "explicit"
+
+    def __post_init__(self) -> None:
+        if self.start_ms >= self.end_ms:
+            raise ConfigurationError(
+                f"The window is empty: start {iso(self.start_ms)} is not before end {iso(self.end_ms)}."
+            )
+
+    def __contains__(self, timestamp: int) -> bool:
+        return self.start_ms <= timestamp < self.end_ms
+
+    def __str__(self) -> str:
+        return f"[{iso(self.start_ms)}, {iso(self.end_ms)})"
+
+    def to_xcom(self) -> dict[str, str]:
+        """
+        Write it as JSON.
+
+        :return: ``{"start", "end", "source"}`` with times as ISO text in UTC
+        """
+        return {"start": iso(self.start_ms), "end": iso(self.end_ms), "source": self.source}
+
+    @classmethod
+    def from_xcom(cls, value: Any) -> TimeWindow:
+        """
+        Read it from JSON.
+
+        :param value: what ``to_xcom`` wrote
+        :return: the window
+        :raises ConfigurationError: it is something else
+        """
+        if not isinstance(value, dict):
+            raise ConfigurationError("window must be an object with start and end.")
+        start, end = instant_ms(value.get("start"), "window.start"), instant_ms(value.get("end"), "window.end")
+        if start is None or end is None:
+            raise ConfigurationError("window needs both start and end.")
+        return cls(start, end, str(value.get("source", "explicit")))
+
+
+def to_ms(moment: datetime) -> int:
+    """
+    Give a time in epoch milliseconds, rounded up.
+
+    :param moment: without a time zone it is taken as UTC
+    :return: the first whole millisecond that is not before the moment
+    """
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return -(-((aware - _EPOCH) // _MICROSECOND) // 1000)
+
+
+def iso(epoch_ms: int) -> str:
+    """
+    Write a time as text.
+
+    :param epoch_ms: epoch ms
+    :return: for example ``2026-11-22T00:00:00.000+00:00``
+    """
+    return (_EPOCH + timedelta(milliseconds=epoch_ms)).isoformat(timespec="milliseconds")
+
+
+def instant_ms(value: Any, name: str) -> int | None:
+    """
+    Read a time as people and templates write it.
+
+    :param value: datetime, date, ISO text, epoch ms as a number or digits; ``None``, ``""`` and ``"None"`` mean absent
+    :param name: the argument, for the error
+    :return: epoch ms, rounded up, or ``None`` where absent
+    :raises ConfigurationError: it is no time, or looks like seconds
+    """
+    if value is None or (isinstance(value, str) and value.strip() in _ABSENT):
+        return None
+    if isinstance(value, datetime):
+        return to_ms(value)
+    if isinstance(value, date):
+        return to_ms(datetime(value.year, value.month, value.day, tzinfo=timezone.utc))
+    if isinstance(value, str) and not _DIGITS.match(value.strip()):
+        return _parse_iso(value.strip(), name)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ConfigurationError(f"{name} must be a time: datetime, ISO text or epoch ms; got {value!r:.60}.")
+    return _epoch_ms(value, name)
+
+
+def duration_s(value: Any, name: str) -> float | None:
+    """
+    Read a duration.
+
+    :param value: seconds as a number or text, or a ``timedelta``; ``None``, ``""`` and ``"None"`` mean absent
+    :param name: the argument, for the error
+    :return: seconds, or ``None`` where absent
+    :raises ConfigurationError: it is no duration, or negative
+    """
+    if value is None or (isinstance(value, str) and value.strip() in _ABSENT):
+        return None
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    else:
+        try:
+            seconds = float("nan") if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            seconds = float("nan")
+    if not 0 <= seconds < float("inf"):
+        raise ConfigurationError(f"{name} must be seconds (0 or more) or a timedelta; got {value!r:.60}.")
+    return seconds
+
+
+def _parse_iso(text: str, name: str) -> int:
+    try:
+        moment = pendulum.parse(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{name} must be ISO text or epoch ms; got {text!r:.60}.") from error
+    if not isinstance(moment, datetime):
+        raise ConfigurationError(f"{name} must be one moment, not a duration or interval; got {text!r:.60}.")
+    return to_ms(moment)
+
+
+def _epoch_ms(value: float | str, name: str) -> int:
+    number = int(value) if isinstance(value, int | str) else value
+    if number != number or number < 0 or number > _MAX_MS:  # noqa: PLR0124 - nan is not itself
+        raise ConfigurationError(f"{name} must be epoch ms between 1970 and 9999; got {value!r:.60}.")
+    if 0 < number < _SECONDS_END:
+        raise ConfigurationError(f"{name} = {value} looks like seconds; give epoch milliseconds.")
+    return -int(-number // 1)

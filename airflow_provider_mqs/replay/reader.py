@@ -1,0 +1,260 @@
+"""
+Read every row of a time window, as a flow: straight-line code that asks, checks, and asks for less where it must.
+
+A slice of the window is complete when its different rows are as many as its ``total`` says. A slice that is not is read
+again; one that stays incomplete, is refused as too large, or shows the service's cap of 500 rows is cut, and its parts
+are read side by side. A single millisecond above the cap is left to ``saturated.py``. What cannot be completed ends as
+a sentence in ``doubts``, never in silence.
+
+Each slice is asked for ``start_ms .. end_ms`` and its rows kept for ``start_ms <= timestamp < end_ms``, so it does not
+matter whether the service counts its end in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from airflow_provider_mqs.client.errors import PAGE_SIZE_REFUSED, number_of
+from airflow_provider_mqs.client.flow import Flow, Parallel
+from airflow_provider_mqs.client.paging import Paging, paging_of
+from airflow_provider_mqs.exceptions import BadRequestError, ServerError, WindowTooLargeError
+from airflow_provider_mqs.models.window import iso
+from airflow_provider_mqs.replay.bag import OffsetBag
+from airflow_provider_mqs.replay.saturated import read_millisecond
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow_provider_mqs.client.api import MqsApi
+    from airflow_provider_mqs.models.message import Message, Page
+
+CAP = 500
+"""Rows that a query over all partitions shows at most (the vendor's user guide for Kafka queries)."""
+_SMALL_PAGE = 10
+_PASSES = 3
+_CUTS_AFTER_ERRORS = 64
+_FULL_SLICE = 400
+"""Rows that a part of a cut slice should hold: enough below the cap for an uneven spread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """
+    A part of the window, asked for by itself.
+
+    :param start_ms: first millisecond
+    :param end_ms: the millisecond behind the last
+    :param partition: only this one, ``None`` for all
+    :param counts_end: whether the service is known to count the end of a range in, so that it is asked for one less
+    """
+
+    start_ms: int
+    end_ms: int
+    partition: int | None = None
+    counts_end: bool = False
+
+    @property
+    def asked_end_ms(self) -> int:
+        """The ``end_time`` to ask for."""
+        return self.end_ms - 1 if self.counts_end else self.end_ms
+
+    def cut(self, parts: int) -> Iterator[Slice]:
+        """
+        Cut it in time.
+
+        :param parts: how many at most; no part is shorter than a millisecond
+        :return: the parts, in order
+        """
+        width = self.end_ms - self.start_ms
+        edges = sorted({self.start_ms + width * part // parts for part in range(parts + 1)})
+        for start_ms, end_ms in pairwise(edges):
+            yield replace(self, start_ms=start_ms, end_ms=end_ms)
+
+    def __contains__(self, message: Message) -> bool:
+        return self.start_ms <= message.timestamp < self.end_ms
+
+    def __str__(self) -> str:
+        only = "" if self.partition is None else f" of partition {self.partition}"
+        return f"{iso(self.start_ms)} .. {iso(self.end_ms)}{only}"
+
+
+@dataclass(slots=True)
+class Shown:
+    """
+    What the service showed of a slice in one pass.
+
+    :param total: the largest ``total`` of its pages
+    :param rows: the different rows of its pages, those of the next millisecond included
+    :param capped: whether there may be more rows than it would show
+    :param messages: the rows themselves, only where asked for
+    """
+
+    total: int = 0
+    rows: OffsetBag = field(default_factory=OffsetBag)
+    capped: bool = False
+    messages: list[Message] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether every row was shown."""
+        return not self.capped and self.rows.unique() >= self.total
+
+    def add(self, page: Page) -> None:
+        """
+        Count a page.
+
+        :param page: any page of the slice
+        """
+        self.total = max(self.total, page.total)
+        for message in page.messages:
+            self.rows.add(message)
+        if self.messages is not None:
+            self.messages.extend(page.messages)
+
+
+class WindowReader:
+    """
+    Reads the rows of windows of one topic.
+
+    :param api: the calls
+    :param topic: topic name
+    :param sink: is given each row inside the window, sometimes more than once
+    :param partitions: how many the topic has, ``None`` where that is not known
+    """
+
+    def __init__(self, api: MqsApi, topic: str, sink: Callable[[Message], None], partitions: int | None = None) -> None:
+        self.api = api
+        self.topic = topic
+        self.partitions = partitions
+        self.doubts: list[str] = []
+        self.landmarks: dict[int, Message] = {}
+        self._sink = sink
+        self._limit = api.settings.page_size
+        self._paging: Paging | None = None
+        self._uncapped = False
+        self._answered = False
+        self._cuts_left = _CUTS_AFTER_ERRORS
+
+    def read(self, part: Slice) -> Flow[None]:
+        """
+        Read a slice; cut it where the service does not show it whole.
+
+        :param part: the slice
+        :raises ApiError: the service refused
+        """
+        try:
+            for _ in range(_PASSES):
+                shown = yield from self.look(part)
+                if shown.whole:
+                    return
+                if shown.capped:
+                    break
+                self._paging = None  # perhaps rows moved while it was found out
+        except WindowTooLargeError as error:
+            yield from self._cut(part, 2, str(error))
+        except ServerError as error:
+            yield from self._check_alive(part, error)
+            yield from self._cut(part, 2, str(error))
+        else:
+            parts = max(2, -(-shown.total // _FULL_SLICE))
+            yield from self._cut(part, parts, f"it showed {shown.rows.unique()} of {shown.total} rows")
+
+    def look(self, part: Slice, *, up_to_cap: bool = False) -> Flow[Shown]:
+        """
+        Read the pages of a slice, once.
+
+        :param part: the slice
+        :param up_to_cap: whether to read what is shown of a slice above the cap, and to keep those rows
+        :return: what was shown
+        """
+        shown = Shown(messages=[] if up_to_cap else None)
+        first = yield from self._page(part, 0, shown)
+        rows = len(first.messages)
+        if rows >= first.total or not rows:
+            shown.capped = rows >= CAP and not self._uncapped
+            return shown
+        # a service that shows fewer rows than asked for is asked for that many: its pages may count either number
+        self._limit = min(self._limit, rows)
+        if first.total == CAP and not self._uncapped and not up_to_cap:
+            shown.capped = True
+            return shown
+        asked = yield from self._learn_paging(part, first, shown)
+        if first.total > CAP and not self._uncapped:
+            shown.capped = not (yield from self._shows_beyond_cap(part, shown, asked))
+        if up_to_cap or not shown.capped:
+            total = CAP if shown.capped else first.total
+            offsets = (offset for offset in self._meaning.offsets(total, self._limit) if offset not in asked)
+            yield Parallel(self._page(part, offset, shown) for offset in offsets)
+        shown.capped = shown.capped or (shown.total == CAP and not self._uncapped)
+        return shown
+
+    def take(self, message: Message) -> None:
+        """
+        Hand on a row.
+
+        :param message: a row inside the window
+        """
+        self.landmarks[message.partition] = message
+        self._sink(message)
+
+    @property
+    def _meaning(self) -> Paging:
+        return self._paging or Paging.PAGE_FROM_0
+
+    def _page(self, part: Slice, offset: int, shown: Shown) -> Flow[Page]:
+        ask = partial(
+            self.api.query_page, self.topic, part.start_ms, part.asked_end_ms, offset=offset, partition=part.partition
+        )
+        try:
+            page = yield from ask(limit=self._limit)
+        except BadRequestError as error:
+            if number_of(error.error_code) != PAGE_SIZE_REFUSED or self._limit == _SMALL_PAGE:
+                raise
+            self._limit = _SMALL_PAGE
+            page = yield from ask(limit=self._limit)
+        self._answered = True
+        shown.add(page)
+        for message in page.messages:
+            if message in part:
+                self.take(message)
+        return page
+
+    def _learn_paging(self, part: Slice, first: Page, shown: Shown) -> Flow[set[int]]:
+        """Find out what ``offset`` means, where that is not known; return the values that were asked for."""
+        setting = self.api.settings.paging
+        if self._paging is None and setting == "row":
+            self._paging = Paging.ROW
+        if self._paging is not None:
+            return {0}
+        meaning = paging_of(first, (yield from self._page(part, 1, shown)))
+        # rows that moved between the two pages can look like row positions; the connection may know better
+        self._paging = Paging.PAGE_FROM_0 if meaning is Paging.ROW and setting == "page" else meaning
+        return {0, 1}
+
+    def _shows_beyond_cap(self, part: Slice, shown: Shown, asked: set[int]) -> Flow[bool]:
+        offset = self._meaning.offset_of(-(-CAP // self._limit), self._limit)
+        page = yield from self._page(part, offset, shown)
+        asked.add(offset)
+        self._uncapped = bool(page.messages)
+        return self._uncapped
+
+    def _check_alive(self, part: Slice, error: ServerError) -> Flow[None]:
+        """
+        Tell a range that is too much for the service from a service that is down.
+
+        "Internal service error may be reported … shorten the time range" (the vendor's user guide for Kafka queries).
+        """
+        self._cuts_left -= 1
+        if self._cuts_left < 0 or part.end_ms - part.start_ms == 1:
+            raise error
+        if not self._answered:
+            yield from self._page(replace(part, end_ms=part.start_ms + 1), 0, Shown())
+
+    def _cut(self, part: Slice, parts: int, reason: str) -> Flow[None]:
+        if part.end_ms - part.start_ms > 1:
+            yield Parallel(self.read(piece) for piece in part.cut(parts))
+        else:
+            yield from read_millisecond(self, part, reason)

@@ -1,0 +1,140 @@
+"""Airflow as the demo needs it: the settings of a private instance, and its REST API."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from scripts.demo.processes import DemoError
+
+HEALTHY = "healthy"
+PARTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+ATTEMPTS = 5
+Json = dict[str, Any]
+
+
+def command(*arguments: str) -> tuple[str, ...]:
+    """Build the command line of an Airflow command, in this virtual environment."""
+    return (sys.executable, "-m", "airflow", *arguments)
+
+
+def environment(home: Path, dags: Path, port: int, passwords: Path) -> dict[str, str]:
+    """Build the environment of a private Airflow: nothing of the user's own instance, nothing but 127.0.0.1."""
+    url = f"http://127.0.0.1:{port}"
+    settings = {
+        "API__BASE_URL": url,
+        "API__HOST": "127.0.0.1",
+        "API__PORT": port,
+        "API__SECRET_KEY": secrets.token_urlsafe(),
+        "API__WORKERS": 1,
+        "API_AUTH__JWT_SECRET": secrets.token_urlsafe(),
+        "CORE__DAGS_FOLDER": dags,
+        "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__LOAD_EXAMPLES": False,
+        "CORE__PARALLELISM": 3,  # SQLite: more writers at once end in "database is locked"
+        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": passwords,
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
+        "USAGE_DATA_COLLECTION__ENABLED": False,
+    }
+    own = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    return {
+        **own,
+        "AIRFLOW_HOME": str(home),
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+        "PYTHONUNBUFFERED": "1",
+        **{f"AIRFLOW__{name}": str(value) for name, value in settings.items()},
+    }
+
+
+class Airflow:
+    """
+    The REST API of one Airflow.
+
+    :param url: where the API server listens
+    :param password: of the user ``admin``
+    """
+
+    def __init__(self, url: str, password: str) -> None:
+        self.url = url
+        self._password = password
+        self._http = httpx.Client(base_url=url, timeout=20, trust_env=False)
+
+    def healthy(self) -> bool | None:
+        """Say whether every part reports itself healthy and a login works; None when not yet."""
+        try:
+            parts = self._http.get("/api/v2/monitor/health").json()
+            if any(parts[name]["status"] != HEALTHY for name in PARTS):
+                return None
+            login = {"username": "admin", "password": self._password}
+            token = self._http.post("/auth/token", json=login).raise_for_status().json()["access_token"]
+        except (httpx.HTTPError, ValueError):
+            return None
+        self._http.headers["Authorization"] = f"Bearer {token}"
+        return True
+
+    def call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """Send a request that may be repeated: with SQLite, a busy API server answers 5xx now and then."""
+        for attempt in range(1, ATTEMPTS + 1):
+            response = self._http.request(method, f"/api/v2/{path}", **arguments)
+            if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                break
+            time.sleep(attempt * 0.5)
+        return response
+
+    def get(self, path: str, **query: Any) -> Json:
+        """Read a resource that exists."""
+        response = self.call("GET", path, params=query)
+        if response.is_error:
+            raise DemoError(f"Airflow answered {response.status_code} to GET {path}: {response.text[:300]}")
+        return dict(response.json())
+
+    def unpause(self, dag_id: str) -> bool | None:
+        """Switch a DAG on; None while Airflow has not read it yet."""
+        return self.call("PATCH", f"dags/{dag_id}", json={"is_paused": False}).is_success or None
+
+    def backfill(self, dag_id: str, first: str, last: str) -> None:
+        """Create the runs from the first to the last logical date, unless an earlier try did it already."""
+        body = {"dag_id": dag_id, "from_date": first, "to_date": last, "max_active_runs": 3, "dag_run_conf": {}}
+        for _ in range(ATTEMPTS):
+            response = self._http.post("/api/v2/backfills", json=body)
+            if response.is_success or self.get("backfills", dag_id=dag_id)["total_entries"]:
+                return
+            time.sleep(1)
+        raise DemoError(f"Airflow refused the back-fill with {response.status_code}: {response.text[:300]}")
+
+    def runs(self, dag_id: str) -> list[Json]:
+        """List the back-fill's runs, oldest interval first."""
+        query = {"run_type": "backfill", "order_by": "logical_date"}
+        return list(self.get(f"dags/{dag_id}/dagRuns", **query)["dag_runs"])
+
+    def tasks(self, dag_id: str, run_ids: list[str]) -> list[Json]:
+        """List the task instances of some runs."""
+        found = self.get(f"dags/{dag_id}/dagRuns/~/taskInstances", limit=100)["task_instances"]
+        return [task for task in found if task["dag_run_id"] in run_ids]
+
+    def result(self, dag_id: str, run_id: str, task_id: str) -> Json:
+        """Read what a task returned."""
+        path = f"{self._task(dag_id, run_id, task_id)}/xcomEntries/return_value"
+        return dict(self.get(path, deserialize=True)["value"])
+
+    def log(self, task: Json) -> str:
+        """Read the log of a task's last try, as text."""
+        path = self._task(task["dag_id"], task["dag_run_id"], task["task_id"])
+        response = self.call(
+            "GET", f"{path}/logs/{task['try_number']}", headers={"Accept": "text/plain"}, params={"map_index": -1}
+        )
+        return response.text
+
+    @staticmethod
+    def _task(dag_id: str, run_id: str, task_id: str) -> str:
+        return f"dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"

@@ -1,0 +1,128 @@
+"""Programs in the background: started in sessions of their own, watched, and stopped to the last one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+T = TypeVar("T")
+STOP_TIMEOUT_S = 10.0
+TAIL_LINES = 20
+
+
+class DemoError(Exception):
+    """Something that a person has to read: one sentence, and the end of the logs that explain it."""
+
+
+def free_port() -> int:
+    """Find a port of 127.0.0.1 that nothing uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def tail(path: Path) -> str:
+    """Return the last lines of a log under a heading."""
+    lines = path.read_text(errors="replace").splitlines()[-TAIL_LINES:] if path.exists() else []
+    return "\n".join([f"--- the end of {path}", *lines])
+
+
+def in_sessions(leaders: set[int]) -> list[psutil.Process]:
+    """List the living processes of these sessions; a child keeps its session when it loses its parent."""
+    found = []
+    for process in psutil.process_iter(["status"]):
+        try:
+            if os.getsid(process.pid) in leaders and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (PermissionError, ProcessLookupError):
+            continue
+    return found
+
+
+class Processes:
+    """
+    The programs of one demo; leaving the ``with`` block stops them all.
+
+    :param logs: folder of their logs
+    :param env: their whole environment
+    """
+
+    def __init__(self, logs: Path, env: Mapping[str, str]) -> None:
+        self.logs = logs
+        self.env = dict(env)
+        self.started: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Processes:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, name: str, *command: str) -> None:
+        """Start a program whose output goes to a log of its name."""
+        with (self.logs / f"{name}.log").open("ab") as log:
+            self.started[name] = subprocess.Popen(
+                command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def finish(self, name: str, timeout_s: float) -> None:
+        """Wait for a program that ends by itself."""
+        try:
+            code: int | str = self.started[name].wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            code = f"nothing after {timeout_s:.0f} s"
+        if code:
+            raise DemoError(f"{name} ended with {code}.\n{tail(self.logs / f'{name}.log')}")
+        del self.started[name]
+
+    def check(self) -> None:
+        """Raise when a program that should be running has ended."""
+        for name, process in self.started.items():
+            if process.poll() is not None:
+                log = tail(self.logs / f"{name}.log")
+                raise DemoError(f"{name} stopped by itself with code {process.returncode}.\n{log}")
+
+    def until(self, what: str, answer: Callable[[], T | None], timeout_s: float, pause_s: float = 0.25) -> T:
+        """Ask until there is an answer, as long as every program runs and the time is not over."""
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            self.check()
+            if (got := answer()) is not None:
+                return got
+            time.sleep(pause_s)
+        logs = "\n".join(tail(self.logs / f"{name}.log") for name in self.started)
+        raise DemoError(f"{what}: not after {timeout_s:.0f} s.\n{logs}")
+
+    def foreign_listeners(self) -> list[str]:
+        """List the addresses other than 127.0.0.1 that any of the programs listens on."""
+        connections = [
+            connection
+            for process in in_sessions({p.pid for p in self.started.values()})
+            for connection in process.net_connections("inet")
+        ]
+        listening = [c.laddr for c in connections if c.status == psutil.CONN_LISTEN]
+        return sorted({f"{address.ip}:{address.port}" for address in listening if address.ip != "127.0.0.1"})
+
+    def stop(self) -> None:
+        """Ask every program to end, end those that do not, and wait until none is left."""
+        for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(ignored, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them running
+        leaders = {process.pid for process in self.started.values()}
+        for process in self.started.values():
+            if process.poll() is None:
+                process.terminate()
+        end = time.monotonic() + STOP_TIMEOUT_S
+        while (left := in_sessions(leaders)) and time.monotonic() < end:
+            time.sleep(0.1)
+        for survivor in left:
+            survivor.kill()
+        psutil.wait_procs(left, timeout=STOP_TIMEOUT_S)
