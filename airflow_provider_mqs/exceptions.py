@@ -8,6 +8,8 @@ The errors of this package, and nothing else: no HTTP, no Airflow.
     ├── TransportError                no whole answer came; ``sent`` says whether the request may have arrived
     ├── ProtocolError                 an answer came that the API documents do not allow
     ├── IncompleteWindowError         the service did not give every message of a window
+    ├── EmptyWindowError              a window holds no message, and the caller asked for that to be an error
+    ├── ResendError                   not every message of a plan was surely resent
     └── ApiError                      the service refused; carries ``status``, ``error_code``, ``request_id``
         ├── AuthenticationError       401: who are you?
         ├── PermissionDeniedError     403: you may not
@@ -44,9 +46,12 @@ class TransportError(MqsError):
         (the connection stood)
     """
 
-    def __init__(self, message: str, *, phase: Literal["resolve", "connect", "tls", "exchange"]) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, phase: Literal["resolve", "connect", "tls", "exchange"]) -> None:
+        super().__init__(message, phase)
         self.phase = phase
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
     @property
     def sent(self) -> bool:
@@ -60,6 +65,14 @@ class ProtocolError(MqsError):
 
 class IncompleteWindowError(MqsError):
     """The service did not give every message of the window; the message says what is missing and why."""
+
+
+class EmptyWindowError(MqsError):
+    """The window holds no message, and the caller asked for that to be an error."""
+
+
+class ResendError(MqsError):
+    """Not every message of the plan was surely resent, and nothing was sent; trying again is safe."""
 
 
 class ApiError(MqsError):

@@ -11,6 +11,7 @@ Installed as a pytest plugin, so a test only names the fixture::
 
 Importing this module imports neither aiohttp nor Airflow: pytest loads it in every run.
 """
+# ruff: noqa: PLC0415  # the service is imported where it is used, see above
 
 from __future__ import annotations
 
@@ -26,12 +27,13 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from ssl import SSLContext
 
     from airflow_provider_mqs.emulator.behaviour import Behaviour
     from airflow_provider_mqs.emulator.faults import Faults
     from airflow_provider_mqs.emulator.identity import Identity
+    from airflow_provider_mqs.emulator.records import Resend, StoredMessage
     from airflow_provider_mqs.emulator.service import LoggedRequest, Service
-    from airflow_provider_mqs.emulator.store import Resend, StoredMessage
 
 
 @dataclass(slots=True)
@@ -41,10 +43,12 @@ class MqsEmulator:
 
     :param service: the service itself
     :param port: where it listens on 127.0.0.1
+    :param scheme: ``http``, or ``https`` for a service that was given a certificate
     """
 
     service: Service
     port: int
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
@@ -53,7 +57,7 @@ class MqsEmulator:
 
         :return: URL without a slash at the end
         """
-        return f"http://127.0.0.1:{self.port}{self.behaviour.path_prefix}"
+        return f"{self.scheme}://127.0.0.1:{self.port}{self.behaviour.path_prefix}"
 
     @property
     def identity(self) -> Identity:
@@ -145,7 +149,7 @@ class MqsEmulator:
         :param fields: ``timestamp_ms``, ``key``, ``size``, ``message_id``, ``app_id``, ``tag``, ``headers``
         :return: the message as stored
         """
-        from airflow_provider_mqs.emulator.store import Topic
+        from airflow_provider_mqs.emulator.records import Topic
 
         with self.service.lock:
             store = self.service.state.store
@@ -228,6 +232,7 @@ def running_emulator(
     port: int = 0,
     behaviour: Behaviour | None = None,
     clock: Callable[[], float] = time.time,
+    tls: SSLContext | None = None,
 ) -> Iterator[MqsEmulator]:
     """
     Run a service for the time of a block, in a thread of this process.
@@ -236,6 +241,7 @@ def running_emulator(
     :param port: default any free one
     :param behaviour: how the service answers; default as the real one most likely does
     :param clock: seconds since the epoch, for tests with a time of their own
+    :param tls: server side context, to serve https; default plain HTTP
     :return: the running service
     :raises OSError: when the port is taken
     """
@@ -247,8 +253,8 @@ def running_emulator(
 
     service = Service(State(Store(str(path)), behaviour or Behaviour(), clock=clock))
     try:
-        with serving_in_thread(service, port) as chosen:
-            yield MqsEmulator(service, chosen)
+        with serving_in_thread(service, port, tls) as chosen:
+            yield MqsEmulator(service, chosen, "https" if tls else "http")
     finally:
         service.close()
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
+# where version managers keep interpreters that are not on the PATH
+MANAGED = (".pyenv/versions/3.{}.*/bin/python3", ".local/share/uv/python/cpython-3.{}.*/bin/python3")
 PROBE = "import sys; print(*sys.version_info[:2]); import venv, ensurepip"
 
 
@@ -43,8 +45,8 @@ def candidates(series: Series) -> list[str]:
     """List the interpreter that runs this file, then others of a fitting version that can be found."""
     minors = range(series.newest[1], series.oldest[1] - 1, -1)
     on_path = [shutil.which(f"python3.{minor}") for minor in minors]
-    pyenv = [str(p) for minor in minors for p in Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python")]
-    return [sys.executable, *filter(None, on_path), *pyenv]
+    managed = [str(p) for minor in minors for place in MANAGED for p in Path.home().glob(place.format(minor))]
+    return [sys.executable, *filter(None, on_path), *managed]
 
 
 def problem(python: str, series: Series) -> str | None:
@@ -122,9 +124,7 @@ def main() -> None:
     if not succeeds(base, "-m", "venv", "--clear", series.venv):
         sys.exit(f"{base} could not create {series.venv}; the reason is above.")
     if not install(python, series):
-        sys.exit(
-            "The packages could not be installed; the reason is above. pip's own settings say where from."
-        )
+        sys.exit("The packages could not be installed; the reason is above. pip's own settings say where from.")
     stamp.write_text(wanted)
 
 

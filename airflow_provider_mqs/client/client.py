@@ -16,7 +16,7 @@ from airflow_provider_mqs.client.auth import auth_for
 from airflow_provider_mqs.client.flow import Flow, Parallel, Request, Sleep, Step, Wait, adrive, drive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -114,6 +114,21 @@ class MqsClient:
         return self._wire
 
 
+async def side_by_side(workers: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """
+    Run coroutines until all have ended; where one breaks, or the caller is cancelled, none goes on.
+
+    :param workers: what to run
+    """
+    tasks = [asyncio.ensure_future(worker) for worker in workers]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class AsyncMqsClient:
     """
     Run flows side by side, over ``aiohttp``.
@@ -182,13 +197,7 @@ class AsyncMqsClient:
         """Run the flows, as many at a time as requests may be in flight; the first error stops all."""
         results: dict[int, Any] = {}
         flows = enumerate(step.flows)
-        workers = [asyncio.ensure_future(self._work(flows, results)) for _ in range(self.concurrency)]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+        await side_by_side(self._work(flows, results) for _ in range(self.concurrency))
         return [results[index] for index in sorted(results)]
 
     async def _work(self, flows: Iterator[tuple[int, Flow[Any]]], results: dict[int, Any]) -> None:

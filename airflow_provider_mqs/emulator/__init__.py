@@ -46,8 +46,9 @@ real limits, latency                                 unknown    faults, latency_
 ==================================================== ========== ================================================
 
 The rooms, bottom up: ``wire`` (values), ``behaviour``/``rules``/``faults``/``identity`` (switches), ``errors`` (one
-table), ``store`` (SQLite), ``state``, ``call`` (routing), ``signing``/``iam``/``query``/``resend``/``catalogue``
-(operations), ``service`` (all of it without a socket), ``seeds``, ``admin``, ``server`` (the socket), ``command``.
+table), ``records``/``store`` (SQLite), ``state``, ``call`` (routing), ``signing``, ``iam``, ``validation``, ``query``,
+``resend``, ``catalogue`` (operations), ``service`` (all of it without a socket), ``seeds``, ``admin``, ``server`` (the
+socket), ``connection`` (how to reach it), ``command``.
 The emulator shares no code with the client that it tests.
 """
 

@@ -1,5 +1,7 @@
 """
-The local admin routes: switch faults and behaviour, write messages, read the logs. No login: the service only listens on 127.0.0.1.
+The local admin routes: switch faults and behaviour, write messages, read the logs.
+
+There is no login, because the service only listens on 127.0.0.1.
 
 ::
 

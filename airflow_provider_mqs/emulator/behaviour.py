@@ -1,7 +1,8 @@
 """
 How this deployment answers where the vendor's documents are silent or contradict each other.
 
-Values only. The defaults are the most plausible ROMA Connect; the table in the package's docstring says what each rests on.
+Values only. The defaults are the most plausible ROMA Connect; the table in the package's docstring says what each
+rests on.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def _fits(hint: Any, value: Any) -> bool:
         return value in get_args(hint)
     if get_origin(hint) in (Union, UnionType):
         return any(_fits(option, value) for option in get_args(hint))
-    accepted = {float: (int, float), int: int}.get(hint, get_origin(hint) or hint)
+    accepted = (int, float) if hint is float else get_origin(hint) or hint
     return isinstance(value, accepted) and (hint is bool or not isinstance(value, bool))
 
 

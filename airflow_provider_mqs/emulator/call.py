@@ -1,6 +1,4 @@
-"""
-One request after routing: which operation, with which parameters, read strictly. No data, no answers.
-"""
+"""One request after routing: which operation, with which parameters, read strictly. No data, no answers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-What exists: the list of instances, the instance, its topics.
-"""
+"""What exists: the list of instances, the instance, its topics."""
 
 from __future__ import annotations
 
@@ -11,8 +9,8 @@ from airflow_provider_mqs.emulator.wire import Outcome, json_response
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.emulator.call import Call
+    from airflow_provider_mqs.emulator.records import Topic
     from airflow_provider_mqs.emulator.state import State
-    from airflow_provider_mqs.emulator.store import Topic
 
 
 def list_instances(state: State, call: Call) -> Outcome:

@@ -1,6 +1,4 @@
-"""
-The command ``python -m airflow_provider_mqs emulator``: arguments in, a service until SIGINT or SIGTERM out.
-"""
+"""The command ``python -m airflow_provider_mqs emulator``: arguments in, a service until SIGINT or SIGTERM out."""
 
 from __future__ import annotations
 
@@ -41,16 +39,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (emulator.__doc__ or "").replace("%", "%%")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port, 0 for any free one (default %(default)s)")
     parser.add_argument("--data", default=":memory:", help="SQLite file that survives a restart (default: in memory)")
-    parser.add_argument("--seed", choices=("none", "demo"), default="none", help="demo: topics with yesterday's messages")
     parser.add_argument(
-        "--behave", action="append", default=[], metavar="NAME=JSON", help="a switch of the table below: paging=row, cap=null"
+        "--seed", choices=("none", "demo"), default="none", help="demo: topics with yesterday's messages"
+    )
+    parser.add_argument(
+        "--behave",
+        action="append",
+        default=[],
+        metavar="NAME=JSON",
+        help="a switch of the table below: paging=row, cap=null",
     )
     parser.add_argument(
         "--fault",
         action="append",
         default=[],
         metavar="NAME=JSON",
-        help='throttle_429=0.1, latency_s=0.02, \'late_504={"next": 1}\'; also while it runs, by PUT /admin/faults',
+        help="throttle_429=0.1, latency_s=0.02, 'late_504={\"next\": 1}'; also while it runs, by PUT /admin/faults",
     )
 
 
@@ -63,13 +67,15 @@ def run(args: argparse.Namespace) -> int:
     """
     try:
         service = _service(args)
-    except (ValueError, sqlite3.Error) as error:
+    except (ValueError, TypeError, sqlite3.Error) as error:
         return _refuse(f"{error} (--data {args.data})" if isinstance(error, sqlite3.Error) else str(error))
     with contextlib.closing(service):
         try:
             asyncio.run(_serve(service, args.port))
         except OSError as error:
-            return _refuse(f"Port {args.port} of 127.0.0.1 cannot be used; give another --port, or 0. ({error.strerror})")
+            return _refuse(
+                f"Port {args.port} of 127.0.0.1 cannot be used; give another --port, or 0. ({error.strerror})"
+            )
     return 0
 
 

@@ -1,6 +1,4 @@
-"""
-How to reach the emulator, as an Airflow connection; only the field names of the connection are known here.
-"""
+"""How to reach the emulator, as an Airflow connection; only the field names of the connection are known here."""
 
 from __future__ import annotations
 

@@ -5,13 +5,14 @@ Each fault that replaces an answer is one line of :class:`Faults`: *when* it str
 not run; ``executed``: it runs and its answer is lost; ``late``: it runs up to ``late_append_s`` later) and *what* is
 answered. *How often* is a :class:`Rule`. The other fields are plain values that the operations read.
 """
+# ruff: noqa: RUF009  # _fault() makes a dataclass field
 
 from __future__ import annotations
 
 import dataclasses
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_mqs.emulator.behaviour import checked
 from airflow_provider_mqs.emulator.rules import NEVER, OPERATIONS, Counter, Rule
@@ -39,10 +40,8 @@ class FaultKind:
     operations: frozenset[str] = _NOT_LOGIN
 
 
-def _fault(
-    stage: Literal["refused", "executed", "late"], answer: str, operations: frozenset[str] = _NOT_LOGIN
-) -> Rule:
-    return cast("Rule", field(default=NEVER, metadata={"kind": FaultKind(stage, answer, operations)}))
+def _fault(stage: Literal["refused", "executed", "late"], answer: str, operations: frozenset[str] = _NOT_LOGIN) -> Rule:
+    return field(default=NEVER, metadata={"kind": FaultKind(stage, answer, operations)})
 
 
 @dataclass
@@ -170,6 +169,7 @@ class Faults:
 
         :param changes: rules and values by name, as JSON has them
         :raises ValueError: when a name or a value is wrong; the sentence names it
+        :raises TypeError: when a rule is none
         """
         rules = {name: Rule.of(value) for name, value in changes.items() if name in KINDS}
         values = checked(Faults, {**changes, **rules}, SETTABLE)
@@ -188,9 +188,13 @@ class Faults:
         :return: values by name, fit for JSON
         """
         values = {name: getattr(self, name) for name in SETTABLE}
-        plain = {Rule: Rule.as_json, frozenset: sorted}
-        shown = {name: plain.get(type(value), lambda same: same)(value) for name, value in values.items()}
-        return {name: value for name, value in shown.items() if value or name not in KINDS}
+        return {name: _shown(value) for name, value in values.items() if value is not NEVER}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Rule):
+        return value.as_json()
+    return sorted(value) if isinstance(value, frozenset) else value
 
 
 KINDS: dict[str, FaultKind] = {

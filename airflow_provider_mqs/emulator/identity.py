@@ -1,7 +1,7 @@
 """
 Who may talk to the emulator, and the ids of what it serves: the one place with these constants.
 
-None of them is a secret; they are printed by ``python -m airflow_provider_mqs emulator`` so that they can be pasted into a connection.
+None of them is a secret; ``python -m airflow_provider_mqs emulator`` prints them, to be pasted into a connection.
 """
 
 from __future__ import annotations

@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.emulator.errors import ServiceError
-from airflow_provider_mqs.emulator.store import Window
+from airflow_provider_mqs.emulator.records import Window
 from airflow_provider_mqs.emulator.wire import HttpResponse, Outcome, json_response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_mqs.emulator.call import Call
+    from airflow_provider_mqs.emulator.records import StoredMessage, Topic
     from airflow_provider_mqs.emulator.state import State
-    from airflow_provider_mqs.emulator.store import StoredMessage, Topic
 
 _MAX_SEARCH_HITS = 10
 _SEARCHABLE = ("key", "tag", "message_id")
@@ -167,6 +167,11 @@ def _cut(value: str, limit: int | None) -> str:
     return value if limit is None else value.encode()[:limit].decode(errors="ignore")
 
 
+def _is_huge(value: str, limit: int) -> bool:
+    # a character has at most four bytes, so most values need no encoding to know
+    return len(value) * 4 > limit and len(value.encode()) > limit
+
+
 def _shown(state: State, message: StoredMessage, offset_field: str, value: dict[str, str]) -> dict[str, Any]:
     hidden = message.key is None and state.behaviour.omit_missing_keys
     return {
@@ -176,7 +181,7 @@ def _shown(state: State, message: StoredMessage, offset_field: str, value: dict[
         **value,
         "size": message.size,
         "timestamp": message.timestamp_ms,
-        "huge_message": len(message.value.encode()) > state.behaviour.truncate_bytes,
+        "huge_message": _is_huge(message.value, state.behaviour.truncate_bytes),
         offset_field: message.message_offset,
         "message_id": message.message_id,
         "app_id": message.app_id,

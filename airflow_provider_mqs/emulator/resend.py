@@ -1,5 +1,7 @@
 """
-The resend: a copy of a message at the end of the same partition, with a fresh time; the answer shows the old coordinates.
+The resend: a copy of a message at the end of the same partition, with a fresh time.
+
+The answer shows the old coordinates.
 
 What the copy looks like is inferred (Kafka is append-only) and switchable. Each append is logged, so that the service
 itself can say whether a message was sent exactly once.
@@ -12,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.emulator.errors import ServiceError
 from airflow_provider_mqs.emulator.query import known_topic, visible_message
+from airflow_provider_mqs.emulator.records import Resend
 from airflow_provider_mqs.emulator.state import size_of
-from airflow_provider_mqs.emulator.store import Resend
 from airflow_provider_mqs.emulator.wire import Outcome, json_response
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.emulator.call import Call
+    from airflow_provider_mqs.emulator.records import StoredMessage
     from airflow_provider_mqs.emulator.state import State
-    from airflow_provider_mqs.emulator.store import StoredMessage
 
 _OTHER_SIZE = 24
 
@@ -107,6 +109,12 @@ def _append_live(state: State, source: StoredMessage, now_ms: int) -> None:
     if value == source.value and not state.faults.live_equal_value:
         value = "x" * (source.size - size_of(source.key, ""))
     state.append(
-        source.topic, source.partition, value,
-        timestamp_ms=now_ms, key=source.key, size=source.size, app_id=source.app_id, tag=source.tag,
+        source.topic,
+        source.partition,
+        value,
+        timestamp_ms=now_ms,
+        key=source.key,
+        size=source.size,
+        app_id=source.app_id,
+        tag=source.tag,
     )

@@ -1,6 +1,4 @@
-"""
-How often a fault strikes: a value, and the counting of one rule in use.
-"""
+"""How often a fault strikes: a value, and the counting of one rule in use."""
 
 from __future__ import annotations
 
@@ -37,7 +35,9 @@ class Rule:
     only: frozenset[tuple[int, int]] = frozenset()
 
     def __post_init__(self) -> None:
-        if unknown := sorted(set(self.operations) - OPERATIONS):
+        object.__setattr__(self, "operations", frozenset(self.operations))
+        object.__setattr__(self, "only", frozenset(self.only))
+        if unknown := sorted(self.operations - OPERATIONS):
             raise ValueError(f"There is no operation {unknown[0]!r}. Choose from {', '.join(sorted(OPERATIONS))}.")
 
     @classmethod
@@ -47,14 +47,15 @@ class Rule:
 
         :param value: a rule, a probability, or the fields of a rule as JSON has them
         :return: the rule
-        :raises ValueError: when it is none of these
+        :raises TypeError: when it is none of these
+        :raises ValueError: when a field is wrong
         """
         if isinstance(value, Rule):
             return value
         if isinstance(value, (int, float)):
             return cls(probability=float(value))
         if not isinstance(value, dict):
-            raise ValueError(f"{value!r} is no rule. Give a probability or {{'next': 3, 'operations': ['resend']}}.")
+            raise TypeError(f"{value!r} is no rule. Give a probability or {{'next': 3, 'operations': ['resend']}}.")
         pairs = frozenset((int(partition), int(offset)) for partition, offset in value.get("only", ()))
         return cls(**checked(Rule, {**value, "only": pairs}))
 

@@ -1,13 +1,11 @@
-"""
-Messages to begin with, made the same way every time: the demo's day, and any shape that a test needs.
-"""
+"""Messages to begin with, made the same way every time: the demo's day, and any shape that a test needs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from airflow_provider_mqs.emulator.records import StoredMessage, Topic
 from airflow_provider_mqs.emulator.state import HOUR_MS, size_of
-from airflow_provider_mqs.emulator.store import StoredMessage, Topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,7 +77,7 @@ def seed(
 
 def seed_demo(state: State) -> None:
     """
-    Write yesterday (UTC): 300 messages an hour in ``orders`` (3 partitions), 20 in ``payments``; once per day and store.
+    Write yesterday (UTC), once per day and store: 300 messages an hour in ``orders``, 20 in ``payments``.
 
     :param state: where to
     """

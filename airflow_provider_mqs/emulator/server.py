@@ -1,6 +1,4 @@
-"""
-The socket: a thin aiohttp shell over the service. It adds what needs time or a connection, and decides nothing else.
-"""
+"""The socket: a thin aiohttp shell over the service that adds what needs time or a connection."""
 
 from __future__ import annotations
 
@@ -9,13 +7,14 @@ import threading
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aiohttp import web  # this file is the socket; it is imported only to serve
+
 from airflow_provider_mqs.emulator import admin
 from airflow_provider_mqs.emulator.wire import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterator
-
-    from aiohttp import web
+    from ssl import SSLContext
 
     from airflow_provider_mqs.emulator.service import Service
 
@@ -26,16 +25,16 @@ _SHUTDOWN_S = 0.05
 
 
 @asynccontextmanager
-async def serving(service: Service, port: int = 0) -> AsyncIterator[int]:
+async def serving(service: Service, port: int = 0, tls: SSLContext | None = None) -> AsyncIterator[int]:
     """
     Listen on 127.0.0.1 for the time of a block; the service is not closed by it.
 
     :param service: what answers
     :param port: default any free one
+    :param tls: server side context; default plain HTTP
     :return: the port
     :raises OSError: when the port is taken
     """
-    from aiohttp import web
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         return await _answer(service, request)
@@ -43,7 +42,7 @@ async def serving(service: Service, port: int = 0) -> AsyncIterator[int]:
     runner = web.ServerRunner(web.Server(answer, access_log=None), shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, HOST, port)
+        site = web.TCPSite(runner, HOST, port, ssl_context=tls)
         await site.start()
         yield int(runner.addresses[0][1])
     finally:
@@ -51,31 +50,29 @@ async def serving(service: Service, port: int = 0) -> AsyncIterator[int]:
 
 
 async def _answer(service: Service, request: web.BaseRequest) -> web.StreamResponse:
-    from aiohttp import web
-
     target, body = request.raw_path, await request.read()
     ours = HttpRequest.parse(request.method, target, dict(request.headers), body)
     response = admin.handle(service, ours) if ours.path.startswith(admin.PREFIX) else service.handle(ours)
     if response.delay_s:
         await asyncio.sleep(response.delay_s)
     if response.drop:
-        if request.transport is not None:
-            request.transport.abort()
+        # aiohttp closes the connection of a handler that is cancelled, without an answer
         raise asyncio.CancelledError
     return web.Response(status=response.status, headers=response.headers, body=response.body)
 
 
 @contextmanager
-def serving_in_thread(service: Service, port: int = 0) -> Iterator[int]:
+def serving_in_thread(service: Service, port: int = 0, tls: SSLContext | None = None) -> Iterator[int]:
     """
     Listen from a thread with its own event loop, for programs that have none.
 
     :param service: what answers
     :param port: default any free one
+    :param tls: server side context; default plain HTTP
     :return: the port
     :raises OSError: when the port is taken
     """
-    loop, listening = asyncio.new_event_loop(), serving(service, port)
+    loop, listening = asyncio.new_event_loop(), serving(service, port, tls)
     thread = threading.Thread(target=loop.run_forever, name="mqs-emulator", daemon=True)
     thread.start()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 ALGORITHM = "SDK-HMAC-SHA256"
 _AUTHORIZATION = re.compile(
-    ALGORITHM + r" Access=(?P<access>[^,\s]+), ?SignedHeaders=(?P<names>[^,\s]+), ?Signature=(?P<signature>[0-9a-f]{64})"
+    ALGORITHM
+    + r" Access=(?P<access>[^,\s]+), ?SignedHeaders=(?P<names>[^,\s]+), ?Signature=(?P<signature>[0-9a-f]{64})"
 )
-_DATE_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
 def parse_authorization(value: str) -> tuple[str, tuple[str, ...], str] | None:
@@ -46,14 +46,16 @@ def signature(request: HttpRequest, names: tuple[str, ...], secret: str) -> str:
     """
     uri = "/".join(quote(unquote(part), safe="~") for part in request.path.split("/"))
     pairs = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in request.query.items())
-    canonical = "\n".join((
-        request.method,
-        uri if uri.endswith("/") else uri + "/",
-        "&".join(f"{name}={value}" for name, value in pairs),
-        "".join(f"{name}:{request.headers.get(name, '').strip()}\n" for name in names),
-        ";".join(names),
-        hashlib.sha256(request.body).hexdigest(),
-    ))
+    canonical = "\n".join(
+        (
+            request.method,
+            uri if uri.endswith("/") else uri + "/",
+            "&".join(f"{name}={value}" for name, value in pairs),
+            "".join(f"{name}:{request.headers.get(name, '').strip()}\n" for name in names),
+            ";".join(names),
+            hashlib.sha256(request.body).hexdigest(),
+        )
+    )
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     text = f"{ALGORITHM}\n{request.headers.get('x-sdk-date', '')}\n{digest}"
     return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
@@ -67,7 +69,6 @@ def signed_at_s(request: HttpRequest) -> float | None:
     :return: epoch seconds; ``None`` when ``X-Sdk-Date`` is absent or unreadable
     """
     try:
-        moment = datetime.strptime(request.headers.get("x-sdk-date", ""), _DATE_FORMAT)
+        return datetime.strptime(request.headers.get("x-sdk-date", ""), "%Y%m%dT%H%M%S%z").timestamp()
     except ValueError:
         return None
-    return moment.replace(tzinfo=timezone.utc).timestamp()

@@ -1,6 +1,4 @@
-"""
-What the operations of the service share: data, switches, clock. No HTTP.
-"""
+"""What the operations of the service share: data, switches, clock. No HTTP."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.faults import Faults
 from airflow_provider_mqs.emulator.identity import Identity
-from airflow_provider_mqs.emulator.store import StoredMessage, Topic
+from airflow_provider_mqs.emulator.records import StoredMessage, Topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,7 +63,7 @@ class State:
         """
         return self.now_ms() - topic.retention_hours * HOUR_MS
 
-    def append(  # noqa: PLR0917  # the three coordinates are positional everywhere
+    def append(
         self,
         topic: str,
         partition: int,

@@ -12,11 +12,13 @@ import sqlite3
 from array import array
 from collections import OrderedDict
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_mqs.emulator.records import Resend, StoredMessage, Topic, Window
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
@@ -45,109 +47,19 @@ _TABLES = ("topics", "messages", "resends", "resend_requests", "seeds")
 _WINDOWS_KEPT = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """
-    One topic.
-
-    :param name: its name; case counts
-    :param partitions: how many partitions it has
-    :param retention_hours: hours after which a message is no longer visible
-    """
-
-    name: str
-    partitions: int = 3
-    retention_hours: int = 72
-
-
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
-    """
-    One message as the broker holds it.
-
-    :param topic: topic name
-    :param partition: partition number
-    :param message_offset: position in the partition
-    :param timestamp_ms: epoch ms, the producer's
-    :param key: ``None`` when the producer gave none
-    :param value: the content
-    :param size: bytes that the service reports
-    :param message_id: default empty, as the real service often has it
-    :param app_id: id of the producing application
-    :param tag: label
-    :param headers: Kafka headers; the query API does not show them
-    :param source_offset: for a copy made by a resend, the offset of its source
-    """
-
-    topic: str
-    partition: int
-    message_offset: int
-    timestamp_ms: int
-    key: str | None = None
-    value: str = field(default="", repr=False)
-    size: int = 0
-    message_id: str = ""
-    app_id: str = ""
-    tag: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    source_offset: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Resend:
-    """
-    One append made by a resend.
-
-    :param time_ms: when it was appended
-    :param trace: request id of the resend
-    :param topic: topic name
-    :param partition: partition of source and copy
-    :param message_offset: offset of the source
-    :param copy_offset: offset of the copy
-    :param consumer_key: header of the copy, ``None`` when not asked for
-    """
-
-    time_ms: int
-    trace: str
-    topic: str
-    partition: int
-    message_offset: int
-    copy_offset: int
-    consumer_key: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """
-    Which messages, in which order.
-
-    :param topic: topic name
-    :param start_ms: first epoch ms
-    :param end_ms: last epoch ms, inclusive
-    :param partition: of this partition only; ``None`` for all
-    :param by_time: order by time; else by partition and offset
-    :param search: texts that a column contains (``key``) or equals (``tag``, ``message_id``)
-    """
-
-    topic: str
-    start_ms: int
-    end_ms: int
-    partition: int | None = None
-    by_time: bool = True
-    search: tuple[tuple[str, str], ...] = ()
-
-
+_NO_HEADERS = "{}"
 _COLUMNS = ", ".join(StoredMessage.__slots__)
 _SEARCHES = {"key": "instr(key, ?) > 0", "tag": "tag = ?", "message_id": "message_id = ?"}
 
 
 def _message(row: tuple[Any, ...]) -> StoredMessage:
-    return StoredMessage(*row[:10], headers=json.loads(row[10]), source_offset=row[11])
+    headers = json.loads(row[10]) if row[10] != _NO_HEADERS else {}
+    return StoredMessage(*(*row[:10], headers, row[11]))
 
 
 def _row(message: StoredMessage) -> tuple[Any, ...]:
     values = [getattr(message, name) for name in StoredMessage.__slots__]
-    values[10] = json.dumps(message.headers)
+    values[10] = json.dumps(message.headers) if message.headers else _NO_HEADERS
     return tuple(values)
 
 

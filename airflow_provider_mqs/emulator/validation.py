@@ -1,6 +1,4 @@
-"""
-The check of the ids in a path.
-"""
+"""The check of the ids in a path."""
 
 from __future__ import annotations
 

@@ -7,12 +7,15 @@ The service is driven with these by its tests directly and by the aiohttp shell 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+_ABSOLUTE = re.compile(r"^https?://[^/?]*")
 
 JSON = "application/json;charset=utf8"
 
@@ -43,12 +46,13 @@ class HttpRequest:
         Take a request target apart.
 
         :param method: upper-case verb
-        :param target: path and query as they were sent
+        :param target: path and query as they were sent, or the whole URL
         :param headers: header values by name of any case; default none
         :param body: raw bytes; default none
         :return: the request
         """
-        path, _, query = target.partition("?")
+        # a client that goes through a proxy names the whole URL, so that this service can stand in for a proxy too
+        path, _, query = _ABSOLUTE.sub("", target).partition("?")
         lower = {name.lower(): value for name, value in (headers or {}).items()}
         return cls(method, path, dict(parse_qsl(query, keep_blank_values=True)), lower, body)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseHook
 
@@ -16,11 +16,16 @@ from airflow_provider_mqs.models.names import is_absent
 from airflow_provider_mqs.models.settings import path_segment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from typing_extensions import Self
 
+    from airflow_provider_mqs.client.api import MqsApi
+    from airflow_provider_mqs.client.flow import Flow
     from airflow_provider_mqs.models.settings import ConnectionSettings
+
+T = TypeVar("T")
 
 
 class MqsBaseHook(BaseHook):
@@ -72,6 +77,11 @@ class MqsBaseHook(BaseHook):
             self._settings = settings_for(self.mqs_conn_id)
         return self._settings
 
+    @property
+    def instance_id(self) -> str:
+        """The instance that is asked. Raises ``ConfigurationError`` where neither hook nor connection names one."""
+        return self.get_conn().api.instance_id
+
     async def asettings(self) -> ConnectionSettings:
         """
         Give the connection, checked; the asynchronous twin of ``settings``.
@@ -110,6 +120,31 @@ class MqsBaseHook(BaseHook):
                 on_secret=self._mask_soon,
             )
         return self._async_client
+
+    def run_concurrently(self, flow_of: Callable[[MqsApi], Flow[T]], *, concurrency: int = 16) -> T:
+        """
+        Run a flow with many requests in flight, in an event loop of its own.
+
+        Called from a coroutine (a notebook, say), where no second loop may run, it asks one by one instead.
+
+        :param flow_of: makes the flow from the API
+        :param concurrency: how many requests may be in flight
+        :return: what the flow returns
+        :raises MqsError: the connection is wrong, or what the flow raises
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self._run_in_loop(flow_of, concurrency))
+        client = self.get_conn()
+        return client.run(flow_of(client.api))
+
+    async def _run_in_loop(self, flow_of: Callable[[MqsApi], Flow[T]], concurrency: int) -> T:
+        # a hook of its own, since the asynchronous client of this one may belong to another loop
+        async with type(self)(self.mqs_conn_id, self._instance_id) as hook:
+            hook._settings = self.settings  # noqa: SLF001 - of the same class
+            client = await hook.aget_conn(concurrency=concurrency)
+            return await client.run(flow_of(client.api))
 
     def close(self) -> None:
         """Close the sockets of ``get_conn``; the hook may be used again."""

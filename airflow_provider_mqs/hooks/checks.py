@@ -18,6 +18,7 @@ from airflow_provider_mqs.exceptions import (
     ApiError,
     ApiNotPublishedError,
     AuthenticationError,
+    BadRequestError,
     ConfigurationError,
     MqsError,
     NotFoundError,
@@ -142,7 +143,7 @@ def _check_permission(client: MqsClient) -> Finding:
         return Finding("permission", "not checked without an instance", ok=None)
     topics = client.run(client.api.list_topics())
     hint = "" if topics else "; IAM users see only topics of applications that they created or were authorised for"
-    return Finding("permission", f"{len(topics)} topics can be seen{hint}")
+    return Finding("permission", f"topics that can be seen: {len(topics)}{hint}")
 
 
 _STEPS: Final[tuple[tuple[str, Callable[[MqsClient], Finding]], ...]] = (
@@ -172,16 +173,18 @@ def _blame(step: str, error: MqsError, settings: ConnectionSettings) -> tuple[st
     if isinstance(error, ApiError) and number_of(error.error_code) == PROJECT_MISMATCH:
         return "project", "the credentials are for another project, so correct 'project_id'"
     rules = _AT_LOGIN if step == "login" else _LATER
-    blamed, remedy = next((rule[1:] for rule in rules if isinstance(error, rule[0])), (step, ""))
-    return blamed, remedy or (_LOGIN_REMEDIES[settings.auth_type] if blamed == "login" else "")
+    blamed, remedy = next((rule[1:] for rule in rules if isinstance(error, rule[0])), ("", ""))
+    return blamed or step, remedy or (_LOGIN_REMEDIES[settings.auth_type] if blamed == "login" else "")
 
 
 def _unreachable(step: str, error: TransportError) -> str:
     field = "'iam_endpoint' or 'region'" if step == "login" else "'host'"
     if _is_tls(error):
-        return f"correct {field}, or name the CA's file in 'ca_bundle'"
+        return f"correct {field} (https or http), or name the CA's file in 'ca_bundle'"
     if error.phase == "resolve":
         return f"correct {field}, or the name resolution of this machine"
+    if error.phase == "exchange":
+        return f"try again; if it stays, correct {field}, 'port' and 'proxy'"
     return f"correct {field} and 'port', or let this machine through (firewall, 'proxy')"
 
 
@@ -191,6 +194,7 @@ _LOGIN_REMEDIES: Final = {
     "token": "fetch a new 'auth_token'; tokens live for 24 hours at most",
 }
 _ASK_VENDOR: Final = "try again, and give the vendor the request id if it stays"
+_INSTANCE_ID: Final = "correct 'instance_id', which is the id of the MQS instance and not of ROMA Connect"
 _Rules = tuple[tuple[type[MqsError], str, str], ...]
 _AT_LOGIN: Final[_Rules] = (
     (NotFoundError, "project", "correct 'project_id' or 'region', and 'domain_name'"),
@@ -208,6 +212,7 @@ _LATER: Final[_Rules] = (
     ),
     (ApiNotPublishedError, "endpoint", "correct 'host' (with its path prefix), which is no MQS endpoint"),
     (ProtocolError, "endpoint", "correct 'host' (with its path prefix), which is no MQS endpoint"),
-    (NotFoundError, "instance", "correct 'instance_id', which is the id of the MQS instance, not of ROMA Connect"),
-    (ApiError, "instance", _ASK_VENDOR),
+    (NotFoundError, "instance", f"{_INSTANCE_ID}, and 'project_id'"),
+    (BadRequestError, "instance", f"{_INSTANCE_ID}, and 'project_id'"),
+    (ApiError, "", _ASK_VENDOR),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.providers.common.compat.connection import get_async_connection
@@ -98,9 +99,10 @@ def _extra(text: str | None) -> dict[str, Any]:
 def _unreadable(conn_id: str, error: Exception) -> ConfigurationError:
     """Name the connection and the kind of error only: what a parser says may quote secrets."""
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
-    if isinstance(error, AirflowNotFoundException):
+    # Airflow 3 says "not found" also for a variable that it could not parse
+    if isinstance(error, AirflowNotFoundException) and variable not in os.environ:
         return ConfigurationError(f"Connection {conn_id!r} does not exist: create it in Airflow, or set {variable}.")
     return ConfigurationError(
         f"Connection {conn_id!r} cannot be read ({type(error).__name__}): "
-        f"correct it in Airflow, or write {variable} as one JSON object."
+        f"correct it in Airflow, or write {variable} as one JSON object or URI."
     )

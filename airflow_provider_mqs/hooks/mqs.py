@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs._compat import mask_secret
 from airflow_provider_mqs.client.client import MqsClient
-from airflow_provider_mqs.exceptions import MqsError, NotFoundError
+from airflow_provider_mqs.exceptions import ConfigurationError, IncompleteWindowError, MqsError, NotFoundError
 from airflow_provider_mqs.hooks.base import MqsBaseHook
 from airflow_provider_mqs.hooks.checks import STEPS, Finding, findings
 from airflow_provider_mqs.models.guard_rails import check_resend
-from airflow_provider_mqs.models.names import partition_number, topic_name, whole_number
+from airflow_provider_mqs.models.names import choice, partition_number, topic_name, whole_number
+from airflow_provider_mqs.models.window import TimeWindow, instant_ms, iso
+from airflow_provider_mqs.replay.filters import Filters
+from airflow_provider_mqs.replay.query import Query, find_messages, find_offsets
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+    from datetime import datetime
+
     from airflow_provider_mqs.models.message import Message, Topic
+    from airflow_provider_mqs.models.offsets import Offsets
     from airflow_provider_mqs.models.settings import ConnectionSettings
 
 _TEST_S: Final = 10.0
@@ -34,6 +42,76 @@ class MqsHook(MqsBaseHook):
     :param mqs_conn_id: connection to use
     :param instance_id: instance to ask; default the connection's
     """
+
+    def query(
+        self,
+        topic: str,
+        start: datetime | str | int,
+        end: datetime | str | int,
+        *,
+        on_incomplete: str = "fail",
+        **filters: Any,
+    ) -> Offsets:
+        """
+        Find the offsets of a window, many requests at a time. Read-only.
+
+        :param topic: topic name
+        :param start: first moment: datetime, ISO text or epoch ms
+        :param end: the moment behind the last, not later than now
+        :param on_incomplete: ``fail``, or ``warn`` where some messages may be missing from the result
+        :param filters: ``partitions``, ``key``, ``tag``, ``message_id``, ``app_id``, ``message_filter`` and
+            ``fetch_values``; exact, on our side
+        :return: the offsets; ``to_xcom()`` is what ``ResendMessagesOperator`` takes; an empty window has no partitions
+        :raises IncompleteWindowError: messages may be missing and ``on_incomplete`` is ``fail``
+        :raises MqsError: an argument or the connection is wrong, or the service refused
+        """
+        query = _query(topic, start, end, on_incomplete, filters)
+        found = self.run_concurrently(lambda api: find_offsets(api, query, now_ms=_now_ms()))
+        self._tell(found.doubts, found.notes, on_incomplete)
+        return found.offsets
+
+    async def aquery(
+        self,
+        topic: str,
+        start: datetime | str | int,
+        end: datetime | str | int,
+        *,
+        on_incomplete: str = "fail",
+        **filters: Any,
+    ) -> Offsets:
+        """See ``query``."""
+        query = _query(topic, start, end, on_incomplete, filters)
+        client = await self.aget_conn()
+        found = await client.run(find_offsets(client.api, query, now_ms=_now_ms()))
+        self._tell(found.doubts, found.notes, on_incomplete)
+        return found.offsets
+
+    def iter_messages(self, topic: str, start: datetime | str | int, end: datetime | str | int) -> Iterator[Message]:
+        """
+        Find the messages of a window, without their contents, many requests at a time. Read-only.
+
+        :param topic: topic name
+        :param start: first moment: datetime, ISO text or epoch ms
+        :param end: the moment behind the last
+        :return: the messages by time, partition and offset
+        :raises IncompleteWindowError: messages may be missing
+        :raises MqsError: an argument or the connection is wrong, or the service refused
+        """
+        name, window = topic_name(topic), _window(start, end)
+        messages, doubts = self.run_concurrently(lambda api: find_messages(api, name, window, now_ms=_now_ms()))
+        self._tell(doubts, (), "fail")
+        yield from messages
+
+    async def aiter_messages(
+        self, topic: str, start: datetime | str | int, end: datetime | str | int
+    ) -> AsyncIterator[Message]:
+        """See ``iter_messages``."""
+        name, window = topic_name(topic), _window(start, end)
+        client = await self.aget_conn()
+        messages, doubts = await client.run(find_messages(client.api, name, window, now_ms=_now_ms()))
+        self._tell(doubts, (), "fail")
+        for message in messages:
+            yield message
 
     def show_instance(self) -> dict[str, Any]:
         """
@@ -125,6 +203,15 @@ class MqsHook(MqsBaseHook):
             return False, f"connection failed: {error}"
         return _verdict(self._findings_in_time(settings))
 
+    def _tell(self, doubts: Iterable[str], notes: Iterable[str], on_incomplete: str) -> None:
+        for note in notes:
+            self.log.warning("%s", note)
+        reasons = " ".join(doubts)
+        if reasons and on_incomplete == "fail":
+            raise IncompleteWindowError(reasons)
+        if reasons:
+            self.log.warning("The window may be incomplete: %s", reasons)
+
     def _findings_in_time(self, settings: ConnectionSettings) -> list[Finding]:
         """Collect what is found in ten seconds; in a thread, since a name look-up heeds no timeout."""
         hurried = replace(
@@ -148,6 +235,31 @@ class MqsHook(MqsBaseHook):
                 Finding(_step_after(found), "no answer in time: try again, or run the doctor command", ok=False)
             )
         return found
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _query(topic: str, start: Any, end: Any, on_incomplete: str, filters: dict[str, Any]) -> Query:
+    window = _window(start, end)
+    if window.end_ms > _now_ms():
+        raise ConfigurationError(
+            f"end must not be later than now, as messages may still arrive; got {iso(window.end_ms)}."
+        )
+    unknown = filters.keys() - {known.name for known in fields(Filters)}
+    if unknown:
+        raise ConfigurationError(f"There is no filter {min(unknown)!r}.")
+    return Query(
+        topic_name(topic), window, Filters(**filters), choice(on_incomplete, "on_incomplete", ("fail", "warn"))
+    )
+
+
+def _window(start: Any, end: Any) -> TimeWindow:
+    start_ms, end_ms = instant_ms(start, "start"), instant_ms(end, "end")
+    if start_ms is None or end_ms is None:
+        raise ConfigurationError("start and end are both needed: datetime, ISO text or epoch ms.")
+    return TimeWindow(start_ms, end_ms)
 
 
 def _place(topic: str, partition: int, message_offset: int) -> tuple[str, int, int]:

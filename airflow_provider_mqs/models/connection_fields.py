@@ -155,7 +155,6 @@ FIELDS: Final[tuple[Field, ...]] = (
         "Topics that may be resent",
         "Names or patterns, for example orders and audit-*. Empty: every topic.",
         kind="list",
-        default=(),
     ),
     Field(
         "max_resend_messages",

@@ -86,7 +86,7 @@ def number_above_0(value: Any, name: str) -> float:
     """
     try:
         number = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not 0 < number < float("inf"):
         raise ConfigurationError(f"{name} must be a number greater than 0; got {value!r:.40}.")

@@ -130,17 +130,14 @@ class Offsets:
             raise ConfigurationError(
                 f"messages has schema {document.get('schema')!r:.60}; this version reads {SCHEMA!r}."
             )
-        if document.get("digest") != digest_of(document):
-            raise ConfigurationError(
-                "messages was changed after the query wrote it (its digest does not fit); run the query again."
-            )
         try:
+            _check_digest(document)
             offsets = cls._read(document)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, ConfigurationError):
-                raise
+        except ConfigurationError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ConfigurationError("messages is not a whole mqs.offsets/1 document.") from error
-        if offsets.count != document["count"]:
+        if offsets.count != document.get("count"):
             raise ConfigurationError("messages says another count than its ranges hold.")
         return offsets
 
@@ -199,7 +196,7 @@ class Offsets:
             complete=document["complete"] is True,
             on_incomplete=str(document["on_incomplete"]),
             excluded_copies=int(document["excluded_copies"]),
-            batch=None if batch is None else Batch(batch["index"], batch["of"], batch["total"]),
+            batch=None if batch is None else Batch(int(batch["index"]), int(batch["of"]), int(batch["total"])),
         )
 
 
@@ -213,6 +210,13 @@ def digest_of(document: Mapping[str, Any]) -> str:
     rest = {name: value for name, value in document.items() if name != "digest"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _check_digest(document: Mapping[str, Any]) -> None:
+    if document.get("digest") != digest_of(document):
+        raise ConfigurationError(
+            "messages was changed after the query wrote it (its digest does not fit); run the query again."
+        )
 
 
 def _batch_json(batch: Batch | None) -> dict[str, int] | None:

@@ -33,12 +33,14 @@ class Plan:
     :param partitions: offsets by partition
     :param sources: the documents of the query that they come from; none for plain items
     :param repeats: plain items that were given more than once, and are sent once
+    :param digest: that of the one document that this comes from; ``None`` where it comes from several or none
     """
 
     topic: str
     partitions: Mapping[int, Ranges]
     sources: tuple[Offsets, ...] = ()
     repeats: int = 0
+    digest: str | None = None
 
     @property
     def count(self) -> int:
@@ -49,6 +51,12 @@ class Plan:
     def total(self) -> int:
         """How many messages the plan's window holds; more than ``count`` where this is one batch of several."""
         return max([self.count, *(source.batch.total for source in self.sources if source.batch)])
+
+    @property
+    def batches(self) -> int:
+        """How many batches are sent side by side, this one included, so that they can share a rate."""
+        single = self.sources[0].batch if len(self.sources) == 1 else None
+        return single.of if single else 1
 
 
 def plan_of(messages: Any, topic: str | None, *, endpoint: str, instance_id: str) -> Plan:
@@ -62,7 +70,10 @@ def plan_of(messages: Any, topic: str | None, *, endpoint: str, instance_id: str
     :return: the plan; empty for an empty list or an empty window
     :raises ConfigurationError: anything is wrong with it; nothing was sent
     """
-    parts = list(_flatten(messages))
+    try:
+        parts = list(_flatten(messages))
+    except RecursionError as error:
+        raise ConfigurationError("messages is nested too deeply: give one list.") from error
     documents = [part for part in parts if "partitions" in part or "schema" in part]
     if documents and len(documents) < len(parts):
         raise ConfigurationError("messages mixes documents of the query with plain items; give one kind.")
@@ -71,7 +82,8 @@ def plan_of(messages: Any, topic: str | None, *, endpoint: str, instance_id: str
     sources = tuple(Offsets.from_xcom(document) for document in documents)
     for source in sources:
         _check_source(source, endpoint, instance_id)
-    return Plan(_common_topic(sources, topic), _union(sources), sources)
+    digest = documents[0]["digest"] if len(documents) == 1 else None
+    return Plan(_common_topic(sources, topic), _union(sources), sources, digest=digest)
 
 
 def _flatten(messages: Any) -> Iterator[Mapping[str, Any]]:
@@ -79,7 +91,7 @@ def _flatten(messages: Any) -> Iterator[Mapping[str, Any]]:
         messages = _parse(messages)
     if isinstance(messages, dict):
         yield messages
-    elif messages is None or isinstance(messages, bool | int | float):
+    elif messages is None:
         raise ConfigurationError(
             "messages is empty: give the query's output (query.output), or a list of partition and message_offset."
         )
@@ -96,10 +108,10 @@ def _flatten(messages: Any) -> Iterator[Mapping[str, Any]]:
 def _parse(text: str | bytes) -> Any:
     try:
         parsed = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             parsed = ast.literal_eval(text.decode() if isinstance(text, bytes) else text.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
             raise ConfigurationError(
                 "messages is text, but neither JSON nor a Python literal; give query.output instead of a template."
             ) from error
@@ -124,9 +136,9 @@ def _plan_of_items(items: list[Mapping[str, Any]], topic: str | None) -> Plan:
 
 
 def _place(item: Mapping[str, Any]) -> tuple[int, int]:
-    unknown = sorted(set(item) - {"topic", "partition", "message_offset"})
+    unknown = set(item) - {"topic", "partition", "message_offset"}
     if unknown:
-        raise ConfigurationError(f"messages holds an item with the unknown field {str(unknown[0])[:40]!r}.")
+        raise ConfigurationError(f"messages holds an item with the unknown field {min(map(str, unknown))[:40]!r}.")
     partition = partition_number(item.get("partition"), "messages[].partition")
     offset = item.get("message_offset")
     if not runs.is_offset(offset):

@@ -22,7 +22,7 @@ Ranges: TypeAlias = tuple[tuple[int, int], ...]
 
 PACKED = "zlib+b64:"
 PACK_ABOVE_BYTES = 16 * 1024
-_MAX_UNPACKED = 64 * 1024 * 1024
+_MAX_UNPACKED = 16 * 1024 * 1024
 _MAX_OFFSET = 2**63 - 1
 _MORE, _SEVEN_BITS = 0x80, 0x7F
 
@@ -153,22 +153,9 @@ def unpack(text: str, name: str) -> Ranges:
     :raises ConfigurationError: it is something else, cut off, or larger than any query makes it
     """
     try:
-        raw = base64.b64decode(text.removeprefix(PACKED).encode(), validate=True)
-        decoder = zlib.decompressobj()
-        data = decoder.decompress(raw, _MAX_UNPACKED)
-        numbers = list(_read(data))
+        return _unpacked(text)
     except (ValueError, zlib.error) as error:
         raise ConfigurationError(f"{name} is not a packed set of offsets.") from error
-    if not text.startswith(PACKED) or not decoder.eof or len(numbers) % 2:
-        raise ConfigurationError(f"{name} is not a packed set of offsets.")
-    ranges: list[tuple[int, int]] = []
-    previous = -1
-    for gap, length in zip(numbers[::2], numbers[1::2], strict=True):
-        ranges.append((previous + gap + 1, previous + gap + 1 + length))
-        previous = ranges[-1][1]
-    if previous > _MAX_OFFSET:
-        raise ConfigurationError(f"{name} holds an offset beyond 2^63 - 1.")
-    return tuple(ranges)
 
 
 def is_offset(value: Any) -> bool:
@@ -192,9 +179,31 @@ def _write(data: bytearray, number: int) -> None:
     data.append(number)
 
 
+def _unpacked(text: str) -> Ranges:
+    """Check while reading, so that a short text that unfolds to very much is refused early."""
+    if not text.startswith(PACKED):
+        raise ValueError("no mark")
+    decoder = zlib.decompressobj()
+    data = decoder.decompress(base64.b64decode(text.removeprefix(PACKED), validate=True), _MAX_UNPACKED)
+    if not decoder.eof:
+        raise ValueError("cut off, or too much")
+    ranges: list[tuple[int, int]] = []
+    end = 0
+    numbers = _read(data)
+    for gap, length in zip(numbers, numbers, strict=True):
+        first, last = end + gap, end + gap + length
+        if last > _MAX_OFFSET or (ranges and not gap):
+            raise ValueError("no offsets, or runs that touch")
+        ranges.append((first, last))
+        end = last + 1
+    return tuple(ranges)
+
+
 def _read(data: bytes) -> Iterator[int]:
     number = shift = 0
     for byte in data:
+        if shift > _MAX_OFFSET.bit_length():
+            raise ValueError("a number is too long")
         number |= (byte & _SEVEN_BITS) << shift
         shift += 7
         if not byte & _MORE:

@@ -145,3 +145,25 @@ def replay_id_of(endpoint: str, instance_id: str, plan: Plan, consumer_key: str 
     exact = {str(number): ranges for number, ranges in sorted(plan.partitions.items())}
     text = json.dumps([endpoint, instance_id, plan.topic, consumer_key, exact], separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def report_document(report: Report, plan: Plan, *, endpoint: str, instance_id: str) -> dict[str, Any]:
+    """
+    Write what was planned and what became of it.
+
+    :param report: the counts
+    :param plan: what was to be sent
+    :param endpoint: host that was asked
+    :param instance_id: instance that was asked
+    :return: the document of DESIGN "Report, as XCom", without what only the task knows
+    """
+    windows = {source.window for source in plan.sources}
+    return {
+        "schema": SCHEMA,
+        "endpoint": endpoint,
+        "instance_id": instance_id,
+        "topic": plan.topic,
+        "window": windows.pop().to_xcom() if len(windows) == 1 else None,
+        "digest": plan.digest,
+        **report.to_xcom(),
+    }

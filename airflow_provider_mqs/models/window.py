@@ -7,6 +7,7 @@ Both ends are rounded up to the millisecond, so that neighbouring intervals tile
 from __future__ import annotations
 
 import re
+from calendar import timegm
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
@@ -16,12 +17,11 @@ import pendulum
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MICROSECOND = timedelta(microseconds=1)
 _SECONDS_END = 100_000_000_000
 """Epoch ms below this lie before March 1973: somebody means seconds."""
 _MAX_MS = 253_402_300_799_999
 _ABSENT = frozenset({"", "None", "none", "null"})
-_DIGITS = re.compile(r"^-?\d+$")
+_DIGITS = re.compile(r"-?\d{1,20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,8 @@ def to_ms(moment: datetime) -> int:
     :return: the first whole millisecond that is not before the moment
     """
     aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-    return -(-((aware - _EPOCH) // _MICROSECOND) // 1000)
+    # not by subtraction: what pendulum's moments give then cannot be divided
+    return timegm(aware.utctimetuple()) * 1000 - -aware.microsecond // 1000
 
 
 def iso(epoch_ms: int) -> str:
@@ -107,11 +108,9 @@ def instant_ms(value: Any, name: str) -> int | None:
     """
     if value is None or (isinstance(value, str) and value.strip() in _ABSENT):
         return None
-    if isinstance(value, datetime):
-        return to_ms(value)
     if isinstance(value, date):
-        return to_ms(datetime(value.year, value.month, value.day, tzinfo=timezone.utc))
-    if isinstance(value, str) and not _DIGITS.match(value.strip()):
+        return _date_ms(value)
+    if isinstance(value, str) and not _DIGITS.fullmatch(value.strip()):
         return _parse_iso(value.strip(), name)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ConfigurationError(f"{name} must be a time: datetime, ISO text or epoch ms; got {value!r:.60}.")
@@ -134,7 +133,7 @@ def duration_s(value: Any, name: str) -> float | None:
     else:
         try:
             seconds = float("nan") if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             seconds = float("nan")
     if not 0 <= seconds < float("inf"):
         raise ConfigurationError(f"{name} must be seconds (0 or more) or a timedelta; got {value!r:.60}.")
@@ -143,12 +142,18 @@ def duration_s(value: Any, name: str) -> float | None:
 
 def _parse_iso(text: str, name: str) -> int:
     try:
-        moment = pendulum.parse(text)
+        moment = pendulum.parse(text, exact=True)
     except ValueError as error:
         raise ConfigurationError(f"{name} must be ISO text or epoch ms; got {text!r:.60}.") from error
-    if not isinstance(moment, datetime):
-        raise ConfigurationError(f"{name} must be one moment, not a duration or interval; got {text!r:.60}.")
-    return to_ms(moment)
+    if not isinstance(moment, date) or text == "now":  # "now" and a bare "12:00" would differ on every try
+        raise ConfigurationError(f"{name} must be one moment with its date, and no duration; got {text!r:.60}.")
+    return _date_ms(moment)
+
+
+def _date_ms(value: date) -> int:
+    if isinstance(value, datetime):
+        return to_ms(value)
+    return to_ms(datetime(value.year, value.month, value.day, tzinfo=timezone.utc))
 
 
 def _epoch_ms(value: float | str, name: str) -> int:

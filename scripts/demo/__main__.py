@@ -10,19 +10,21 @@ import signal
 import sys
 import threading
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from scripts.demo import airflow, service
+from scripts.demo import airflow
 from scripts.demo.airflow import Airflow, Json
-from scripts.demo.processes import DemoError, Processes, free_port, tail
+from scripts.demo.processes import DemoError, Processes, free_port
 from scripts.demo.progress import Changes, Interval, say, table
+from scripts.demo.service import LocalService
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".data/demo"
 LOGS = HOME / "logs"
 DAG_ID = "mqs_hourly_replay"
 INTERVALS = 3
+WIDTH = timedelta(hours=INTERVALS)
 START_TIMEOUT_S, RUN_TIMEOUT_S = 120.0, 180.0
 DONE = {"success", "failed"}
 
@@ -38,10 +40,12 @@ def prepare(password: str) -> Path:
     return passwords
 
 
-def start(programs: Processes, port: int, service_port: int) -> None:
-    """Start everything that Airflow consists of, and the service."""
+def start(programs: Processes, service: LocalService, port: int) -> None:
+    """Start the service, and everything that Airflow consists of."""
     say(f"Starting the local MQS service and Airflow; their logs are in {LOGS.relative_to(ROOT)}.")
-    programs.start("service", *service.command(service_port, HOME / "mqs.db"))
+    programs.start("service", *service.command)
+    connection = programs.until("The service is up", service.connection, START_TIMEOUT_S)
+    programs.env["AIRFLOW_CONN_MQS_DEFAULT"] = connection
     programs.start("migrate", *airflow.command("db", "migrate"))
     programs.finish("migrate", START_TIMEOUT_S)
     say("Airflow's database is ready; starting its four programs.")
@@ -55,18 +59,17 @@ def start(programs: Processes, port: int, service_port: int) -> None:
 def wait_until_ready(programs: Processes, api: Airflow) -> None:
     """Wait until every part answers and the DAG is there, and see that nobody else can reach them."""
     programs.until("Airflow is healthy", api.healthy, START_TIMEOUT_S)
-    say("Airflow is healthy: API server, scheduler, triggerer and DAG processor.")
     programs.until(f"The DAG {DAG_ID} is there", lambda: api.unpause(DAG_ID), START_TIMEOUT_S)
     if foreign := programs.foreign_listeners():
         raise DemoError(f"Something listens on {', '.join(foreign)}, reachable from outside; stopping.")
+    say("Airflow is healthy, and listens on 127.0.0.1 only.")
 
 
-def backfill(programs: Processes, api: Airflow) -> list[Json]:
-    """Back-fill the first hours of yesterday and follow the runs to their end."""
-    yesterday = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
-    last = yesterday + timedelta(hours=INTERVALS - 1)
-    say(f"Back-filling {yesterday:%Y-%m-%d %H:%M} to {last + timedelta(hours=1):%H:%M} UTC of {DAG_ID}.")
-    api.backfill(DAG_ID, yesterday.isoformat(), last.isoformat())
+def backfill(programs: Processes, api: Airflow, start: datetime) -> list[Json]:
+    """Back-fill the first hours of the day and follow the runs to their end."""
+    say(f"Back-filling {start:%Y-%m-%d %H:%M} to {start + WIDTH:%H:%M} UTC with {DAG_ID}.")
+    last = start + WIDTH - timedelta(hours=1)
+    api.backfill(DAG_ID, start.isoformat(), last.isoformat())
     changes = Changes()
 
     def finished() -> list[Json] | None:
@@ -100,15 +103,16 @@ def outcome(api: Airflow, run: Json) -> Interval:
     )
 
 
-def demo(programs: Processes, api: Airflow, port: int, service_port: int) -> None:
+def demo(programs: Processes, api: Airflow, port: int) -> None:
     """Run the demo up to its verdict."""
-    start(programs, port, service_port)
+    service = LocalService(HOME / "mqs.db", LOGS / "service.log")
+    start(programs, service, port)
     wait_until_ready(programs, api)
-    runs = backfill(programs, api)
+    first_hour = service.first_hour()
+    runs = backfill(programs, api, first_hour)
     explain_failures(api, runs)
-    intervals = [outcome(api, run) for run in runs]
-    print(f"\n{table(intervals)}\n")
-    say(service.verdict(service_port, [interval.start for interval in intervals]))
+    print("", table(outcome(api, run) for run in runs), "", sep="\n")
+    say(service.verdict(first_hour, WIDTH))
 
 
 def stay(programs: Processes, url: str, password: str) -> None:
@@ -129,13 +133,12 @@ def main() -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return complain("Another demo is running in this folder; stop it first.")
-        password, port, service_port = secrets.token_urlsafe(9), free_port(), free_port()
+        password, port = secrets.token_urlsafe(9), free_port()
         env = airflow.environment(HOME / "airflow", HOME / "dags", port, prepare(password))
-        env["AIRFLOW_CONN_MQS_DEFAULT"] = json.dumps(service.connection(service_port))
         api = Airflow(f"http://127.0.0.1:{port}", password)
         with Processes(LOGS, env) as programs:
             try:
-                demo(programs, api, port, service_port)
+                demo(programs, api, port)
                 if sys.stdin.isatty() and sys.stdout.isatty():
                     stay(programs, api.url, password)
             except DemoError as error:

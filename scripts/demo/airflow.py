@@ -6,13 +6,15 @@ import os
 import secrets
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
 
 from scripts.demo.processes import DemoError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEALTHY = "healthy"
 PARTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")

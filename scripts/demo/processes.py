@@ -7,14 +7,18 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from typing_extensions import Self
+
 T = TypeVar("T")
-STOP_TIMEOUT_S = 10.0
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TAIL_LINES = 20
 
 
@@ -35,16 +39,17 @@ def tail(path: Path) -> str:
     return "\n".join([f"--- the end of {path}", *lines])
 
 
+def session(process: psutil.Process) -> int | None:
+    """Find the leader of a living process's session; a child keeps it even when it loses its parent."""
+    try:
+        return None if process.status() == psutil.STATUS_ZOMBIE else os.getsid(process.pid)
+    except (OSError, psutil.Error):
+        return None
+
+
 def in_sessions(leaders: set[int]) -> list[psutil.Process]:
-    """List the living processes of these sessions; a child keeps its session when it loses its parent."""
-    found = []
-    for process in psutil.process_iter(["status"]):
-        try:
-            if os.getsid(process.pid) in leaders and process.info["status"] != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (PermissionError, ProcessLookupError):
-            continue
-    return found
+    """List the living processes of these sessions."""
+    return [process for process in psutil.process_iter() if session(process) in leaders]
 
 
 class Processes:
@@ -53,14 +58,16 @@ class Processes:
 
     :param logs: folder of their logs
     :param env: their whole environment
+    :param patience_s: how long a program may take to end before it is killed
     """
 
-    def __init__(self, logs: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, logs: Path, env: Mapping[str, str], patience_s: float = 10.0) -> None:
         self.logs = logs
         self.env = dict(env)
+        self.patience_s = patience_s
         self.started: dict[str, subprocess.Popen[bytes]] = {}
 
-    def __enter__(self) -> Processes:
+    def __enter__(self) -> Self:
         self.logs.mkdir(parents=True, exist_ok=True)
         return self
 
@@ -114,15 +121,19 @@ class Processes:
 
     def stop(self) -> None:
         """Ask every program to end, end those that do not, and wait until none is left."""
-        for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(ignored, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them running
+        # a second Ctrl-C must not leave half of them running
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
         leaders = {process.pid for process in self.started.values()}
         for process in self.started.values():
-            if process.poll() is None:
-                process.terminate()
-        end = time.monotonic() + STOP_TIMEOUT_S
+            process.terminate()
+        end = time.monotonic() + self.patience_s
         while (left := in_sessions(leaders)) and time.monotonic() < end:
             time.sleep(0.1)
         for survivor in left:
             survivor.kill()
-        psutil.wait_procs(left, timeout=STOP_TIMEOUT_S)
+        psutil.wait_procs(left, timeout=self.patience_s)
+        for process in self.started.values():
+            process.wait(self.patience_s)
+        self.started.clear()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -1,0 +1,244 @@
+"""``QueryMessagesOperator``: the offsets of a window, as XCom."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, conf
+
+from airflow_provider_mqs.exceptions import ConfigurationError, EmptyWindowError, IncompleteWindowError
+from airflow_provider_mqs.hooks.failing import permanent_errors_fail
+from airflow_provider_mqs.hooks.interval import window_of
+from airflow_provider_mqs.hooks.mqs import MqsHook
+from airflow_provider_mqs.models.names import choice, flag, is_absent, topic_name, whole_number
+from airflow_provider_mqs.models.window import TimeWindow, iso
+from airflow_provider_mqs.replay.filter_arguments import filters_of
+from airflow_provider_mqs.replay.query import Found, Query, find_offsets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime, timedelta
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_mqs.models.message import Message
+    from airflow_provider_mqs.models.offsets import Offsets
+
+_FRESH_MS = 60_000
+_MAX_XCOM_BYTES = 4 * 1024 * 1024
+_MAX_MAP_LENGTH = 1024
+
+
+class QueryMessagesOperator(BaseOperator):
+    """
+    Find the messages of a window and push their offsets to XCom, ready for ``ResendMessagesOperator``.
+
+    Read-only: a second run asks again and pushes what it finds then. Without ``start``, ``end`` and ``lookback`` the
+    window is the run's data interval, or the interval that its schedule implies; the log says which. All arguments but
+    ``message_filter`` are templated; ``None``, ``""`` and ``"None"`` mean "not given".
+
+    Source: API document "Querying Messages".
+
+    :param topic: topic name
+    :param start: first moment of the window: datetime, ISO text or epoch ms
+    :param end: the moment behind the last; the window is half-open
+    :param lookback: length of the window that ends where the run's interval does: seconds or ``timedelta``
+    :param partitions: only these partitions, default all
+    :param key: only messages with exactly this key
+    :param tag: only messages with exactly this tag
+    :param message_id: only messages with exactly this message id
+    :param app_id: only messages of exactly this application
+    :param message_filter: ``callable(Message) -> bool``; an exception in it fails the task
+    :param fetch_values: whether ``message_filter`` sees contents, at one request a message; default false
+    :param max_messages: a window with more fails; nothing is cut off. Default no limit
+    :param batch_size: push a list of batches of this many offsets, for ``.expand(messages=query.output)``; default one
+        document
+    :param on_empty: what an empty window does to the task: ``succeed`` (default), ``skip`` or ``fail``
+    :param on_incomplete: what a window does that the service did not show whole: ``fail`` (default), or ``warn``,
+        which also lets the resend take it
+    :param clamp_to_now: whether a window that ends in the future ends now instead; default false: it is refused
+    :param concurrency: requests in flight, 1 to 256, default 16
+    :param mqs_conn_id: connection, default ``mqs_default``
+    :param instance_id: instance, default the connection's
+    """
+
+    template_fields: Sequence[str] = (
+        "topic",
+        "start",
+        "end",
+        "lookback",
+        "partitions",
+        "key",
+        "tag",
+        "message_id",
+        "app_id",
+        "fetch_values",
+        "max_messages",
+        "batch_size",
+        "on_empty",
+        "on_incomplete",
+        "clamp_to_now",
+        "concurrency",
+        "mqs_conn_id",
+        "instance_id",
+    )
+    ui_color = "#e8f0fe"
+
+    def __init__(
+        self,
+        *,
+        topic: str,
+        start: datetime | str | int | None = None,
+        end: datetime | str | int | None = None,
+        lookback: timedelta | float | str | None = None,
+        partitions: Sequence[int] | str | None = None,
+        key: str | None = None,
+        tag: str | None = None,
+        message_id: str | None = None,
+        app_id: str | None = None,
+        message_filter: Callable[[Message], bool] | None = None,
+        fetch_values: bool | str = False,
+        max_messages: int | str | None = None,
+        batch_size: int | str | None = None,
+        on_empty: str = "succeed",
+        on_incomplete: str = "fail",
+        clamp_to_now: bool | str = False,
+        concurrency: int | str = 16,
+        mqs_conn_id: str = MqsHook.default_conn_name,
+        instance_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.topic = topic
+        self.start = start
+        self.end = end
+        self.lookback = lookback
+        self.partitions = partitions
+        self.key = key
+        self.tag = tag
+        self.message_id = message_id
+        self.app_id = app_id
+        self.message_filter = message_filter
+        self.fetch_values = fetch_values
+        self.max_messages = max_messages
+        self.batch_size = batch_size
+        self.on_empty = on_empty
+        self.on_incomplete = on_incomplete
+        self.clamp_to_now = clamp_to_now
+        self.concurrency = concurrency
+        self.mqs_conn_id = mqs_conn_id
+        self.instance_id = instance_id
+
+    def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
+        """
+        Query the window.
+
+        :param context: Airflow's context; a dict with the two ends of a data interval is enough
+        :return: the offsets (``mqs.offsets/1``), or with ``batch_size`` a list of batches, empty for an empty window
+        :raises AirflowFailException: an argument or the connection is wrong, or the service refused for good
+        :raises AirflowSkipException: the window is empty and ``on_empty`` is ``skip``
+        :raises MqsError: the service failed, or did not show the window whole; a retry may help
+        """
+        with permanent_errors_fail():
+            now_ms = time.time_ns() // 1_000_000
+            window = self._clamped(window_of(context, start=self.start, end=self.end, lookback=self.lookback), now_ms)
+            query = self._query(window)
+            on_empty = choice(self.on_empty, "on_empty", ("succeed", "skip", "fail"))
+            batch_size = _optional(self.batch_size, "batch_size")
+            max_messages = _optional(self.max_messages, "max_messages")
+            concurrency = whole_number(self.concurrency, "concurrency", minimum=1, maximum=256)
+            self.log.info("Querying topic %r in %s, which comes from the %s.", query.topic, window, window.source)
+            with MqsHook(self.mqs_conn_id, self.instance_id) as hook:
+                found = hook.run_concurrently(
+                    lambda api: find_offsets(api, query, now_ms=now_ms), concurrency=concurrency
+                )
+            self._judge(found, query, max_messages)
+            if not found.offsets.count:
+                self._end_empty(window, on_empty)
+            return _pushed(found.offsets, batch_size)
+
+    def _clamped(self, window: TimeWindow, now_ms: int) -> TimeWindow:
+        clamp = flag(self.clamp_to_now, "clamp_to_now")
+        if window.end_ms > now_ms:
+            if not clamp or window.start_ms >= now_ms:
+                raise ConfigurationError(
+                    f"end is in the future ({iso(window.end_ms)}), where messages still arrive: wait until it has "
+                    "passed (MessagesInWindowSensor), or set clamp_to_now."
+                )
+            self.log.warning("The window ends now instead of at %s.", iso(window.end_ms))
+            window = TimeWindow(window.start_ms, now_ms, window.source)
+        if now_ms - window.end_ms < _FRESH_MS:
+            self.log.warning("The window ended less than 60 s ago; messages with its timestamps may still arrive.")
+        return window
+
+    def _query(self, window: TimeWindow) -> Query:
+        filters = filters_of(
+            partitions=self.partitions,
+            key=self.key,
+            tag=self.tag,
+            message_id=self.message_id,
+            app_id=self.app_id,
+            message_filter=self.message_filter,
+            fetch_values=self.fetch_values,
+        )
+        on_incomplete = choice(self.on_incomplete, "on_incomplete", ("fail", "warn"))
+        return Query(topic_name(self.topic), window, filters, on_incomplete)
+
+    def _judge(self, found: Found, query: Query, max_messages: int | None) -> None:
+        offsets = found.offsets
+        for note in found.notes:
+            self.log.warning("%s", note)
+        for number, partition in offsets.partitions.items():
+            self.log.info("Partition %d: %d messages in %d runs.", number, partition.count, len(partition.ranges))
+        self.log.info("Found %d messages in %d partitions.", offsets.count, len(offsets.partitions))
+        doubts = " ".join(found.doubts)
+        if doubts and query.on_incomplete == "fail":
+            raise IncompleteWindowError(f"{doubts} To take what was found all the same, set on_incomplete='warn'.")
+        if doubts:
+            self.log.warning("The window is not complete. %s", doubts)
+        if max_messages is not None and offsets.count > max_messages:
+            raise ConfigurationError(
+                f"The window holds {offsets.count} messages, more than max_messages={max_messages}: "
+                "shorten the window or raise the limit."
+            )
+
+    def _end_empty(self, window: TimeWindow, on_empty: str) -> None:
+        sentence = f"There is no message of topic {self.topic!r} in {window} that fits."
+        if on_empty == "skip":
+            raise AirflowSkipException(sentence)
+        if on_empty == "fail":
+            raise EmptyWindowError(sentence)
+        self.log.info("%s", sentence)
+
+
+def _optional(value: Any, name: str) -> int | None:
+    return None if is_absent(value) else whole_number(value, name, minimum=1)
+
+
+def _pushed(offsets: Offsets, batch_size: int | None) -> dict[str, Any] | list[dict[str, Any]]:
+    """Write the XCom, unless Airflow would fail the task over it after the work is done."""
+    if batch_size is None:
+        document = offsets.to_xcom()
+        _check_bytes([document], offsets.count)
+        return document
+    most = conf.getint("core", "max_map_length", fallback=_MAX_MAP_LENGTH)
+    if offsets.count > most * batch_size:
+        raise ConfigurationError(
+            f"batch_size={batch_size} makes {-(-offsets.count // batch_size)} batches, but [core] max_map_length "
+            f"allows {most}: set batch_size to {-(-offsets.count // most)} or more."
+        )
+    batches = [batch.to_xcom() for batch in offsets.batches(batch_size)]
+    _check_bytes(batches, offsets.count)
+    return batches
+
+
+def _check_bytes(documents: list[dict[str, Any]], count: int) -> None:
+    most = conf.getint("mqs", "max_xcom_bytes", fallback=_MAX_XCOM_BYTES)
+    size = max((len(json.dumps(document)) for document in documents), default=0)
+    if size > most:
+        raise ConfigurationError(
+            f"The XCom would take {size} bytes, but [mqs] max_xcom_bytes allows {most}: "
+            f"set batch_size to {max(1, count * most // size // 2)} or less."
+        )

@@ -1,0 +1,56 @@
+"""
+What every test starts from: an Airflow home of its own, no token and no query path known from an earlier test.
+
+Airflow reads its environment when it is first imported, so that is set here, before any test module is.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+_HOME = Path(tempfile.mkdtemp(prefix="mqs-airflow-"))
+(_HOME / "dags").mkdir()
+os.environ.update(
+    {
+        "AIRFLOW_HOME": str(_HOME),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(_HOME / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "True",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME / 'airflow.db'}",
+        "AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY": "True",  # Airflow 2.11 warns without it
+    }
+)
+for _name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+    del os.environ[_name]
+
+import pytest  # noqa: E402 - the environment comes first
+from hypothesis import HealthCheck, settings  # noqa: E402 - same
+
+from airflow_provider_mqs.client import api, tokens  # noqa: E402 - same
+
+# a machine under load is slow, not wrong
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+
+def pytest_sessionfinish() -> None:
+    """Leave nothing in the temporary folder."""
+    import shutil
+
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test process-wide caches of its own, as a new worker has them."""
+    monkeypatch.setattr(tokens, "_slots", {})
+    monkeypatch.setattr(api, "_settled_styles", {})
+
+
+@pytest.fixture
+def mqs(mqs_emulator: object, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Run the local service behind ``mqs_default``."""
+    monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", mqs_emulator.connection_json())  # type: ignore[attr-defined]
+    return mqs_emulator

@@ -1,0 +1,93 @@
+"""The local admin routes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_mqs.emulator import admin
+from airflow_provider_mqs.emulator.wire import HttpRequest
+from tests.emulator.conftest import NOW_MS, START_MS
+
+if TYPE_CHECKING:
+    from tests.emulator.conftest import World
+
+
+def _ask(world: World, method: str, target: str, body: Any = None) -> tuple[int, Any]:
+    raw = b"" if body is None else json.dumps(body).encode()
+    answer = admin.handle(world.service, HttpRequest.parse(method, "/admin" + target, {}, raw))
+    return answer.status, answer.json()
+
+
+def test_faults_are_switched_while_it_runs(world: World) -> None:
+    """PUT merges, DELETE clears, GET shows."""
+    status, shown = _ask(world, "PUT", "/faults", {"throttle_429": {"next": 1}, "latency_s": 0.5})
+    assert (status, shown["latency_s"]) == (200, 0.5)
+    assert _ask(world, "GET", "/faults")[1]["throttle_429"] == {"next": 1}
+    assert world.query().status == 429
+    assert "throttle_429" not in _ask(world, "DELETE", "/faults")[1]
+
+
+def test_behaviour_is_switched_while_it_runs(world: World) -> None:
+    """PUT merges."""
+    assert _ask(world, "PUT", "/behaviour", {"paging": "row"})[0] == 200
+    assert _ask(world, "GET", "/behaviour")[1]["paging"] == "row"
+
+
+def test_messages_are_written_and_resends_are_shown(world: World) -> None:
+    """Everything that a demo needs to prove "exactly once"."""
+    body = {"topic": "orders", "count": 3, "start_ms": START_MS, "end_ms": NOW_MS, "partitions": 1}
+    assert _ask(world, "POST", "/seed", body)[1]["topics"] == [
+        {"name": "orders", "partitions": 1, "retention_hours": 168}
+    ]
+    assert _ask(world, "POST", "/append", {"topic": "orders", "partition": 0, "value": "x"})[1]["message_offset"] == 3
+    for offset in (1, 1, 2):
+        world.resend(message_offset=offset)
+    for target in ("/resends", "/resends?topic=orders"):
+        shown = _ask(world, "GET", target)[1]
+        assert shown["counts"] == {"orders": [[0, 1, 2], [0, 2, 1]]}
+        assert [one["message_offset"] for one in shown["resends"]] == [1, 1, 2]
+        assert len(shown["requests"]) == 3
+
+
+def test_the_log_can_be_narrowed(world: World) -> None:
+    """Admin requests are not in it."""
+    world.topic({})
+    world.query()
+    world.resend()
+    assert [one["operation"] for one in _ask(world, "GET", "/log")[1]["requests"]] == ["query", "resend"]
+    assert [one["operation"] for one in _ask(world, "GET", "/log?operation=resend")[1]["requests"]] == ["resend"]
+
+
+def test_a_reset_and_the_overview(world: World) -> None:
+    """After a reset there are no topics."""
+    world.topic({})
+    assert _ask(world, "GET", "")[1]["topics"][0]["name"] == "orders"
+    assert _ask(world, "POST", "/reset")[1]["topics"] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "sentence"),
+    [
+        ("PUT", "/faults", {"throtle": 1}, "There is no switch 'throtle'"),
+        ("PUT", "/faults", {"throttle_429": "x"}, "is no rule"),
+        ("PUT", "/faults", [], "must be a JSON object"),
+        ("PUT", "/behaviour", None, "Expecting value"),
+        ("POST", "/seed", {"topic": "t"}, "missing"),
+    ],
+    ids=str,
+)
+def test_wrong_values_get_a_sentence(world: World, method: str, target: str, body: Any, sentence: str) -> None:
+    """400, and nothing changes."""
+    status, shown = _ask(world, method, target, body)
+    assert status == 400
+    assert sentence in shown["error"]
+
+
+def test_an_unknown_route_lists_the_known_ones(world: World) -> None:
+    """404 with a hint."""
+    status, shown = _ask(world, "GET", "/fault")
+    assert status == 404
+    assert "PUT /admin/faults" in shown["error"]

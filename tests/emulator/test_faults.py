@@ -1,0 +1,104 @@
+"""Rules, their counting, and the switchboard of faults."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from airflow_provider_mqs.emulator.errors import ERRORS
+from airflow_provider_mqs.emulator.faults import KINDS, Faults
+from airflow_provider_mqs.emulator.rules import NEVER, Counter, Rule
+
+
+def _struck(rule: Rule, times: list[float]) -> list[bool]:
+    counter, rng = Counter(rule), random.Random(1)  # noqa: S311  # repeatable, nothing to guess
+    return [counter.strikes(rng, now_s) for now_s in times]
+
+
+def test_the_next_n_after_a_skip_are_struck() -> None:
+    """Then never again."""
+    assert _struck(Rule(skip=1, next=2), [0] * 5) == [False, True, True, False, False]
+
+
+def test_a_rate_lets_so_many_a_second_pass() -> None:
+    """A burst of one second's worth, then as fast as the rate."""
+    assert _struck(Rule(rate=2), [0.0, 0.0, 0.0, 0.1, 0.6, 0.6]) == [False, False, True, True, False, True]
+
+
+def test_a_rate_below_one_lets_one_pass_at_a_time() -> None:
+    """Also the first one."""
+    assert _struck(Rule(rate=0.5), [0.0, 0.0, 2.0, 2.0]) == [False, True, False, True]
+
+
+def test_probabilities_repeat_with_the_seed() -> None:
+    """Two services with one seed fail alike, another seed fails otherwise."""
+
+    def picks(seed: int) -> list[str | None]:
+        faults = Faults(seed=seed)
+        faults.update({"error_500": 0.5})
+        return [faults.pick("query", lambda: None, 0) for _ in range(64)]
+
+    assert picks(1) == picks(1) != picks(2)
+    assert 16 < picks(1).count("error_500") < 48
+
+
+def test_assigning_a_rule_again_counts_anew() -> None:
+    """Even when it is the same object."""
+    faults, rule = Faults(), Rule(next=1)
+    for _ in range(2):
+        faults.throttle_404 = rule
+        assert [faults.pick("topics", lambda: None, 0) for _ in range(2)] == ["throttle_404", None]
+
+
+def test_a_rule_can_be_written_as_a_number_or_as_fields() -> None:
+    """JSON has no sets and no tuples."""
+    assert Rule.of(1) == Rule(probability=1.0)
+    assert Rule.of({"next": 2, "only": [[0, 7]], "operations": ["resend"]}) == Rule(
+        next=2, only=frozenset({(0, 7)}), operations=frozenset({"resend"})
+    )
+    assert Rule(operations={"query"}, only={(0, 1)}).as_json() == {"operations": ["query"], "only": [(0, 1)]}  # type: ignore[arg-type]  # any collection will do
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"throttle": 1}, {"error_500": {"nxt": 1}}, {"latency_s": "slow"}, {"rng": 1}, {"seed": True}, {"_counters": {}}],
+    ids=str,
+)
+def test_a_wrong_name_or_value_changes_nothing(changes: dict[str, object]) -> None:
+    """The sentence names it."""
+    faults = Faults()
+    with pytest.raises(ValueError, match=r"There is no switch|does not fit"):
+        faults.update({"error_400": 1, **changes})
+    assert faults.error_400 is NEVER
+
+
+def test_a_rule_that_is_none_is_a_type_error() -> None:
+    """Text is no probability."""
+    with pytest.raises(TypeError, match="is no rule"):
+        Faults().update({"error_400": "often"})
+
+
+def test_an_unknown_operation_or_fault_is_refused() -> None:
+    """A typo in a test must not switch nothing on in silence."""
+    with pytest.raises(ValueError, match="There is no operation 'resned'"):
+        Rule(operations=frozenset({"resned"}))
+    with pytest.raises(AttributeError, match="There is no fault 'throtle'"):
+        Faults().throtle = 1  # type: ignore[attr-defined]  # that is the point
+
+
+def test_faults_are_shown_and_cleared() -> None:
+    """Only rules that are on are listed; clearing starts the random numbers anew."""
+    faults = Faults()
+    faults.update({"drop_after": {"next": 3}, "latency_s": 0.1, "latency_operations": ["query"]})
+    shown = faults.as_json()
+    assert (shown["drop_after"], shown["latency_s"], shown["latency_operations"]) == ({"next": 3}, 0.1, ["query"])
+    assert "drop_before" not in shown
+    faults.clear()
+    assert faults.as_json() == Faults().as_json()
+    assert faults.rng.random() == Faults().rng.random()
+
+
+def test_every_fault_answers_something_that_exists() -> None:
+    """The table of faults and the table of errors agree."""
+    assert {kind.answer for kind in KINDS.values()} <= {*ERRORS, "drop", "html", "redirect"}

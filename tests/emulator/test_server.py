@@ -1,0 +1,139 @@
+"""The socket: latency, cut connections, many clients, a clean end."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.testing import MqsEmulator, running_emulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def client(mqs_emulator: MqsEmulator) -> Iterator[http.client.HTTPConnection]:
+    """Give a keep-alive connection to the service."""
+    connection = http.client.HTTPConnection("127.0.0.1", mqs_emulator.port, timeout=10)
+    yield connection
+    connection.close()
+
+
+def _token(emulator: MqsEmulator) -> dict[str, str]:
+    return {"X-Auth-Token": emulator.service.iam.issue(emulator.identity.project_id)[0]}
+
+
+def _instance(emulator: MqsEmulator) -> str:
+    return f"/v2/{emulator.identity.project_id}/mqs/instances/{emulator.identity.instance_id}"
+
+
+def _resend(emulator: MqsEmulator, client: http.client.HTTPConnection) -> int:
+    body = json.dumps({"topic": "orders", "partition": 0, "message_offset": 0})
+    client.request("POST", _instance(emulator) + "/messages/action?action_id=resend", body, _token(emulator))
+    answer = client.getresponse()
+    answer.read()
+    return answer.status
+
+
+def test_answers_go_over_the_wire_as_they_are(mqs_emulator: MqsEmulator, client: http.client.HTTPConnection) -> None:
+    """Status, headers, body, and the service's own date."""
+    mqs_emulator.faults.clock_offset_s = -86400
+    client.request("GET", _instance(mqs_emulator), headers=_token(mqs_emulator))
+    answer = client.getresponse()
+    assert json.load(answer)["status"] == "RUNNING"
+    assert answer.headers["Content-Type"] == "application/json;charset=utf8"
+    assert answer.headers["X-Request-Id"] == mqs_emulator.requests()[0].trace
+    yesterday = time.strftime("%a, %d %b %Y", time.gmtime(time.time() - 86400))
+    assert answer.headers.get_all("Date") == [answer.headers["Date"]]
+    assert answer.headers["Date"].startswith(yesterday)
+
+
+def test_a_whole_url_is_understood_as_proxies_get_it(
+    mqs_emulator: MqsEmulator, client: http.client.HTTPConnection
+) -> None:
+    """The service can stand in for a proxy."""
+    client.request("GET", "http://roma.example.com" + _instance(mqs_emulator), headers=_token(mqs_emulator))
+    assert client.getresponse().status == 200
+
+
+def test_latency_delays_the_answer(mqs_emulator: MqsEmulator, client: http.client.HTTPConnection) -> None:
+    """By at least as much as was asked for."""
+    mqs_emulator.faults.latency_s = 0.05
+    begin = time.perf_counter()
+    client.request("GET", _instance(mqs_emulator))
+    assert client.getresponse().status == 401
+    assert time.perf_counter() - begin >= 0.05
+
+
+@pytest.mark.parametrize(("fault", "copies"), [("drop_before", {}), ("drop_after", {(0, 0): 1})])
+def test_a_cut_connection_has_no_answer(
+    mqs_emulator: MqsEmulator, client: http.client.HTTPConnection, fault: str, copies: dict[tuple[int, int], int]
+) -> None:
+    """Whether the append happened is the question that the client cannot answer."""
+    mqs_emulator.append("orders")
+    setattr(mqs_emulator.faults, fault, Rule(next=1))
+    with pytest.raises(ConnectionError):
+        _resend(mqs_emulator, client)
+    assert mqs_emulator.resend_counts("orders") == copies
+    assert [one.status for one in mqs_emulator.requests("resend")] == [0]
+    client.close()
+    assert _resend(mqs_emulator, client) == 200
+
+
+def test_admin_routes_are_served(mqs_emulator: MqsEmulator, client: http.client.HTTPConnection) -> None:
+    """On the same port."""
+    client.request("PUT", "/admin/faults", json.dumps({"latency_s": 0.001}))
+    assert json.load(client.getresponse())["latency_s"] == 0.001
+    assert mqs_emulator.faults.latency_s == 0.001
+
+
+def test_many_clients_at_once_lose_nothing(mqs_emulator: MqsEmulator) -> None:
+    """Eight connections append to one partition; every offset is used once."""
+    mqs_emulator.append("orders")
+
+    def work() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", mqs_emulator.port, timeout=10)
+        assert [_resend(mqs_emulator, connection) for _ in range(25)] == [200] * 25
+        connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [one.message_offset for one in mqs_emulator.messages("orders")] == list(range(201))
+
+
+def test_it_stops_at_once_with_a_request_and_an_idle_connection_open() -> None:
+    """Nothing is left: no thread, no socket."""
+    before = set(threading.enumerate())
+    with running_emulator() as emulator:
+        emulator.faults.latency_s = 60
+        waiting = socket.create_connection(("127.0.0.1", emulator.port))
+        waiting.sendall(f"GET {_instance(emulator)} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        idle = socket.create_connection(("127.0.0.1", emulator.port))
+        while not emulator.requests():
+            pass
+        begin = time.perf_counter()
+    assert time.perf_counter() - begin < 1
+    assert set(threading.enumerate()) == before
+    assert waiting.recv(1) == b""
+    waiting.close()
+    idle.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", emulator.port))
+
+
+def test_a_taken_port_is_an_error(mqs_emulator: MqsEmulator) -> None:
+    """And leaves nothing behind."""
+    before = set(threading.enumerate())
+    with pytest.raises(OSError, match="address already in use"), running_emulator(port=mqs_emulator.port):
+        raise AssertionError("unreachable")
+    assert set(threading.enumerate()) == before

@@ -1,0 +1,50 @@
+"""The rules of the code's layout, as far as a program can check them."""
+
+from __future__ import annotations
+
+import ast
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted((ROOT / "airflow_provider_mqs").rglob("*.py"))
+HEAVY = {"airflow", "aiohttp", "requests"}
+
+
+def function_lengths(module: Path) -> list[int]:
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = (node for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, functions))
+    return [(node.end_lineno or 0) - node.lineno + 1 for node in nodes]
+
+
+def test_arrows_point_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every contract of pyproject.toml holds: the layers, no Airflow below the hook, the emulator on its own."""
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(cache_dir=None, no_cache=True) == 0
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_module_is_one_concern(module: Path) -> None:
+    """A module of more than 300 lines is two."""
+    assert len(module.read_text().splitlines()) <= 300
+
+
+def test_functions_are_short() -> None:
+    """Half of the functions have ten lines or fewer, documentation included."""
+    assert statistics.median(length for module in MODULES for length in function_lengths(module)) <= 10
+
+
+def test_provider_discovery_is_cheap() -> None:
+    """Airflow reads the metadata in each of its processes, so it imports neither Airflow nor an HTTP library."""
+    code = (
+        "import sys; from airflow_provider_mqs.get_provider_info import get_provider_info; get_provider_info();"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603  # ours
+    assert not HEAVY & set(loaded.stdout.split())
