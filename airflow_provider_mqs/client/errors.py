@@ -35,7 +35,7 @@ PROJECT_MISMATCH = "10240104"
 NOT_EXECUTED_CODES = frozenset({"10240407", "0308", "0613"})
 """Codes that are given before the service does anything: even a resend may be repeated after them."""
 
-_CODE = re.compile(r"^(?:MQS|DMS|APIGW?|IAM)\.(\d+)$")
+_CODE = re.compile(r"(?:MQS|DMS|APIGW?|IAM)\.(\d+)")
 _BY_NUMBER: Mapping[str, type[ApiError]] = {
     "10240407": RateLimitedError,
     "0308": RateLimitedError,
@@ -62,7 +62,6 @@ _BY_STATUS: Mapping[int, type[ApiError]] = {
     429: RateLimitedError,
 }
 _MAX_MESSAGE = 300
-_LAST_CONTROL = 0x1F
 
 
 def number_of(error_code: str) -> str:
@@ -72,7 +71,7 @@ def number_of(error_code: str) -> str:
     :param error_code: for example ``APIGW.0301`` or ``DMS.10240407``
     :return: the digits behind the prefix, ``""`` where there are none
     """
-    match = _CODE.match(error_code)
+    match = _CODE.fullmatch(error_code)
     return match[1] if match else ""
 
 
@@ -103,14 +102,14 @@ def error_of(response: Response) -> ApiError:
     :return: an instance of the class that fits the error code, else the status
     """
     body = _body(response.body)
-    code = str(_first(body, "error_code", "errorCode", "code"))
+    code = _clean(_first(body, "error_code", "errorCode", "code"))
     cls = _BY_NUMBER.get(number_of(code)) or _class_of(response.status)
     request_id = response.headers.get("x-request-id") or response.headers.get("x-iam-trace-id") or ""
     return cls(
         response.status,
         code,
-        _clean(str(_first(body, "error_msg", "errorMsg", "message"))),
-        _clean(str(request_id or _first(body, "request_id"))),
+        _clean(_first(body, "error_msg", "errorMsg", "message")),
+        _clean(request_id or _first(body, "request_id")),
     )
 
 
@@ -121,7 +120,7 @@ def _class_of(status: int) -> type[ApiError]:
 def _body(raw: bytes) -> Mapping[str, Any]:
     try:
         body = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if isinstance(body, dict) and isinstance(body.get("error"), dict):
         body = body["error"]
@@ -132,7 +131,7 @@ def _first(body: Mapping[str, Any], *names: str) -> Any:
     return next((body[name] for name in names if body.get(name) is not None), "")
 
 
-def _clean(text: str) -> str:
-    """One line, no control characters, shortened: it goes into logs and the UI."""
-    line = "".join(char if ord(char) > _LAST_CONTROL else " " for char in text)
+def _clean(value: Any) -> str:
+    """One line, nothing that moves a cursor, shortened: it goes into logs and the UI."""
+    line = "".join(char if char.isprintable() else " " for char in str(value)).strip()
     return line if len(line) <= _MAX_MESSAGE else line[: _MAX_MESSAGE - 1] + "…"

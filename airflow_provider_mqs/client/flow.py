@@ -61,7 +61,7 @@ class Response:
         """
         try:
             return json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ProtocolError(
                 f"The service answered HTTP {self.status} with a body that is not JSON; is the host an MQS endpoint?"
             ) from error

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
+
+from airflow_provider_mqs.models.endpoints import is_loopback
 
 
 def proxy_for(url: str, configured: str | None) -> str | None:
@@ -16,22 +17,8 @@ def proxy_for(url: str, configured: str | None) -> str | None:
     :return: the connection's, else that of the environment (``HTTPS_PROXY``, ``NO_PROXY``); ``None`` for loopback
     """
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    if is_loopback(host):
+    if is_loopback(parts.hostname or ""):
         return None
     if configured:
         return configured
-    return None if proxy_bypass(host) else getproxies().get(parts.scheme)
-
-
-def is_loopback(host: str) -> bool:
-    """
-    Tell whether a host is this machine.
-
-    :param host: name or address, without port
-    :return: ``True`` for ``localhost`` and loopback addresses
-    """
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)

@@ -74,11 +74,11 @@ class RetryPolicy:
 
     def _retry_after(self, outcome: Outcome) -> float:
         value = "" if isinstance(outcome, TransportError) else outcome.headers.get("retry-after", "")
-        if value.strip().isdigit():
+        if value.strip().isdecimal():
             return float(value)
         try:
             return max(0.0, (parsedate_to_datetime(value) - self.now()).total_seconds())
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return 0.0
 
 

@@ -55,24 +55,20 @@ def canonical_request(method: str, url: str, headers: Mapping[str, str], body: b
     :return: the canonical request
     """
     parts = urlsplit(url)
-    path = "/".join(_quoted(unquote(segment)) for segment in parts.path.split("/"))
-    query = sorted((_quoted(name), _quoted(value)) for name, value in parse_qsl(parts.query, keep_blank_values=True))
+    path = quote(unquote(parts.path), safe="/~")
+    query = sorted(parse_qsl(parts.query, keep_blank_values=True))
     signed = {name.lower(): value.strip() for name, value in headers.items() if "_" not in name}
     lines = [f"{name}:{signed[name]}\n" for name in sorted(signed)]
     return "\n".join(
         [
             method,
             path if path.endswith("/") else f"{path}/",
-            "&".join(f"{name}={value}" for name, value in query),
+            "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in query),
             "".join(lines),
             ";".join(sorted(signed)),
             _sha256(body),
         ]
     )
-
-
-def _quoted(text: str) -> str:
-    return quote(text, safe="~")
 
 
 def _sha256(data: bytes) -> str:

@@ -102,7 +102,7 @@ def _seed(service: Service, request: HttpRequest) -> Any:
 
 
 def _append(service: Service, request: HttpRequest) -> Any:
-    return dataclasses.asdict(service.state.append(**_fields(request)))
+    return service.state.append(**_fields(request))._asdict()
 
 
 def _log(service: Service, request: HttpRequest) -> Any:

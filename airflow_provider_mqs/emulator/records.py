@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,10 +25,9 @@ class Topic:
     retention_hours: int = 72
 
 
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
+class StoredMessage(NamedTuple):
     """
-    One message as the broker holds it.
+    One message as the broker holds it; a tuple, because pages of them are made all the time.
 
     :param topic: topic name
     :param partition: partition number
@@ -48,12 +48,12 @@ class StoredMessage:
     message_offset: int
     timestamp_ms: int
     key: str | None = None
-    value: str = field(default="", repr=False)
+    value: str = ""
     size: int = 0
     message_id: str = ""
     app_id: str = ""
     tag: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     source_offset: int | None = None
 
 

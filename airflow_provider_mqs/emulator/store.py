@@ -48,19 +48,18 @@ _WINDOWS_KEPT = 16
 
 
 _NO_HEADERS = "{}"
-_COLUMNS = ", ".join(StoredMessage.__slots__)
+_COLUMNS = ", ".join(StoredMessage._fields)
 _SEARCHES = {"key": "instr(key, ?) > 0", "tag": "tag = ?", "message_id": "message_id = ?"}
 
 
 def _message(row: tuple[Any, ...]) -> StoredMessage:
-    headers = json.loads(row[10]) if row[10] != _NO_HEADERS else {}
-    return StoredMessage(*(*row[:10], headers, row[11]))
+    headers = {} if row[10] == _NO_HEADERS else json.loads(row[10])
+    return StoredMessage._make((*row[:10], headers, row[11]))
 
 
 def _row(message: StoredMessage) -> tuple[Any, ...]:
-    values = [getattr(message, name) for name in StoredMessage.__slots__]
-    values[10] = json.dumps(message.headers) if message.headers else _NO_HEADERS
-    return tuple(values)
+    headers = json.dumps(dict(message.headers)) if message.headers else _NO_HEADERS
+    return (*message[:10], headers, message.source_offset)
 
 
 class Store:
@@ -144,7 +143,7 @@ class Store:
 
         :param messages: with offsets that are still free
         """
-        marks = ", ".join("?" * len(StoredMessage.__slots__))
+        marks = ", ".join("?" * len(StoredMessage._fields))
         with self.transaction():
             self._db.executemany(f"INSERT INTO messages ({_COLUMNS}) VALUES ({marks})", map(_row, messages))  # noqa: S608  # constants
         self._windows.clear()

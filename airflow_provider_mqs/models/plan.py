@@ -59,6 +59,18 @@ class Plan:
         return single.of if single else 1
 
 
+def receivers_of(consumer_key: str | None) -> str:
+    """
+    Say who receives the copies, for logs and approvals.
+
+    :param consumer_key: application key of the resend, ``None`` for none
+    :return: half a sentence
+    """
+    if not consumer_key:
+        return "every consumer of the topic"
+    return f"consumers that honour the header consumer_key={consumer_key!r}, which is advisory"
+
+
 def plan_of(messages: Any, topic: str | None, *, endpoint: str, instance_id: str) -> Plan:
     """
     Read and check what to send.

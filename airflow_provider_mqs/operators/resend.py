@@ -13,7 +13,7 @@ from airflow_provider_mqs.hooks.failing import permanent_errors_fail
 from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.models.guard_rails import check_resend
 from airflow_provider_mqs.models.names import choice, flag, is_absent, number_above_0, whole_number
-from airflow_provider_mqs.models.plan import Plan, plan_of
+from airflow_provider_mqs.models.plan import Plan, plan_of, receivers_of
 from airflow_provider_mqs.models.report import Report, report_document
 from airflow_provider_mqs.models.window import iso
 from airflow_provider_mqs.replay.resend import Resender, Sending
@@ -181,7 +181,7 @@ class ResendMessagesOperator(BaseOperator):
             plan.topic,
             sending.ordering,
             f"at most {sending.max_rate:g} a second" if sending.max_rate else "no rate limit",
-            sending.receivers,
+            receivers_of(sending.consumer_key),
         )
         for number, ranges in plan.partitions.items():
             self.log.info(

@@ -52,13 +52,6 @@ class Sending:
     on_failure: str = "stop"
     max_failures: int = 0
 
-    @property
-    def receivers(self) -> str:
-        """Who receives the copies, for logs and approvals."""
-        if self.consumer_key is None:
-            return "every consumer of the topic"
-        return f"consumers that honour the header consumer_key={self.consumer_key!r}; it is advisory"
-
 
 class Resender:
     """

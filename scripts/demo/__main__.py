@@ -9,15 +9,19 @@ import shutil
 import signal
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scripts.demo import airflow
 from scripts.demo.airflow import Airflow, Json
 from scripts.demo.processes import DemoError, Processes, free_port
 from scripts.demo.progress import Changes, Interval, say, table
 from scripts.demo.service import LocalService
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".data/demo"
@@ -121,28 +125,43 @@ def stay(programs: Processes, url: str, password: str) -> None:
     with suppress(KeyboardInterrupt):
         while not threading.Event().wait(1):
             programs.check()
+    say("Stopping everything.")
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Refuse a second demo in the same folder: it would delete the files of the first."""
+    HOME.parent.mkdir(exist_ok=True)
+    with (HOME.parent / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DemoError("Another demo is running in this folder; stop it first.") from None
+        yield
+
+
+def run() -> None:
+    """Run the demo; at a terminal, keep it up."""
+    password, port = secrets.token_urlsafe(9), free_port()
+    api = Airflow(f"http://127.0.0.1:{port}", password)
+    env = airflow.environment(HOME / "airflow", HOME / "dags", port, prepare(password))
+    with Processes(LOGS, env) as programs:
+        demo(programs, api, port)
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            stay(programs, api.url, password)
 
 
 def main() -> int:
     """Run the demo; the exit code says whether every message was sent exactly once."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
-    HOME.parent.mkdir(exist_ok=True)
-    with (HOME.parent / "demo.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return complain("Another demo is running in this folder; stop it first.")
-        password, port = secrets.token_urlsafe(9), free_port()
-        env = airflow.environment(HOME / "airflow", HOME / "dags", port, prepare(password))
-        api = Airflow(f"http://127.0.0.1:{port}", password)
-        with Processes(LOGS, env) as programs:
-            try:
-                demo(programs, api, port)
-                if sys.stdin.isatty() and sys.stdout.isatty():
-                    stay(programs, api.url, password)
-            except DemoError as error:
-                return complain(f"{error}\nAll logs are in {LOGS}; `make demo` starts afresh.")
+    try:
+        with alone():
+            run()
+    except KeyboardInterrupt:
+        return complain("Interrupted; nothing is left running.")
+    except DemoError as error:
+        return complain(str(error))
     return 0
 
 

@@ -84,14 +84,21 @@ class Airflow:
         self._http.headers["Authorization"] = f"Bearer {token}"
         return True
 
-    def call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        """Send a request that may be repeated: with SQLite, a busy API server answers 5xx now and then."""
-        for attempt in range(1, ATTEMPTS + 1):
+    def attempt(self, method: str, path: str, **arguments: Any) -> httpx.Response | None:
+        """Send a request once; None when the server is too busy: with SQLite it answers 5xx now and then."""
+        try:
             response = self._http.request(method, f"/api/v2/{path}", **arguments)
-            if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
-                break
-            time.sleep(attempt * 0.5)
-        return response
+        except httpx.TransportError:
+            return None
+        return None if response.is_server_error else response
+
+    def call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """Send a request that may be repeated."""
+        for number in range(ATTEMPTS):
+            if response := self.attempt(method, path, **arguments):
+                return response
+            time.sleep(1 + number)
+        raise DemoError(f"Airflow does not answer {method} {path}.")
 
     def get(self, path: str, **query: Any) -> Json:
         """Read a resource that exists."""
@@ -101,18 +108,22 @@ class Airflow:
         return dict(response.json())
 
     def unpause(self, dag_id: str) -> bool | None:
-        """Switch a DAG on; None while Airflow has not read it yet."""
+        """Switch a DAG on; None while Airflow has not read it yet, an error when it cannot."""
+        if errors := self.get("importErrors")["import_errors"]:
+            raise DemoError(f"Airflow cannot read {errors[0]['filename']}:\n{errors[0]['stack_trace']}")
         return self.call("PATCH", f"dags/{dag_id}", json={"is_paused": False}).is_success or None
 
     def backfill(self, dag_id: str, first: str, last: str) -> None:
         """Create the runs from the first to the last logical date, unless an earlier try did it already."""
         body = {"dag_id": dag_id, "from_date": first, "to_date": last, "max_active_runs": 3, "dag_run_conf": {}}
         for _ in range(ATTEMPTS):
-            response = self._http.post("/api/v2/backfills", json=body)
-            if response.is_success or self.get("backfills", dag_id=dag_id)["total_entries"]:
+            response = self.attempt("POST", "backfills", json=body)
+            if response and response.is_error:
+                raise DemoError(f"Airflow refused the back-fill with {response.status_code}: {response.text[:300]}")
+            if response or self.get("backfills", dag_id=dag_id)["total_entries"]:
                 return
             time.sleep(1)
-        raise DemoError(f"Airflow refused the back-fill with {response.status_code}: {response.text[:300]}")
+        raise DemoError("Airflow did not create the back-fill.")
 
     def runs(self, dag_id: str) -> list[Json]:
         """List the back-fill's runs, oldest interval first."""

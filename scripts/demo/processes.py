@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-TAIL_LINES = 20
+TAIL_LINES = 12
 
 
 class DemoError(Exception):

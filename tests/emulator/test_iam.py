@@ -142,7 +142,7 @@ def test_projects_are_listed_by_name(world: World) -> None:
 def test_temporary_keys_need_their_security_token(world: World) -> None:
     """Without it the key does not exist."""
     key, secret = world.identity.temporary_access_key, world.identity.temporary_secret_key
-    good = {"access": key, "x-security-token": world.identity.security_token}
+    good: dict[str, Any] = {"access": key, "x-security-token": world.identity.security_token}
     assert _signed(world, secret=secret, **good).status == 200
     refused = _signed(world, secret=secret, access=key)
     assert "ak not exist" in refused.json()["error_msg"]
