@@ -43,7 +43,9 @@ def test_configuration_error_is_a_value_error() -> None:
     assert issubclass(ConfigurationError, ValueError)
 
 
-@pytest.mark.parametrize(("phase", "sent"), [("resolve", False), ("connect", False), ("tls", False), ("exchange", True)])
+@pytest.mark.parametrize(
+    ("phase", "sent"), [("resolve", False), ("connect", False), ("tls", False), ("exchange", True)]
+)
 def test_request_may_have_arrived_only_where_the_connection_stood(phase: str, sent: bool) -> None:
     """Before the connection stands, nothing can have been sent."""
     assert TransportError("The connection broke.", phase=phase).sent is sent  # type: ignore[arg-type]  # the four phases

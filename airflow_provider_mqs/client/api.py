@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow_provider_mqs import __version__
 from airflow_provider_mqs.client.flow import Flow, Request, Response
 from airflow_provider_mqs.client.retry import RetryPolicy
 from airflow_provider_mqs.exceptions import (
@@ -34,9 +33,7 @@ _log = logging.getLogger(__name__)
 _HEADERS = {
     "Accept": "application/json",
     "Content-Type": "application/json;charset=UTF-8",
-    "User-Agent": f"airflow-provider-mqs/{__version__}",
 }
-_TOPICS_PAGE = 50
 _settled_styles: dict[tuple[str, str], str] = {}
 """Which query path a connection has, found once per process: (query endpoint, identity) -> ``dms`` or ``mqs``."""
 
@@ -104,12 +101,12 @@ class MqsApi:
 
         An IAM user sees only topics of applications that they created or were authorised for.
 
-        :return: every topic, read page by page
+        :return: every topic; without a ``limit`` one answer holds them all, unless the service cuts it
         :raises ApiError: the service refused
         """
         topics: dict[str, Topic] = {}
         while True:
-            query = {"limit": str(_TOPICS_PAGE), "offset": str(len(topics))}
+            query = {"offset": str(len(topics))} if topics else {}
             response = yield from self._get(self.settings.endpoint, "/mqs", "/topics", query)
             found, total = Topic.page_from_api(response.json())
             news = {topic.name: topic for topic in found if topic.name not in topics}
@@ -175,16 +172,19 @@ class MqsApi:
             "download": "true" if download else "false",
         }
         response = yield from self._query(query)
+        place = (partition, message_offset)
         try:
             page = Page.from_api(response.json(), topic)
+            found = next((m for m in page.messages if (m.partition, m.message_offset) == place), None)
         except ProtocolError:
             if not download:
                 raise
-            # the document does not say whether a download is JSON or the bare content
-            message = yield from self.get_message(topic, partition, message_offset)
-            return message and replace(message, value=response.body.decode(errors="replace"))
-        place = (partition, message_offset)
-        return next((m for m in page.messages if (m.partition, m.message_offset) == place), None)
+            found = None
+        if found or not download:
+            return found
+        # the document does not say whether a download is JSON or the bare content, which may look like an answer, too
+        message = yield from self.get_message(topic, partition, message_offset)
+        return message and replace(message, value=response.body.decode(errors="replace"))
 
     def resend(self, topic: str, partition: int, message_offset: int, consumer_key: str | None = None) -> Flow[None]:
         """
@@ -215,7 +215,9 @@ class MqsApi:
         settings = self.settings
         ask = partial(self._get, settings.query_endpoint, tail="/messages", query=query)
         key = (settings.query_endpoint, settings.identity)
-        style = _settled_styles.get(key) or _style_of(settings)
+        style = _style_of(settings)
+        if style == "auto":
+            style = _settled_styles.get(key, style)
         if style != "auto":
             return (yield from ask(_PREFIXES[style]))
         try:

@@ -108,10 +108,10 @@ class PasswordAuth:
     def _log_in(self, policy: RetryPolicy) -> Flow[Token]:
         try:
             token = self._read((yield from retrying(self.login, policy)))
+            self.on_secret(token.value)
         except BaseException as error:
             self.slot.settle(None, error)
             raise
-        self.on_secret(token.value)
         self.slot.settle(token)
         return token
 

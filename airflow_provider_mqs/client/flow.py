@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias, TypeVar, cast
 
+from airflow_provider_mqs import __version__
 from airflow_provider_mqs.exceptions import MqsError, ProtocolError
 
 T = TypeVar("T")
+USER_AGENT = f"airflow-provider-mqs/{__version__}"
+"""Who both wires say they are; not a header of ``Request``, since a proxy may change it and it must not be signed."""
 
 
 @dataclass(frozen=True, slots=True)

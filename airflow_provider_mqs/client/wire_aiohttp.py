@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from yarl import URL
 
-from airflow_provider_mqs.client.flow import Response
+from airflow_provider_mqs.client.flow import USER_AGENT, Response
 from airflow_provider_mqs.client.proxy import proxy_for
 from airflow_provider_mqs.exceptions import TransportError
 
@@ -36,6 +36,7 @@ class AiohttpWire:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, ssl=ssl_context(settings)),
             cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": USER_AGENT},
             timeout=aiohttp.ClientTimeout(
                 total=None,
                 sock_connect=settings.connect_timeout_s,

@@ -8,7 +8,7 @@ import requests
 import urllib3.exceptions
 from requests.cookies import RequestsCookieJar
 
-from airflow_provider_mqs.client.flow import Response
+from airflow_provider_mqs.client.flow import USER_AGENT, Response
 from airflow_provider_mqs.client.proxy import proxy_for
 from airflow_provider_mqs.exceptions import TransportError
 
@@ -37,6 +37,7 @@ class RequestsWire:
         self._session.trust_env = False  # a .netrc would replace our Authorization header
         self._session.cookies = _NoCookies()
         self._session.headers.clear()
+        self._session.headers["User-Agent"] = USER_AGENT
         self._session.cert = settings.client_cert
         self._session.verify = (settings.ca_bundle or True) if settings.verify_tls else False
 

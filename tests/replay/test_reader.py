@@ -29,9 +29,7 @@ SHAPES = {
 
 def read(client: Local, partitions: int | None = 3) -> tuple[set[tuple[int, int]], list[str]]:
     places: set[tuple[int, int]] = set()
-    reader = WindowReader(
-        client.api, "orders", lambda row: places.add((row.partition, row.message_offset)), partitions
-    )
+    reader = WindowReader(client.api, "orders", lambda row: places.add((row.partition, row.message_offset)), partitions)
     client.run(reader.read(Slice(START_MS, END_MS)))
     return places, reader.doubts
 
@@ -48,9 +46,7 @@ def stored(count: int, shape: str, partitions: int = 3) -> Store:
 
 def expected(store: Store) -> set[tuple[int, int]]:
     return {
-        (row.partition, row.message_offset)
-        for row in store.messages("orders")
-        if START_MS <= row.timestamp_ms < END_MS
+        (row.partition, row.message_offset) for row in store.messages("orders") if START_MS <= row.timestamp_ms < END_MS
     }
 
 
@@ -81,11 +77,11 @@ def test_every_row_of_the_window_is_found(
     assert len(found) == count
 
 
-@pytest.mark.parametrize("count", (499, 500, 501, 1_600))
-@pytest.mark.parametrize("inclusive", (False, True))
-@pytest.mark.parametrize("hidden", (False, True))
+@pytest.mark.parametrize("count", [499, 500, 501, 1_600])
+@pytest.mark.parametrize("inclusive", [False, True])
+@pytest.mark.parametrize("hidden", [False, True])
 @pytest.mark.parametrize(("narrows", "content"), [(True, True), (True, False), (False, True)])
-@pytest.mark.parametrize("paging", ("page0", "page1", "row"))
+@pytest.mark.parametrize("paging", ["page0", "page1", "row"])
 def test_a_millisecond_above_the_cap_is_read_by_partition_or_by_offset(
     paging: str, narrows: bool, content: bool, hidden: bool, inclusive: bool, count: int
 ) -> None:

@@ -1,0 +1,140 @@
+"""
+Count the messages of a window, with one request where that is enough. Flows; what follows from it is decided elsewhere.
+
+Whether the service counts the end of a range in is not known. The rows of a page that shows everything are counted one
+by one. Beyond a page the service's ``total`` counts, which is too large by at most the messages of exactly the end
+moment; they are asked for only where they decide.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from airflow_provider_mqs.client.errors import PAGE_SIZE_REFUSED, number_of
+from airflow_provider_mqs.client.flow import Flow
+from airflow_provider_mqs.exceptions import (
+    BadRequestError,
+    ConfigurationError,
+    IncompleteWindowError,
+    ServerError,
+    WindowTooLargeError,
+)
+from airflow_provider_mqs.models.verdict import Counted
+from airflow_provider_mqs.replay.filters import Filters
+from airflow_provider_mqs.replay.query import Query, find_offsets, find_topic, retention_doubts
+from airflow_provider_mqs.replay.reader import CAP
+
+if TYPE_CHECKING:
+    from airflow_provider_mqs.client.api import MqsApi
+    from airflow_provider_mqs.models.message import Message, Page, Topic
+    from airflow_provider_mqs.models.window import TimeWindow
+
+_log = logging.getLogger(__name__)
+_SMALL_PAGE = 10
+
+
+class WindowCounter:
+    """
+    Counts the messages of one window, again and again; looks the topic up the first time.
+
+    :param query: topic, window and filters
+    :param wanted: how many messages are waited for
+    """
+
+    def __init__(self, query: Query, wanted: int) -> None:
+        self.query = query
+        self.wanted = wanted
+        self._knows_topic = False
+        self._topic: Topic | None = None
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether one request is usually enough: nothing to filter, and fewer wanted than the service's cap."""
+        return self.query.filters == Filters() and self.wanted < CAP
+
+    def count(self, api: MqsApi, now_ms: int) -> Flow[Counted]:
+        """
+        Count, as far as it takes to compare with what is wanted.
+
+        :param api: the calls
+        :param now_ms: the time of asking, epoch ms
+        :return: how many there are
+        :raises ConfigurationError: the topic does not exist, the window begins before what is kept, or a filter can
+            match nothing
+        :raises IncompleteWindowError: the service did not show the window whole, where every row had to be read
+        :raises ApiError: the service refused
+        """
+        yield from self._check_topic(api, now_ms)
+        if self.query.filters == Filters():
+            counted = yield from self._count_quickly(api)
+            if counted is not None:
+                return counted
+        return (yield from self._read_all(api, now_ms))
+
+    def _check_topic(self, api: MqsApi, now_ms: int) -> Flow[None]:
+        if not self._knows_topic:
+            self._topic, notes = yield from find_topic(api, self.query.topic)
+            self._knows_topic = True
+            for note in notes:
+                _log.warning("%s", note)
+        doubts = retention_doubts(self._topic, self.query.window, now_ms)
+        if doubts:
+            raise ConfigurationError(f"{doubts[0]} The window {self.query.window} begins before that.")
+
+    def _count_quickly(self, api: MqsApi) -> Flow[Counted | None]:
+        """Count from the first page; ``None`` where only reading every row tells."""
+        window = self.query.window
+        try:
+            first = yield from _page(api, self.query.topic, window.start_ms, window.end_ms)
+        except (ServerError, WindowTooLargeError):
+            return None  # some windows are too much for the service; the reader cuts them
+        rows = _rows(first, window)
+        if _is_whole(first):
+            times = [row.timestamp for row in rows]
+            return Counted(len(rows), first_timestamp=min(times, default=None), last_timestamp=max(times, default=None))
+        capped = first.total >= CAP
+        if capped and self.wanted >= CAP:
+            return None
+        if len(rows) >= self.wanted or first.total < self.wanted:
+            return Counted(first.total, exact=False, at_least=capped)
+        edge = yield from _page(api, self.query.topic, window.end_ms - 1, window.end_ms)
+        if not _is_whole(edge):
+            return None
+        behind = sum(row.timestamp >= window.end_ms for row in _unique(edge))
+        return Counted(first.total - behind, exact=not capped, at_least=capped)
+
+    def _read_all(self, api: MqsApi, now_ms: int) -> Flow[Counted]:
+        found = yield from find_offsets(api, self.query, now_ms=now_ms)
+        for note in found.notes:
+            _log.warning("%s", note)
+        if found.doubts:
+            raise IncompleteWindowError(" ".join(found.doubts))
+        parts = found.offsets.partitions.values()
+        return Counted(
+            found.offsets.count,
+            first_timestamp=min((part.first_timestamp for part in parts), default=None),
+            last_timestamp=max((part.last_timestamp for part in parts), default=None),
+        )
+
+
+def _page(api: MqsApi, topic: str, start_ms: int, end_ms: int) -> Flow[Page]:
+    limit = api.settings.page_size
+    try:
+        return (yield from api.query_page(topic, start_ms, end_ms, limit=limit, offset=0))
+    except BadRequestError as error:
+        if number_of(error.error_code) != PAGE_SIZE_REFUSED or limit <= _SMALL_PAGE:
+            raise
+        return (yield from api.query_page(topic, start_ms, end_ms, limit=_SMALL_PAGE, offset=0))
+
+
+def _unique(page: Page) -> list[Message]:
+    return list({(row.partition, row.message_offset): row for row in page.messages}.values())
+
+
+def _is_whole(page: Page) -> bool:
+    return len(_unique(page)) >= page.total
+
+
+def _rows(page: Page, window: TimeWindow) -> list[Message]:
+    return [row for row in _unique(page) if row.timestamp in window]

@@ -1,0 +1,145 @@
+"""``MessagesInWindowTrigger``: the waiting of a deferred ``MessagesInWindowSensor``."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_mqs.exceptions import MqsError
+from airflow_provider_mqs.hooks.failing import PERMANENT
+from airflow_provider_mqs.hooks.mqs import MqsHook
+from airflow_provider_mqs.models.verdict import Condition, Patience, Verdict, decide
+from airflow_provider_mqs.replay.count import WindowCounter
+from airflow_provider_mqs.replay.filter_arguments import filters_of
+from airflow_provider_mqs.replay.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from airflow_provider_mqs.models.verdict import Counted
+
+_LAST_LOOK_S = 30.0
+"""How long a look may go on behind the deadline; the task's own time limit comes later than that."""
+
+
+class MessagesInWindowTrigger(BaseTrigger):
+    """
+    Wait until a window is final, look what it holds, and send exactly one event about it.
+
+    Only reads, so that a triggerer that restarts may look again. The arguments are plain JSON without secrets; times
+    are absolute, so that a restart prolongs nothing. Until the window is final the service is not asked at all.
+
+    :param condition: what is waited for: ``Condition`` as JSON
+    :param patience: how long to wait between two looks: ``Patience`` as JSON
+    :param deadline_s: when to give up, epoch seconds
+    :param mqs_conn_id: connection
+    :param instance_id: instance, default the connection's
+    :param errors: looks that failed in a row before the task was deferred
+    """
+
+    def __init__(
+        self,
+        *,
+        condition: Mapping[str, Any],
+        patience: Mapping[str, Any],
+        deadline_s: float,
+        mqs_conn_id: str = MqsHook.default_conn_name,
+        instance_id: str | None = None,
+        errors: int = 0,
+    ) -> None:
+        super().__init__()
+        self.condition = Condition(**condition)
+        self.patience = Patience(**patience)
+        self.deadline_s = deadline_s
+        self.mqs_conn_id = mqs_conn_id
+        self.instance_id = instance_id
+        self.errors = errors
+
+    # replaced in tests, which have a time of their own
+    _now_s = staticmethod(time.time)
+    _sleep = staticmethod(asyncio.sleep)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """
+        Give what makes this trigger again, in another process.
+
+        :return: class path and arguments
+        """
+        return (
+            "airflow_provider_mqs.triggers.mqs.MessagesInWindowTrigger",
+            {
+                "condition": self.condition.to_json(),
+                "patience": self.patience.to_json(),
+                "deadline_s": self.deadline_s,
+                "mqs_conn_id": self.mqs_conn_id,
+                "instance_id": self.instance_id,
+                "errors": self.errors,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """
+        Wait, and yield one event, whatever happens.
+
+        :return: the event: ``Verdict`` as JSON
+        """
+        yield TriggerEvent((await self._verdict()).to_event())
+
+    async def _verdict(self) -> Verdict:
+        try:
+            # the sockets close at the end, and when the triggerer cancels this
+            async with MqsHook(self.mqs_conn_id, self.instance_id) as hook:
+                return await self._watch(hook)
+        except Exception as error:  # a trigger that ends without an event says nothing to the user
+            self.log.exception("The trigger broke.")
+            # the text of an error that is not ours may hold anything
+            return Verdict("error", f"The trigger broke ({type(error).__name__}); its log says where.")
+
+    async def _watch(self, hook: MqsHook) -> Verdict:
+        counter = WindowCounter(
+            Query(self.condition.topic, self.condition.window, filters_of(**self.condition.filters)),
+            self.condition.min_messages,
+        )
+        looks, errors = 0, self.errors
+        while True:
+            verdict = decide(self.condition, None, self._now_s())
+            if self._now_s() >= self.condition.final_s:
+                looks += 1
+                verdict, errors = await self._look(hook, counter, errors)
+            verdict = verdict.by(self.deadline_s, self._now_s())
+            if verdict.status != "wait":
+                return verdict
+            await self._sleep(self._wait_s(looks, errors))
+
+    async def _look(self, hook: MqsHook, counter: WindowCounter, errors: int) -> tuple[Verdict, int]:
+        """Look once; give the verdict, and how many looks in a row have failed now."""
+        limit_s = max(self.deadline_s - self._now_s(), 0.0) + _LAST_LOOK_S
+        try:
+            found = await asyncio.wait_for(self._count(hook, counter), limit_s)
+        except PERMANENT as error:
+            return Verdict("fail", str(error)), errors
+        except MqsError as error:
+            verdict = self.patience.judge(error, errors + 1)
+            self.log.warning("%s", verdict.message)
+            return verdict, errors + 1
+        except asyncio.TimeoutError:
+            return Verdict("timeout", "Timed out while the service was being asked."), errors
+        verdict = decide(self.condition, found, self._now_s())
+        self.log.info("%s", verdict.message)
+        return verdict, 0
+
+    async def _count(self, hook: MqsHook, counter: WindowCounter) -> Counted:
+        client = await hook.aget_conn()
+        return await client.run(counter.count(client.api, int(self._now_s() * 1000)))
+
+    def _wait_s(self, looks: int, errors: int) -> float:
+        now_s = self._now_s()
+        wait_s = self.condition.final_s - now_s
+        if wait_s <= 0:
+            wait_s = self.patience.wait_s(looks, errors, random.random())  # noqa: S311 - spreads looks
+        # the last look is at the deadline
+        return max(0.0, min(wait_s, self.deadline_s - now_s))
