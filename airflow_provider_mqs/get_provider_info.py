@@ -27,6 +27,16 @@ _JSON_TYPES: Final = {
     "list": "array",
 }
 
+_OPTIONS: Final = {
+    "max_xcom_bytes": {
+        "description": "The largest XCom that QueryMessagesOperator pushes, in bytes of JSON; a larger one fails the task.",
+        "version_added": "0.1.0",
+        "type": "integer",
+        "example": None,
+        "default": "4194304",
+    },
+}
+
 
 def get_provider_info() -> dict[str, Any]:
     """
@@ -51,6 +61,7 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": _modules("sensors.mqs"),
         "triggers": _modules("triggers.mqs"),
         "connection-types": [_connection_type()],
+        "config": {"mqs": {"description": "Huawei Cloud ROMA Connect MQS.", "options": _OPTIONS}},
     }
 
 

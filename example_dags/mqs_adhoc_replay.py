@@ -1,8 +1,9 @@
 """
 Send the messages of any window again, by hand.
 
-Trigger it and fill in the form. A run only shows what it would send, until "Dry run" is switched off. A copy is appended
-to the same topic: every consumer of the topic receives it, or, with a consumer key, those that honour that header.
+Trigger it and fill in the form. A run only shows what it would send, until "Dry run" is switched off. A copy is
+appended to the same topic: every consumer of the topic receives it, or, with a consumer key, those that honour that
+header.
 """
 
 from __future__ import annotations

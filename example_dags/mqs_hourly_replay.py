@@ -15,6 +15,7 @@ from __future__ import annotations
 import pendulum
 from airflow.providers.common.compat.sdk import DAG
 from airflow.timetables.interval import CronDataIntervalTimetable
+
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMessagesOperator
 from airflow_provider_mqs.sensors.mqs import MessagesInWindowSensor
 

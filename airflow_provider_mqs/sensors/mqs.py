@@ -21,7 +21,7 @@ from airflow_provider_mqs.hooks.failing import PERMANENT
 from airflow_provider_mqs.hooks.interval import window_of
 from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.models.names import choice, topic_name, whole_number
-from airflow_provider_mqs.models.verdict import ON_CLOSED_EMPTY, Condition, Counted, Patience, Verdict, decide
+from airflow_provider_mqs.models.verdict import ON_CLOSED_EMPTY, Condition, Patience, Verdict, decide
 from airflow_provider_mqs.models.window import duration_s
 from airflow_provider_mqs.replay.count import WindowCounter
 from airflow_provider_mqs.replay.filter_arguments import filters_of
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_mqs.models.message import Message
+    from airflow_provider_mqs.models.verdict import Counted
+    from airflow_provider_mqs.replay.filters import Filters
 
 _SETTLE = timedelta(seconds=60)
 _GRACE_S = 60.0
@@ -196,32 +198,113 @@ class MessagesInWindowSensor(BaseSensorOperator):
     def _check_or_defer(self, context: Context) -> dict[str, Any]:
         started_s = time.time()
         verdict = self._look(context)
-        if verdict.status != "wait" or self._watch is None:
-            return self._end(verdict)
-        self._defer(self._watch, started_s)
+        if verdict.status == "wait":
+            self._defer(self._watched(context), started_s + self.timeout)
+        return self._end(verdict)
 
-    def _defer(self, watch: _Watch, started_s: float) -> NoReturn:
-        from airflow_provider_mqs.triggers.mqs import MessagesInWindowTrigger  # noqa: PLC0415 - not for parsing DAGs
+    def _defer(self, watch: _Watch, deadline_s: float) -> NoReturn:
+        from airflow_provider_mqs.triggers.mqs import MessagesInWindowTrigger  # noqa: PLC0415 - not to parse a DAG
 
-        self.defer(
-            trigger=MessagesInWindowTrigger(
-                condition=watch.condition.to_json(),
-                patience=watch.patience.to_json(),
-                deadline_s=started_s + self.timeout,
-                mqs_conn_id=self.mqs_conn_id,
-                instance_id=self.instance_id,
-                errors=watch.errors,
-            ),
-            method_name="execute_complete",
-            timeout=timedelta(seconds=max(0.0, started_s + self.timeout - time.time()) + _GRACE_S),
+        trigger = MessagesInWindowTrigger(
+            condition=watch.condition.to_json(),
+            patience=watch.patience.to_json(),
+            deadline_s=deadline_s,
+            mqs_conn_id=self.mqs_conn_id,
+            instance_id=self.instance_id,
+            errors=watch.errors,
         )
+        grace = timedelta(seconds=max(0.0, deadline_s - time.time()) + _GRACE_S)
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=grace)
 
     def _look(self, context: Context) -> Verdict:
+        """Look once, if it is time to; errors become verdicts."""
         try:
-            if self._watch is None:
-                self._watch = self._open(context)
-            verdict = self._ask(self._watch)
+            verdict = self._ask(self._watched(context))
         except PERMANENT as error:
             return Verdict("fail", str(error))
         self.log.info("%s", verdict.message)
         return verdict
+
+    def _ask(self, watch: _Watch) -> Verdict:
+        now_s = time.time()
+        if now_s < watch.condition.final_s:
+            return decide(watch.condition, None, now_s)
+        try:
+            found = self._count(watch.counter, int(now_s * 1000))
+        except PERMANENT:
+            raise
+        except MqsError as error:
+            watch.errors += 1
+            return watch.patience.judge(error, watch.errors)
+        watch.errors = 0
+        return decide(watch.condition, found, now_s)
+
+    def _count(self, counter: WindowCounter, now_ms: int) -> Counted:
+        with MqsHook(self.mqs_conn_id, self.instance_id) as hook:
+            if not counter.is_quick:
+                return hook.run_concurrently(lambda api: counter.count(api, now_ms))
+            client = hook.get_conn()
+            return client.run(counter.count(client.api, now_ms))
+
+    def _end(self, verdict: Verdict) -> dict[str, Any]:
+        """Say to Airflow how the waiting ended, in the same way wherever it did."""
+        if verdict.result is not None:
+            return verdict.result
+        if verdict.status == "skip" or self.soft_fail or self.never_fail:
+            raise AirflowSkipException(verdict.message)
+        raise _ENDINGS.get(verdict.status, AirflowFailException)(verdict.message)
+
+    def _watched(self, context: Context) -> _Watch:
+        """Resolve and check the arguments, once in each execution."""
+        if self._watch is None:
+            if self.deferrable and self.message_filter is not None:
+                raise ConfigurationError(
+                    "message_filter does not work with deferrable=True, since a function does not travel to the "
+                    "triggerer: set deferrable=False, or leave the filter to the query."
+                )
+            self._watch = _Watch(self._condition(context), self._filters(), self._patience())
+        return self._watch
+
+    def _condition(self, context: Context) -> Condition:
+        window = window_of(context, start=self.start, end=self.end, lookback=self.lookback)
+        settle_s = duration_s(self.settle, "settle")
+        return Condition(
+            topic=topic_name(self.topic),
+            start_ms=window.start_ms,
+            end_ms=window.end_ms,
+            source=window.source,
+            min_messages=whole_number(self.min_messages, "min_messages", minimum=0),
+            settle_s=_SETTLE.total_seconds() if settle_s is None else settle_s,
+            on_closed_empty=choice(self.on_closed_empty, "on_closed_empty", ON_CLOSED_EMPTY),
+            filters=self._filters().to_xcom(),
+        )
+
+    def _filters(self) -> Filters:
+        return filters_of(
+            partitions=self.partitions,
+            key=self.key,
+            tag=self.tag,
+            message_id=self.message_id,
+            app_id=self.app_id,
+            message_filter=self.message_filter,
+            fetch_values=self.fetch_values,
+        )
+
+    def _patience(self) -> Patience:
+        most = whole_number(self.max_consecutive_errors, "max_consecutive_errors", minimum=1)
+        return Patience(
+            poke_interval_s=self.poke_interval,
+            exponential_backoff=self.exponential_backoff,
+            max_wait_s=self.max_wait.total_seconds() if self.max_wait else None,
+            max_errors=None if self.silent_fail else most,
+        )
+
+
+class _Watch:
+    """What one execution knows: the checked arguments, the topic, and how many looks in a row have failed."""
+
+    def __init__(self, condition: Condition, filters: Filters, patience: Patience) -> None:
+        self.condition = condition
+        self.patience = patience
+        self.counter = WindowCounter(Query(condition.topic, condition.window, filters), condition.min_messages)
+        self.errors = 0
