@@ -37,7 +37,7 @@ time.sleep(600)
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Iterator[Processes]:
-    """Provide programs that are killed after a moment instead of ten seconds."""
+    """Provide programs that are killed after a moment instead of five seconds."""
     with Processes(tmp_path / "logs", os.environ, patience_s=0.3) as running:
         yield running
 

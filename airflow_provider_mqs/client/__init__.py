@@ -11,6 +11,7 @@ run on either wire: ``drive`` performs the steps with ``requests``, ``adrive`` w
     auth.py       token, access key                  signing.py    SDK-HMAC-SHA256
     retry.py      what may be repeated, and when     errors.py     answers -> exceptions
     flow.py       the steps and the two drivers      client.py     MqsClient, AsyncMqsClient
+    tls.py        certificates                       proxy.py      which proxy
     wire_requests.py, wire_aiohttp.py                the only two files that touch a socket
 """
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -12,6 +10,7 @@ from yarl import URL
 
 from airflow_provider_mqs.client.flow import USER_AGENT, Response
 from airflow_provider_mqs.client.proxy import proxy_for
+from airflow_provider_mqs.client.tls import ssl_context
 from airflow_provider_mqs.exceptions import TransportError
 
 if TYPE_CHECKING:
@@ -29,12 +28,13 @@ class AiohttpWire:
 
     :param settings: the connection
     :param connections: how many sockets to keep at most
+    :raises ConfigurationError: a file of the connection holds no certificate
     """
 
     def __init__(self, settings: ConnectionSettings, *, connections: int) -> None:
         self._settings = settings
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections, ssl=ssl_context(settings)),
+            connector=aiohttp.TCPConnector(limit=connections, ssl=ssl_context(settings) or True),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": USER_AGENT},
             timeout=aiohttp.ClientTimeout(
@@ -69,27 +69,6 @@ class AiohttpWire:
     async def close(self) -> None:
         """Close the pooled connections."""
         await self._session.close()
-
-
-def ssl_context(settings: ConnectionSettings) -> ssl.SSLContext | bool:
-    """
-    Build what TLS needs.
-
-    :param settings: the connection: ``verify_tls``, ``ca_bundle``, ``client_cert``
-    :return: ``True`` for the defaults of the platform, else a context
-    """
-    if settings.verify_tls and not settings.ca_bundle and not settings.client_cert:
-        return True
-    context = ssl.create_default_context()
-    if settings.ca_bundle:
-        is_folder = Path(settings.ca_bundle).is_dir()
-        context.load_verify_locations(**{"capath" if is_folder else "cafile": settings.ca_bundle})
-    if not settings.verify_tls:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if settings.client_cert:
-        context.load_cert_chain(settings.client_cert)
-    return context
 
 
 def transport_error(error: Exception) -> TransportError:

@@ -10,6 +10,7 @@ from requests.cookies import RequestsCookieJar
 
 from airflow_provider_mqs.client.flow import USER_AGENT, Response
 from airflow_provider_mqs.client.proxy import proxy_for
+from airflow_provider_mqs.client.tls import ssl_context
 from airflow_provider_mqs.exceptions import TransportError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class RequestsWire:
     Send requests over one session, with the connection's timeouts, certificates and proxy; redirects are not followed.
 
     :param settings: the connection
+    :raises ConfigurationError: a file of the connection holds no certificate
     """
 
     def __init__(self, settings: ConnectionSettings) -> None:
@@ -38,6 +40,7 @@ class RequestsWire:
         self._session.cookies = _NoCookies()
         self._session.headers.clear()
         self._session.headers["User-Agent"] = USER_AGENT
+        ssl_context(settings)  # to find a bad file here; at the first request it would look like a broken connection
         self._session.cert = settings.client_cert
         self._session.verify = (settings.ca_bundle or True) if settings.verify_tls else False
 

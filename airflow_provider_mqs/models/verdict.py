@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from airflow_provider_mqs.models.window import TimeWindow, iso
 
 Status: TypeAlias = Literal["wait", "satisfied", "skip", "fail", "error", "timeout"]
+_ENDINGS = tuple(status for status in get_args(Status) if status != "wait")
 _TOO_FEW: Mapping[str, Status] = {"skip": "skip", "fail": "fail", "wait": "wait"}
 ON_CLOSED_EMPTY = tuple(_TOO_FEW)
 _MOST_BACKOFF_S = 60.0
@@ -125,12 +126,11 @@ class Verdict:
         :param event: what ``to_event`` wrote, or anything else
         :return: how the waiting ended
         """
-        status = event.get("status") if isinstance(event, dict) else None
-        message, result = (event.get("message"), event.get("result")) if isinstance(event, dict) else (None, None)
-        is_known = status in get_args(Status) and status != "wait" and isinstance(message, str)
-        if not is_known or (status == "satisfied" and not _is_result(result)):
-            return cls("fail", f"The triggerer sent an event that is not understood: {event!r:.200}.")
-        return cls(status, str(message), result if status == "satisfied" else None)
+        if isinstance(event, dict) and event.get("status") in _ENDINGS and isinstance(event.get("message"), str):
+            verdict = cls(event["status"], event["message"], event.get("result"))
+            if _is_result(verdict.result) == (verdict.status == "satisfied"):
+                return verdict
+        return cls("fail", "The triggerer sent an event that this version of the provider does not understand.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.client.errors import PAGE_SIZE_REFUSED, number_of
-from airflow_provider_mqs.client.flow import Flow
 from airflow_provider_mqs.exceptions import (
     BadRequestError,
     ConfigurationError,
@@ -27,6 +26,7 @@ from airflow_provider_mqs.replay.reader import CAP
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.client.api import MqsApi
+    from airflow_provider_mqs.client.flow import Flow
     from airflow_provider_mqs.models.message import Message, Page, Topic
     from airflow_provider_mqs.models.window import TimeWindow
 

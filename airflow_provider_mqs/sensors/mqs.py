@@ -16,16 +16,15 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_mqs.exceptions import ConfigurationError, MqsError
+from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.hooks.failing import PERMANENT
 from airflow_provider_mqs.hooks.interval import window_of
 from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.models.names import choice, topic_name, whole_number
-from airflow_provider_mqs.models.verdict import ON_CLOSED_EMPTY, Condition, Patience, Verdict, decide
+from airflow_provider_mqs.models.verdict import ON_CLOSED_EMPTY, Condition, Patience, Verdict
 from airflow_provider_mqs.models.window import duration_s
-from airflow_provider_mqs.replay.count import WindowCounter
 from airflow_provider_mqs.replay.filter_arguments import filters_of
-from airflow_provider_mqs.replay.query import Query
+from airflow_provider_mqs.sensors.watch import ErrorMemory, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,13 +33,12 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_mqs.models.message import Message
-    from airflow_provider_mqs.models.verdict import Counted
     from airflow_provider_mqs.replay.filters import Filters
 
 _SETTLE = timedelta(seconds=60)
 _GRACE_S = 60.0
 """How much later than the trigger's own deadline Airflow's comes, which knows less about what happened."""
-_ENDINGS: dict[str, type[AirflowException]] = {
+_FAILURES: dict[str, type[AirflowException]] = {
     "fail": AirflowFailException,
     "error": AirflowException,
     "timeout": AirflowSensorTimeout,
@@ -76,8 +74,8 @@ class MessagesInWindowSensor(BaseSensorOperator):
     :param on_closed_empty: what a final window with too few messages does to the task: ``skip`` (default), ``fail``, or
         ``wait`` for late messages until the timeout
     :param max_consecutive_errors: errors in a row (no answer, 5xx, throttling …) that fail the task, default 10; what
-        asking again cannot mend fails it at once. In reschedule mode, where no poke knows the one before, ``timeout``
-        alone is the bound
+        asking again cannot mend fails it at once. In reschedule mode below Airflow 3.3, where no poke knows the one
+        before, ``timeout`` alone is the bound
     :param partitions: count only these partitions, default all
     :param key: count only messages with exactly this key
     :param tag: count only messages with exactly this tag
@@ -152,7 +150,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self.mqs_conn_id = mqs_conn_id
         self.instance_id = instance_id
-        self._watch: _Watch | None = None
+        self._watch: Watch | None = None
 
     def execute(self, context: Context) -> Any:
         """
@@ -185,24 +183,24 @@ class MessagesInWindowSensor(BaseSensorOperator):
         verdict = self._look(context)
         return False if verdict.status == "wait" else PokeReturnValue(is_done=True, xcom_value=self._end(verdict))
 
-    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """
         Go on after the trigger.
 
-        :param context: Airflow's context
+        :param context: Airflow's context, which is not needed: the event says everything
         :param event: what the trigger sent; anything that is not understood fails the task
         :return: what was found
         """
         return self._end(Verdict.from_event(event))
 
     def _check_or_defer(self, context: Context) -> dict[str, Any]:
-        started_s = time.time()
+        deadline_s = time.time() + self.timeout
         verdict = self._look(context)
         if verdict.status == "wait":
-            self._defer(self._watched(context), started_s + self.timeout)
+            self._defer(self._watched(context), deadline_s)
         return self._end(verdict)
 
-    def _defer(self, watch: _Watch, deadline_s: float) -> NoReturn:
+    def _defer(self, watch: Watch, deadline_s: float) -> NoReturn:
         from airflow_provider_mqs.triggers.mqs import MessagesInWindowTrigger  # noqa: PLC0415 - not to parse a DAG
 
         trigger = MessagesInWindowTrigger(
@@ -213,38 +211,16 @@ class MessagesInWindowSensor(BaseSensorOperator):
             instance_id=self.instance_id,
             errors=watch.errors,
         )
-        grace = timedelta(seconds=max(0.0, deadline_s - time.time()) + _GRACE_S)
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=grace)
+        longest_s = max(0.0, deadline_s - time.time()) + _GRACE_S
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=longest_s))
 
     def _look(self, context: Context) -> Verdict:
-        """Look once, if it is time to; errors become verdicts."""
         try:
-            verdict = self._ask(self._watched(context))
+            verdict = self._watched(context).look(MqsHook(self.mqs_conn_id, self.instance_id))
         except PERMANENT as error:
             return Verdict("fail", str(error))
         self.log.info("%s", verdict.message)
         return verdict
-
-    def _ask(self, watch: _Watch) -> Verdict:
-        now_s = time.time()
-        if now_s < watch.condition.final_s:
-            return decide(watch.condition, None, now_s)
-        try:
-            found = self._count(watch.counter, int(now_s * 1000))
-        except PERMANENT:
-            raise
-        except MqsError as error:
-            watch.errors += 1
-            return watch.patience.judge(error, watch.errors)
-        watch.errors = 0
-        return decide(watch.condition, found, now_s)
-
-    def _count(self, counter: WindowCounter, now_ms: int) -> Counted:
-        with MqsHook(self.mqs_conn_id, self.instance_id) as hook:
-            if not counter.is_quick:
-                return hook.run_concurrently(lambda api: counter.count(api, now_ms))
-            client = hook.get_conn()
-            return client.run(counter.count(client.api, now_ms))
 
     def _end(self, verdict: Verdict) -> dict[str, Any]:
         """Say to Airflow how the waiting ended, in the same way wherever it did."""
@@ -252,9 +228,9 @@ class MessagesInWindowSensor(BaseSensorOperator):
             return verdict.result
         if verdict.status == "skip" or self.soft_fail or self.never_fail:
             raise AirflowSkipException(verdict.message)
-        raise _ENDINGS.get(verdict.status, AirflowFailException)(verdict.message)
+        raise _FAILURES.get(verdict.status, AirflowFailException)(verdict.message)
 
-    def _watched(self, context: Context) -> _Watch:
+    def _watched(self, context: Context) -> Watch:
         """Resolve and check the arguments, once in each execution."""
         if self._watch is None:
             if self.deferrable and self.message_filter is not None:
@@ -262,10 +238,12 @@ class MessagesInWindowSensor(BaseSensorOperator):
                     "message_filter does not work with deferrable=True, since a function does not travel to the "
                     "triggerer: set deferrable=False, or leave the filter to the query."
                 )
-            self._watch = _Watch(self._condition(context), self._filters(), self._patience())
+            filters = self._filters()
+            memory = ErrorMemory.of(context) if self.mode == "reschedule" and not self.deferrable else None
+            self._watch = Watch(self._condition(context, filters), filters, self._patience(), memory)
         return self._watch
 
-    def _condition(self, context: Context) -> Condition:
+    def _condition(self, context: Context, filters: Filters) -> Condition:
         window = window_of(context, start=self.start, end=self.end, lookback=self.lookback)
         settle_s = duration_s(self.settle, "settle")
         return Condition(
@@ -276,7 +254,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
             min_messages=whole_number(self.min_messages, "min_messages", minimum=0),
             settle_s=_SETTLE.total_seconds() if settle_s is None else settle_s,
             on_closed_empty=choice(self.on_closed_empty, "on_closed_empty", ON_CLOSED_EMPTY),
-            filters=self._filters().to_xcom(),
+            filters=filters.to_xcom(),
         )
 
     def _filters(self) -> Filters:
@@ -298,13 +276,3 @@ class MessagesInWindowSensor(BaseSensorOperator):
             max_wait_s=self.max_wait.total_seconds() if self.max_wait else None,
             max_errors=None if self.silent_fail else most,
         )
-
-
-class _Watch:
-    """What one execution knows: the checked arguments, the topic, and how many looks in a row have failed."""
-
-    def __init__(self, condition: Condition, filters: Filters, patience: Patience) -> None:
-        self.condition = condition
-        self.patience = patience
-        self.counter = WindowCounter(Query(condition.topic, condition.window, filters), condition.min_messages)
-        self.errors = 0

@@ -51,7 +51,7 @@ class MessagesInWindowTrigger(BaseTrigger):
         instance_id: str | None = None,
         errors: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's
         self.condition = Condition(**condition)
         self.patience = Patience(**patience)
         self.deadline_s = deadline_s
@@ -87,7 +87,8 @@ class MessagesInWindowTrigger(BaseTrigger):
 
         :return: the event: ``Verdict`` as JSON
         """
-        yield TriggerEvent((await self._verdict()).to_event())
+        verdict = await self._verdict()
+        yield TriggerEvent(verdict.to_event())  # type: ignore[no-untyped-call]  # Airflow's
 
     async def _verdict(self) -> Verdict:
         try:

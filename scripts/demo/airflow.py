@@ -107,11 +107,15 @@ class Airflow:
             raise DemoError(f"Airflow answered {response.status_code} to GET {path}: {response.text[:300]}")
         return dict(response.json())
 
-    def unpause(self, dag_id: str) -> bool | None:
-        """Switch a DAG on; None while Airflow has not read it yet, an error when it cannot."""
+    def knows(self, dag_id: str) -> bool | None:
+        """Say whether Airflow has read a DAG; None when not yet, an error when it cannot."""
         if errors := self.get("importErrors")["import_errors"]:
             raise DemoError(f"Airflow cannot read {errors[0]['filename']}:\n{errors[0]['stack_trace']}")
-        return self.call("PATCH", f"dags/{dag_id}", json={"is_paused": False}).is_success or None
+        return self.call("GET", f"dags/{dag_id}").is_success or None
+
+    def unpause(self, dag_id: str) -> None:
+        """Switch a DAG on."""
+        self.call("PATCH", f"dags/{dag_id}", json={"is_paused": False}).raise_for_status()
 
     def backfill(self, dag_id: str, first: str, last: str) -> None:
         """Create the runs from the first to the last logical date, unless an earlier try did it already."""

@@ -61,7 +61,7 @@ class Processes:
     :param patience_s: how long a program may take to end before it is killed
     """
 
-    def __init__(self, logs: Path, env: Mapping[str, str], patience_s: float = 10.0) -> None:
+    def __init__(self, logs: Path, env: Mapping[str, str], patience_s: float = 5.0) -> None:
         self.logs = logs
         self.env = dict(env)
         self.patience_s = patience_s

@@ -20,6 +20,8 @@ HOUR_MS = 3_600_000
 @pytest.fixture(autouse=True)
 def environment(mqs_emulator: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the local service's connection into the environment, and keep what doctor sets there out of other tests."""
+    # Airflow compiles all values that it masks into one expression; long tokens of many tests make that slow
+    mqs_emulator.behave(token_bytes=100)
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
     monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", mqs_emulator.connection_json())
 

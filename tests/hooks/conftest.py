@@ -19,6 +19,8 @@ HOUR_MS = 3_600_000
 @pytest.fixture
 def connect(mqs_emulator: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Define ``mqs_default``: the local service's connection with some of its fields changed."""
+    # Airflow compiles all values that it masks into one expression; long tokens of many tests make that slow
+    mqs_emulator.behave(token_bytes=100)
 
     def define(auth_type: str = "password", extra: dict[str, Any] | None = None, **fields: Any) -> None:
         connection = {**mqs_emulator.connection(auth_type, **(extra or {})), **fields}
