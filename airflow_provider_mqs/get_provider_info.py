@@ -29,7 +29,9 @@ _JSON_TYPES: Final = {
 
 _OPTIONS: Final = {
     "max_xcom_bytes": {
-        "description": "The largest XCom that QueryMessagesOperator pushes, in bytes of JSON; a larger one fails the task.",
+        "description": (
+            "The largest XCom that QueryMessagesOperator pushes, in bytes of JSON; a larger one fails the task."
+        ),
         "version_added": "0.1.0",
         "type": "integer",
         "example": None,

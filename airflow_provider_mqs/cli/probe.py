@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 50
 _CAP: Final = 500
-_CUTS: Final = 30
 UNKNOWN: Final = "unknown"
 
 
@@ -133,7 +132,7 @@ def _cap(sample: Sample) -> tuple[str, str]:
     if total > _CAP:
         return _cap_of_rows(sample)
     start, end = _ends(sample)
-    for _ in range(_CUTS):
+    while start < end:
         middle = (start + end) // 2
         left, right = sample.page(start, middle).total, sample.page(middle + 1, end).total
         if left + right > total:
@@ -194,7 +193,7 @@ def _content(sample: Sample) -> tuple[str, str]:
     if not sample.first.messages:
         return UNKNOWN, "needs a message"
     row = sample.first.messages[0]
-    return _describe(
+    return describe(
         _read(sample, row, download=False)
     ), f"message {row.partition}/{row.message_offset}, whose size is {row.size}"
 
@@ -205,7 +204,7 @@ def _download(sample: Sample) -> tuple[str, str]:
     if row is None:
         return UNKNOWN, "needs a message"
     kind = "a huge message" if huge else "no huge message in the first page, so a small one"
-    return _describe(_read(sample, row, download=True)), f"message {row.partition}/{row.message_offset}: {kind}"
+    return describe(_read(sample, row, download=True)), f"message {row.partition}/{row.message_offset}: {kind}"
 
 
 def _read(sample: Sample, row: Message, *, download: bool) -> Message | None:
@@ -213,7 +212,13 @@ def _read(sample: Sample, row: Message, *, download: bool) -> Message | None:
     return sample.client.run(api.get_message(sample.topic, row.partition, row.message_offset, download=download))
 
 
-def _describe(found: Message | None) -> str:
+def describe(found: Message | None) -> str:
+    """
+    Say how much of a message came.
+
+    :param found: the answer to a content query
+    :return: ``no message``, ``no value``, or the length of the value
+    """
     if found is None:
         return "no message"
     if found.value is None:

@@ -124,6 +124,11 @@ class Resender:
             await self._client.run(api.resend(self._plan.topic, partition, message_offset, sending.consumer_key))
         except MqsError as error:
             self._failed(partition, message_offset, error)
+        except BaseException:
+            # cancelled in flight: the copy may be there all the same
+            reason = "The sending was stopped before an answer came."
+            self._report.add_failure(Failure(partition, message_offset, "", reason, "", unknown=True))
+            raise
         else:
             self._report.add_sent(partition, message_offset)
         self.progress.tick()

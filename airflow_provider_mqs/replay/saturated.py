@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.client.flow import Flow, Parallel
 from airflow_provider_mqs.exceptions import BadRequestError, NotFoundError
+from airflow_provider_mqs.replay.bag import OffsetBag
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.models.message import Message
@@ -43,6 +44,8 @@ def read_millisecond(reader: WindowReader, part: Slice, reason: str) -> Flow[Non
             part = replace(part, counts_end=True)
         else:
             shown = yield from reader.look(part, up_to_cap=True)
+            if any(row not in part for row in shown.messages or ()):
+                return  # the service does count the end in, so the first look was right: nothing is in here
     if shown.whole:
         return
     if part.partition is None and (yield from _heeds_partition(reader, part, shown)):
@@ -66,16 +69,21 @@ def _heeds_partition(reader: WindowReader, part: Slice, shown: Shown) -> Flow[bo
 
 def _walk_all(reader: WindowReader, part: Slice, shown: Shown, reason: str) -> Flow[None]:
     known: dict[int, set[int]] = {}
-    for row in shown.messages or ():
-        if row in part:
-            known.setdefault(row.partition, set()).add(row.message_offset)
-    numbers = [part.partition] if part.partition is not None else sorted({*known, *range(reader.partitions or 0)})
     walk = _Walk(reader, part)
+    for row in filter(part.__contains__, shown.messages or ()):
+        known.setdefault(row.partition, set()).add(row.message_offset)
+        walk.found.add(row)
+    numbers = [part.partition] if part.partition is not None else sorted({*known, *range(reader.partitions or 0)})
     if not known or not (yield from walk.answers(known)):
         reader.doubts.append(f"{part} could not be read whole: {reason}, and single messages cannot be asked for.")
         return
     for number in numbers:
         yield from walk.partition(number, known.get(number, set()))
+    found = walk.found.unique()
+    if found < shown.total:
+        reader.doubts.append(f"{part} could not be read whole: {found} of {shown.total} rows were found.")
+    elif found > shown.total and part.partition is None and not reader.partitions:
+        reader.doubts.append(f"{part} holds more rows than are shown, and the topic's partitions are not known.")
 
 
 class _Walk:
@@ -87,6 +95,7 @@ class _Walk:
     """
 
     def __init__(self, reader: WindowReader, part: Slice) -> None:
+        self.found = OffsetBag()
         self._reader = reader
         self._part = part
         self._asked = 0
@@ -126,6 +135,7 @@ class _Walk:
         inside = [row for row in rows if row is not None and row in self._part]
         for row in inside:
             self._reader.take(row)
+            self.found.add(row)
         return len(inside)
 
     def _search(self, number: int) -> Flow[int | None]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_mqs.__main__ import main
-from airflow_provider_mqs.cli import send_one
+from airflow_provider_mqs.cli import probe, send_one
+from airflow_provider_mqs.models.message import Message, Page
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.testing import MqsEmulator
@@ -125,6 +126,30 @@ def test_probe_measures_the_cap(
     mqs_emulator.behave(**behaviour)
     _seed(mqs_emulator, count)
     assert _measured(capsys)["cap of 500"] == answer
+
+
+def test_probe_of_equal_timestamps_under_a_cap(mqs_emulator: MqsEmulator, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where all messages have one timestamp, no shorter window can show the cap."""
+    mqs_emulator.behave(cap=500, cap_hides_total=True)
+    _seed(mqs_emulator, 600, spread="equal")
+    assert _measured(capsys)["cap of 500"] == "unknown"
+
+
+def test_probe_of_a_service_that_does_not_page(
+    mqs_emulator: MqsEmulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that gives all rows whatever the limit has no meaning of offset to measure."""
+    rows = tuple(Message("orders", 0, offset, timestamp=1_700_000_000_000 + offset) for offset in range(501))
+    monkeypatch.setattr(probe, "one_page", lambda *_, **__: Page(rows, len(rows)))
+    _seed(mqs_emulator, 0)
+    measured = _measured(capsys)
+    assert measured["meaning of offset"] == measured["cap of 500"] == measured["largest page"] == "unknown"
+
+
+def test_content_that_is_not_there() -> None:
+    """No message, a message without content, and content are told apart."""
+    answers = (None, Message("orders", 0, 0, timestamp=0), Message("orders", 0, 0, timestamp=0, value="é"))
+    assert [probe.describe(answer) for answer in answers] == ["no message", "no value", "2 bytes"]
 
 
 def test_probe_of_an_empty_topic(mqs_emulator: MqsEmulator, capsys: pytest.CaptureFixture[str]) -> None:

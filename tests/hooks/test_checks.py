@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,15 @@ import pytest
 
 from airflow_provider_mqs.client.retry import RetryPolicy
 from airflow_provider_mqs.emulator.rules import Rule
-from airflow_provider_mqs.exceptions import TransportError
+from airflow_provider_mqs.exceptions import AuthenticationError
 from airflow_provider_mqs.hooks.checks import STEPS, Finding, diagnose, findings
 from airflow_provider_mqs.hooks.mqs import MqsHook
+from airflow_provider_mqs.testing import running_emulator
+from tests.client.certificates import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from airflow_provider_mqs.testing import MqsEmulator
 
@@ -130,10 +134,29 @@ def iter_result(value: dict[str, Any]) -> Any:
     yield
 
 
-def test_untrusted_certificate(connect: Callable[..., None]) -> None:
-    """An unknown CA is a matter of TLS, and the remedy is the file of that CA."""
+@pytest.mark.parametrize(
+    ("extra", "ok", "text"),
+    [({}, False, "'ca_bundle'"), ({"ca_bundle": True}, True, "trusted"), ({"verify_tls": False}, None, "not checked")],
+)
+def test_certificate(
+    extra: dict[str, Any], ok: bool | None, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A certificate is refused, trusted by the file of its CA, or not checked at all; the step says which."""
+    authority = Authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.issue("server", address="127.0.0.1"))
+    extra = {name: str(authority.path) if name == "ca_bundle" else value for name, value in extra.items()}
+    with running_emulator(tls=context) as emulator:
+        monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", emulator.connection_json(**extra))
+        (tls,) = [finding for finding in _findings() if finding.step == "TLS"]
+    assert tls.ok is ok
+    assert text in tls.text
+
+
+def test_credentials_of_another_project() -> None:
+    """The service's own number for that is blamed on the project, whatever the status."""
     with MqsHook() as hook:
-        found = diagnose("TLS", TransportError("Not trusted.", phase="tls"), hook.settings)
-    assert found == Finding(
-        "TLS", "Not trusted: correct 'host' (https or http), or name the CA's file in 'ca_bundle'", ok=False
-    )
+        error = AuthenticationError(401, "DMS.10240104", "Project mismatch.")
+        found = diagnose("instance", error, hook.settings)
+    assert (found.step, found.ok) == ("project", False)
+    assert "'project_id'" in found.text

@@ -172,10 +172,10 @@ def test_failed_test_is_short_and_tries_once(mqs_emulator: MqsEmulator) -> None:
 def test_test_ends_in_time(monkeypatch: pytest.MonkeyPatch, mqs_emulator: MqsEmulator) -> None:
     """A service that does not answer cannot hold the web server."""
     monkeypatch.setattr(mqs, "_TEST_S", 0.2)
-    mqs_emulator.faults.latency_s = 1.0
+    mqs_emulator.faults.latency_s = 3.0
     began = time.monotonic()
     assert MqsHook().test_connection() == (
         False,
         "login failed: no answer in time: try again, or run the doctor command.",
     )
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 3

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 END = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
 START = END - timedelta(hours=1)
-INTERVAL = {"data_interval_start": START, "data_interval_end": END}
-FUTURE = {"data_interval_start": END, "data_interval_end": datetime.now(timezone.utc) + timedelta(hours=3)}
+INTERVAL: Any = {"data_interval_start": START, "data_interval_end": END}
+FUTURE: Any = {"data_interval_start": END, "data_interval_end": datetime.now(timezone.utc) + timedelta(hours=3)}
 MODES = ("poke", "reschedule", "deferred")
 
 
@@ -54,13 +54,13 @@ def sensor(**arguments: Any) -> MessagesInWindowSensor:
     return MessagesInWindowSensor(task_id="wait", **{"topic": "orders", "poke_interval": 0, **arguments})
 
 
-def poked(context: dict[str, Any] | None = None, **arguments: Any) -> Any:
+def poked(context: Any = None, **arguments: Any) -> Any:
     return sensor(**arguments).execute(INTERVAL if context is None else context)
 
 
-def rescheduled(context: dict[str, Any] | None = None, **arguments: Any) -> Any:
+def rescheduled(context: Any = None, **arguments: Any) -> Any:
     """Run each poke as a process of its own, until one ends the waiting."""
-    known = context or {**INTERVAL, "ti": FirstTry(), "task_state_store": Store()}
+    known: Any = context or {**INTERVAL, "ti": FirstTry(), "task_state_store": Store()}
     try:
         return sensor(mode="reschedule", **arguments).execute(known)
     except AirflowException as error:
@@ -221,11 +221,9 @@ def test_zero_messages_are_enough_where_only_the_end_is_waited_for() -> None:
 def test_a_second_execution_starts_anew() -> None:
     """An operator object that runs twice looks at the window of each run."""
     waiting = sensor(min_messages=0)
+    shorter: Any = {**INTERVAL, "data_interval_end": END - timedelta(minutes=30)}
 
-    first, second = (
-        waiting.execute(INTERVAL),
-        waiting.execute({**INTERVAL, "data_interval_end": END - timedelta(hours=0.5)}),
-    )
+    first, second = waiting.execute(INTERVAL), waiting.execute(shorter)
 
     assert first["window"]["end"] != second["window"]["end"]
 

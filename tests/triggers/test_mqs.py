@@ -141,7 +141,7 @@ async def test_a_final_window_with_too_few_messages_ends_at_once(ending: str, se
 
 async def test_waits_double_where_asked_to(service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
     """``exponential_backoff`` and ``max_wait`` hold in the triggerer, too."""
-    monkeypatch.setattr(module.random, "random", lambda: 0.0)
+    monkeypatch.setattr("random.random", lambda: 0.0)
     patience = {"exponential_backoff": True, "max_wait_s": 200.0}
 
     await the_event(trigger(condition={"on_closed_empty": "wait"}, patience=patience))
