@@ -8,11 +8,11 @@ PYTHON ?= python3
 BAR ?= 98
 PYTEST ?= -n 2
 
-# $(call suite,SERIES,VENV): run the tests and write one coverage file, .coverage-SERIES
+# $(call suite,SERIES,VENV): run the tests and write one coverage file, .coverage-SERIES, also when some have failed
 define suite
 	COVERAGE_FILE=.coverage-$(1) $(2)/bin/coverage erase
-	COVERAGE_FILE=.coverage-$(1) $(2)/bin/coverage run -m pytest $(PYTEST)
-	COVERAGE_FILE=.coverage-$(1) $(2)/bin/coverage combine --quiet
+	COVERAGE_FILE=.coverage-$(1) $(2)/bin/coverage run -m pytest $(PYTEST); outcome=$$?; \
+	COVERAGE_FILE=.coverage-$(1) $(2)/bin/coverage combine --quiet && exit $$outcome
 endef
 
 help: ## show this list

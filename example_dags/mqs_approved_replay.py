@@ -49,7 +49,5 @@ with DAG(
         body=BODY,
         response_timeout=timedelta(hours=4),
     )
-    resend = ResendMessagesOperator(
-        task_id="resend", messages=query.output, consumer_key=CONSUMER_KEY
-    )
+    resend = ResendMessagesOperator(task_id="resend", messages=query.output, consumer_key=CONSUMER_KEY)
     query >> approve >> resend

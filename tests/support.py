@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ from airflow_provider_mqs.emulator.wire import HttpRequest
 from airflow_provider_mqs.models.settings import ConnectionSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_mqs.client.auth import Auth
 
 T = TypeVar("T")
@@ -27,6 +30,12 @@ NOW_S = 1_700_100_000.0
 NOW_MS = int(NOW_S * 1000)
 START_MS = 1_700_000_000_000
 END_MS = START_MS + 3_600_000
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Give way until something holds that the service brings about in its own thread."""
+    while not holds():  # noqa: ASYNC110 - nobody sets an event for us over there
+        await asyncio.sleep(0.001)
 
 
 def settings_for(url: str = "http://127.0.0.1:1", **changes: Any) -> ConnectionSettings:

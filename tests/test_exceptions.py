@@ -24,7 +24,7 @@ def test_tree_is_the_drawn_one() -> None:
     """Each class stands in the drawing once, below its own base class."""
     drawn: dict[str, str] = {}
     above: list[str] = []
-    for indent, name in re.findall(r"^    ([│├└─ ]*)([A-Z]\w+Error)\b", inspect.getdoc(exceptions) or "", re.M):
+    for indent, name in re.findall(r"^    ([│├└─ ]*)([A-Z]\w+Error)\b", inspect.getdoc(exceptions) or "", re.MULTILINE):
         del above[len(indent) // 4 :]
         drawn[name] = above[-1] if above else "Exception"
         above.append(name)

@@ -13,6 +13,7 @@ from typing import Any
 import airflow
 import jsonschema
 import pytest
+from airflow.providers_manager import ProvidersManager
 
 from airflow_provider_mqs.get_provider_info import get_provider_info
 from airflow_provider_mqs.hooks.mqs import MqsHook
@@ -130,6 +131,17 @@ def test_both_behaviours_say_the_same() -> None:
 def test_no_field_is_required_by_the_form() -> None:
     """A required field would block saving; what is missing is said by the hook, which knows the auth_type."""
     assert all("null" in field["schema"]["type"] for field in CONNECTION["conn-fields"].values())
+
+
+def test_form_is_made_by_the_class_itself() -> None:
+    """Airflow before 3.2 does not look for the form in the bases of the hook."""
+    assert {"get_connection_form_widgets", "get_ui_field_behaviour"} <= vars(MqsHook).keys()
+
+
+def test_providers_manager_knows_every_field() -> None:
+    """Airflow's own registry of form fields has ours, whichever way it reads them."""
+    known = ProvidersManager().connection_form_widgets
+    assert {name for name in known if name.startswith("extra__mqs__")} == {f"extra__mqs__{name}" for name in FIELD}
 
 
 def test_form_of_this_airflow_shows_our_fields() -> None:

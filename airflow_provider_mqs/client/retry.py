@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from itertools import count
 from typing import TypeAlias
 
 from airflow_provider_mqs.client.errors import (
@@ -95,7 +94,9 @@ def retrying(
     :raises TransportError: no answer came
     :raises ApiError: the service refused
     """
-    for attempt in count(1):
+    attempt = 0
+    while True:
+        attempt += 1
         outcome: Outcome
         try:
             outcome = yield authorize(request)

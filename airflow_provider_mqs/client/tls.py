@@ -25,9 +25,7 @@ def ssl_context(settings: ConnectionSettings) -> ssl.SSLContext | None:
         return None
     is_folder = bundle is not None and Path(bundle).is_dir()
     try:
-        context = ssl.create_default_context(
-            cafile=None if is_folder else bundle, capath=bundle if is_folder else None
-        )
+        context = ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
     except OSError as error:
         raise field_error("ca_bundle", "cannot be read: give a PEM file of the certificates to trust") from error
     if not settings.verify_tls:

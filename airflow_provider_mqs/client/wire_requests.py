@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import requests
 import urllib3.exceptions
@@ -95,14 +95,12 @@ def transport_error(error: requests.RequestException) -> TransportError:
     return TransportError(f"The connection broke ({type(error).__name__}).", phase="exchange")
 
 
-def _causes(error: BaseException | None) -> list[BaseException]:
+def _causes(error: Any) -> list[BaseException]:
     """Unroll an error as ``requests`` and ``urllib3`` nest it: first argument, reason, context."""
     chain: list[BaseException] = []
-    while error is not None and error not in chain:
+    while isinstance(error, BaseException) and error not in chain:
         chain.append(error)
         first = error.args[0] if error.args else None
         nested = first if isinstance(first, BaseException) else None
         error = getattr(error, "reason", None) or nested or error.__cause__ or error.__context__
-        if not isinstance(error, BaseException):
-            break
     return chain

@@ -1,15 +1,14 @@
-"""The part of ``MqsHook`` that knows Airflow: the connection, its form, and the two clients that it opens."""
+"""The part of ``MqsHook`` that knows Airflow: the connection, and the two clients that it opens."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_mqs._compat import amask_secret, mask_secret
 from airflow_provider_mqs.client.client import AsyncMqsClient, MqsClient
-from airflow_provider_mqs.hooks import form
 from airflow_provider_mqs.hooks.connection import asettings_for, settings_for
 from airflow_provider_mqs.models.connection_fields import CONNECTION_TYPE, HOOK_NAME
 from airflow_provider_mqs.models.names import is_absent
@@ -51,24 +50,6 @@ class MqsBaseHook(BaseHook):
         self._client: MqsClient | None = None
         self._async_client: AsyncMqsClient | None = None
         self._masking: set[asyncio.Task[None]] = set()
-
-    @classmethod
-    def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """
-        Give the form's fields to Airflow before 3.2; later series read the metadata.
-
-        :return: one wtforms field for each extra field
-        """
-        return form.widgets()
-
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """
-        Give the form's labels to Airflow before 3.2; later series read the metadata.
-
-        :return: hidden fields, labels and placeholders
-        """
-        return form.behaviour()
 
     @property
     def settings(self) -> ConnectionSettings:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_provider_mqs._compat import mask_secret
 from airflow_provider_mqs.client.client import MqsClient
 from airflow_provider_mqs.exceptions import ConfigurationError, IncompleteWindowError, MqsError, NotFoundError
+from airflow_provider_mqs.hooks import form
 from airflow_provider_mqs.hooks.base import MqsBaseHook
 from airflow_provider_mqs.hooks.checks import STEPS, Finding, findings
 from airflow_provider_mqs.models.guard_rails import check_resend
@@ -42,6 +43,17 @@ class MqsHook(MqsBaseHook):
     :param mqs_conn_id: connection to use
     :param instance_id: instance to ask; default the connection's
     """
+
+    # Airflow before 3.2 looks for these two in the class itself, not in its bases; later series read the metadata
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Build the connection form's fields."""
+        return form.widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Say how the standard fields of the connection form look."""
+        return form.behaviour()
 
     def query(
         self,

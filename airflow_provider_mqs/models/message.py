@@ -138,9 +138,7 @@ class Topic:
     @classmethod
     def _from_row(cls, row: Mapping[str, Any]) -> Topic:
         hours = _optional_int(row, "retention_time")
-        return cls(
-            str(row.get("name", "")), _optional_int(row, "partition"), None if hours is None else float(hours)
-        )
+        return cls(str(row.get("name", "")), _optional_int(row, "partition"), None if hours is None else float(hours))
 
 
 def _text(value: Any) -> str | None:

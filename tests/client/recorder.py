@@ -1,4 +1,4 @@
-"""A server on 127.0.0.1 that answers as it is told and writes down what it saw; no aiohttp, so that it tests aiohttp."""
+"""A server on 127.0.0.1 that answers as it is told and writes down what it saw; made of neither wire."""
 
 from __future__ import annotations
 

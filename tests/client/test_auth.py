@@ -17,8 +17,8 @@ from airflow_provider_mqs.client.retry import RetryPolicy
 from airflow_provider_mqs.client.tokens import TokenSlot
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.identity import OTHER_PROJECT_ID, PROJECT_ID, Identity
+from airflow_provider_mqs.emulator.records import Topic
 from airflow_provider_mqs.emulator.rules import ALWAYS, Rule
-from airflow_provider_mqs.emulator.store import Topic
 from airflow_provider_mqs.exceptions import (
     AuthenticationError,
     ConfigurationError,
@@ -73,9 +73,7 @@ def test_login_asks_for_the_project() -> None:
         "auth": {
             "identity": {
                 "methods": ["password"],
-                "password": {
-                    "user": {"name": "demo", "password": "demo-password", "domain": {"name": "demo-domain"}}
-                },
+                "password": {"user": {"name": "demo", "password": "demo-password", "domain": {"name": "demo-domain"}}},
             },
             "scope": {"project": {"id": PROJECT_ID}},
         }
@@ -256,7 +254,7 @@ def test_secrets_are_told_and_never_shown() -> None:
 def test_mask_that_fails_leaves_nobody_waiting() -> None:
     """An error of who is told ends the login like any other."""
     slot = TokenSlot()
-    auth = PasswordAuth(login_request(settings_for()), slot, lambda _: 1 / 0, lambda: 0.0)  # type: ignore[arg-type,return-value]  # it raises
+    auth = PasswordAuth(login_request(settings_for()), slot, lambda _: 1 / 0, lambda: 0.0)  # type: ignore[arg-type]  # it raises
     answer = Response(201, {"x-subject-token": "t"}, b'{"token": {}}')
 
     with pytest.raises(ZeroDivisionError):
@@ -294,7 +292,9 @@ def test_project_comes_from_the_token() -> None:
     assert urlsplit(client.requests[-1].url).path.startswith(f"/v2/{PROJECT_ID}/mqs/")
 
 
-@pytest.mark.parametrize("token", [{}, {"project": {}}, {"project": {"id": 5}}, {"project": "p"}, {"domain": {"id": "d"}}])
+@pytest.mark.parametrize(
+    "token", [{}, {"project": {}}, {"project": {"id": 5}}, {"project": "p"}, {"domain": {"id": "d"}}]
+)
 def test_token_without_a_project_is_one_sentence(token: dict[str, Any]) -> None:
     """A token of a whole account does not say which project."""
     auth = PasswordAuth(login_request(settings_for()), TokenSlot(), lambda _: None)

@@ -16,7 +16,7 @@ from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.exceptions import AuthenticationError, ProtocolError, ServerError
 from airflow_provider_mqs.models.settings import ConnectionSettings
 from tests.client.recorder import recording
-from tests.support import END_MS, START_MS, settings_for
+from tests.support import END_MS, START_MS, settings_for, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,8 +98,7 @@ async def test_cancelled_login_leaves_nobody_waiting(mqs_emulator: MqsEmulator) 
 
     async with AsyncMqsClient(settings(mqs_emulator)) as client:
         first, second, third = (asyncio.create_task(client.run(client.api.show_instance())) for _ in range(3))
-        while not mqs_emulator.requests("login"):
-            await asyncio.sleep(0)
+        await until(lambda: mqs_emulator.requests("login"))
         first.cancel()
         second.cancel()
         result = await asyncio.wait_for(third, 10)
@@ -115,11 +114,13 @@ async def test_tokens_that_die_at_once_cost_one_login_each(mqs_emulator: MqsEmul
         await client.run(client.api.show_instance())
         mqs_emulator.faults.token_requests = 1
         mqs_emulator.faults.latency_s = 0.05
-        dead = asyncio.create_task(gather(client, *(client.api.show_instance() for _ in range(20))))
-        while len(mqs_emulator.requests("instance")) < 21:
-            await asyncio.sleep(0)
-        mqs_emulator.faults.token_requests = None
-        results = await dead
+
+        async def revive() -> None:
+            await until(lambda: len(mqs_emulator.requests("instance")) == 21)
+            mqs_emulator.faults.token_requests = None
+
+        flows = (client.api.show_instance() for _ in range(20))
+        results, _ = await asyncio.gather(gather(client, *flows), revive())
 
     assert [result["engine"] for result in results] == ["kafka"] * 20
     assert len(mqs_emulator.requests("login")) == 2
@@ -228,7 +229,8 @@ def test_parallel_runs_one_after_the_other_where_there_is_one_thread() -> None:
     """The synchronous client gives the results in order, too."""
 
     def flow() -> Flow[list[int]]:
-        return (yield Parallel(number(value) for value in range(5)))
+        results: list[int] = yield Parallel(number(value) for value in range(5))
+        return results
 
     assert MqsClient(settings_for()).run(flow()) == [0, 1, 2, 3, 4]
 
@@ -241,7 +243,8 @@ async def test_parallel_results_come_in_order() -> None:
         return value
 
     def flow() -> Flow[list[int]]:
-        return (yield Parallel(slow(value) for value in range(5)))
+        results: list[int] = yield Parallel(slow(value) for value in range(5))
+        return results
 
     assert await AsyncMqsClient(settings_for()).run(flow()) == [0, 1, 2, 3, 4]
 

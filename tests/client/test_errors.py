@@ -63,7 +63,9 @@ def test_redirect_is_refused_with_a_remedy(status: int) -> None:
         (101, BadRequestError),
     ],
 )
-@pytest.mark.parametrize("body", [b"", b"<html><h1>No</h1></html>", {"error_code": "MQS.99999999"}, {"error_code": 400}])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html><h1>No</h1></html>", {"error_code": "MQS.99999999"}, {"error_code": 400}]
+)
 def test_status_decides_where_the_code_does_not(status: int, expected: type[ApiError], body: Any) -> None:
     """An unknown code, an integer, HTML or nothing at all: the status says enough."""
     with pytest.raises(ApiError) as caught:
@@ -99,7 +101,9 @@ def test_status_decides_where_the_code_does_not(status: int, expected: type[ApiE
         (400, "10240042", BadRequestError),
     ],
 )
-def test_code_decides_first_whatever_its_prefix(prefix: str, status: int, number: str, expected: type[ApiError]) -> None:
+def test_code_decides_first_whatever_its_prefix(
+    prefix: str, status: int, number: str, expected: type[ApiError]
+) -> None:
     """The number counts, since prefixes differ between deployments and statuses mislead."""
     error = error_of(answer(status, {"error_code": prefix + number, "error_msg": "No."}))
 
@@ -169,7 +173,14 @@ def test_long_texts_are_shortened(field: str) -> None:
 
 @pytest.mark.parametrize(
     ("code", "number"),
-    [("APIGW.0301", "0301"), ("DMS.10240407", "10240407"), ("400", ""), ("", ""), ("XYZ.0301", ""), ("APIGW.0301\n", "")],
+    [
+        ("APIGW.0301", "0301"),
+        ("DMS.10240407", "10240407"),
+        ("400", ""),
+        ("", ""),
+        ("XYZ.0301", ""),
+        ("APIGW.0301\n", ""),
+    ],
 )
 def test_number_stands_behind_a_known_prefix(code: str, number: str) -> None:
     """Anything else has no number that we know."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -26,7 +27,9 @@ def lost(phase: Any) -> TransportError:
 
 
 def refused(status: int, code: str = "", headers: dict[str, str] | None = None) -> Response:
-    return Response(status, headers or {}, json.dumps({"error_code": code, "error_msg": "No."}).encode() if code else b"")
+    return Response(
+        status, headers or {}, json.dumps({"error_code": code, "error_msg": "No."}).encode() if code else b""
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,10 +174,8 @@ def run(flow: Flow[Any], outcomes: list[Outcome]) -> tuple[int, list[Sleep]]:
             raise outcome
         return outcome
 
-    try:
+    with suppress(ApiError, TransportError):
         drive(flow, perform)
-    except (ApiError, TransportError):
-        pass
     return len(requests), sleeps
 
 
@@ -195,6 +196,13 @@ def test_resend_is_never_repeated_in_doubt(outcome: Outcome) -> None:
 
     with pytest.raises((TransportError, ServerError)):
         flow.throw(outcome) if isinstance(outcome, TransportError) else flow.send(outcome)
+
+
+def test_date_of_retry_after_is_compared_with_the_real_time() -> None:
+    """Without a clock given, that of the machine counts."""
+    past = "Sun, 22 Nov 2015 00:00:00 GMT"
+
+    assert RetryPolicy(jitter=lambda: 0.0).delay(GET, 1, refused(429, headers={"retry-after": past})) == 0.25
 
 
 def test_credentials_are_made_for_each_attempt() -> None:

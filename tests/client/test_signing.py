@@ -115,9 +115,7 @@ def test_request_itself_is_not_touched(security_token: str) -> None:
     """A signed request is a new one, whose secret is nowhere; the next attempt starts from the bare one."""
     request = Request("GET", f"{INSTANCE}/messages", {"Accept": "application/json"})
 
-    signed = sign(
-        request, access_key=ACCESS_KEY, secret_key=SECRET_KEY, security_token=security_token, now=NOW
-    )
+    signed = sign(request, access_key=ACCESS_KEY, secret_key=SECRET_KEY, security_token=security_token, now=NOW)
 
     assert request.headers == {"Accept": "application/json"}
     assert signed.headers.get("X-Security-Token", "") == security_token

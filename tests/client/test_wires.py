@@ -60,7 +60,11 @@ def test_request_arrives_as_it_is(exchange: Exchange) -> None:
 
     query, resend = server.requests
     assert (query.method, query.target, query.body) == ("GET", target, b"")
-    assert (resend.method, resend.target, resend.body) == ("POST", "/action?action_id=resend", '{"topic": "ü"}'.encode())
+    assert (resend.method, resend.target, resend.body) == (
+        "POST",
+        "/action?action_id=resend",
+        '{"topic": "ü"}'.encode(),
+    )
     for seen in server.requests:
         assert seen.headers["x-auth-token"] == "s3cret"
         assert seen.headers["content-type"] == "application/json;charset=UTF-8"
@@ -192,7 +196,9 @@ def test_certificate_of_another_name_is_refused(exchange: Exchange, authority: A
 
 
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
-def test_ca_bundle_is_trusted(exchange: Exchange, authority: Authority, server_tls: ssl.SSLContext, folder: bool) -> None:
+def test_ca_bundle_is_trusted(
+    exchange: Exchange, authority: Authority, server_tls: ssl.SSLContext, folder: bool
+) -> None:
     """A private CA, as a file or as a folder of files, lets the service in."""
     bundle = authority.folder() if folder else authority.path
 
@@ -215,12 +221,14 @@ def test_ca_bundle_is_trusted_instead_of_the_platforms(
         assert phase_of(exchange, settings(ca_bundle=str(other.path)), get(server.url)) == "tls"
 
 
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_verification_can_be_turned_off(exchange: Exchange, server_tls: ssl.SSLContext) -> None:
     """Who says verify_tls false takes any certificate."""
     with recording(tls=server_tls) as server:
         assert exchange(settings(verify_tls=False), get(server.url))[0].status == 200
 
 
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 @pytest.mark.parametrize("verify", [True, False])
 def test_client_certificate_is_shown(exchange: Exchange, authority: Authority, verify: bool) -> None:
     """A service that asks who we are is told."""
@@ -230,7 +238,7 @@ def test_client_certificate_is_shown(exchange: Exchange, authority: Authority, v
     with recording(tls=tls) as server:
         exchange(ours, get(server.url))
 
-    assert ((("commonName", "airflow"),),) == server.requests[0].peer["subject"]
+    assert server.requests[0].peer["subject"] == ((("commonName", "airflow"),),)
 
 
 @pytest.mark.parametrize("field", ["ca_bundle", "client_cert"])

@@ -143,7 +143,7 @@ def test_any_single_edit_is_refused(data: st.DataObject) -> None:
 @pytest.mark.parametrize("schema", [None, "mqs.offsets/2", 1, ["mqs.offsets/1"]])
 def test_another_schema_is_named(schema: Any) -> None:
     """A document of a later version says which one this package reads."""
-    with pytest.raises(ConfigurationError, match="this version reads 'mqs.offsets/1'"):
+    with pytest.raises(ConfigurationError, match=r"this version reads 'mqs\.offsets/1'"):
         Offsets.from_xcom(signed({**PLAIN.to_xcom(), "schema": schema}))
 
 

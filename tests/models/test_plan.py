@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.models.offsets import Batch, Offsets, PartitionOffsets, digest_of
-from airflow_provider_mqs.models.plan import Plan, plan_of
+from airflow_provider_mqs.models.plan import Plan, plan_of, receivers_of
 from airflow_provider_mqs.models.window import TimeWindow
 
 if TYPE_CHECKING:
@@ -125,6 +125,27 @@ def test_batch_knows_the_size_of_the_whole() -> None:
     assert (plan(batches[1]).count, plan(batches[1]).total) == (10, 30)
     assert (plan(batches).count, plan(batches).total) == (30, 30)
     assert plan(ONE).total == plan(ONE).count == 10
+
+
+def test_one_batch_shares_the_rate_with_the_others() -> None:
+    """A mapped task knows how many go on beside it; a plan of whole windows has nobody to share with."""
+    batches = [batch.to_xcom() for batch in offsets((0, 29)).batches(10)]
+
+    assert [plan(messages).batches for messages in (batches[0], batches, ONE, [ONE, OTHER])] == [3, 1, 1, 1]
+    assert plan([item()], "orders").batches == 1
+
+
+def test_plan_of_one_document_keeps_its_digest() -> None:
+    """The report can name the query that it came from."""
+    assert plan(ONE).digest == plan([ONE]).digest == ONE["digest"]
+    assert plan([ONE, OTHER]).digest is None
+    assert plan([item()], "orders").digest is None
+
+
+def test_receivers_are_said_in_half_a_sentence() -> None:
+    """Without a consumer key everybody gets the copies, and with one it is advice."""
+    assert receivers_of(None) == receivers_of("") == "every consumer of the topic"
+    assert "consumer_key='billing', which is advisory" in receivers_of("billing")
 
 
 def test_window_that_was_allowed_to_be_incomplete_is_taken() -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import time
 import zlib
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def test_runs_hold_the_set_and_bridge_no_gap(places: set[int]) -> None:
 
     assert list(runs.expand(ranges)) == sorted(places)
     assert runs.count(ranges) == len(places)
-    assert all(after[0] > before[1] + 1 for before, after in zip(ranges, ranges[1:], strict=False))
+    assert all(after[0] > before[1] + 1 for before, after in pairwise(ranges))
 
 
 @given(small_sets, small_sets)
@@ -144,7 +145,9 @@ def test_zip_bomb_is_refused_before_it_unfolds(megabytes: int) -> None:
     assert time.process_time() - began < 1
 
 
-@pytest.mark.parametrize(("value", "valid"), [(0, True), (LAST, True), (-1, False), (2**63, False), (True, False), (1.0, False)])
+@pytest.mark.parametrize(
+    ("value", "valid"), [(0, True), (LAST, True), (-1, False), (2**63, False), (True, False), (1.0, False)]
+)
 def test_offsets_are_whole_numbers_of_63_bits(value: Any, valid: bool) -> None:
     """What Kafka can count is an offset; a bool or a float is not."""
     assert runs.is_offset(value) is valid

@@ -7,8 +7,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_mqs.models.offsets import Offsets
 from airflow_provider_mqs.models.plan import Plan
-from airflow_provider_mqs.models.report import MAX_FAILURES_LISTED, Failure, Report, replay_id_of
+from airflow_provider_mqs.models.report import MAX_FAILURES_LISTED, Failure, Report, replay_id_of, report_document
+from airflow_provider_mqs.models.window import TimeWindow
 
 
 def failure(offset: int, *, unknown: bool) -> Failure:
@@ -73,6 +75,31 @@ def test_sent_ranges_hold_exactly_what_was_sent() -> None:
 
     assert report.sent_ranges() == {0: ((1, 3),), 1: ((9, 9), (11, 11))}
     assert report.to_xcom()["sent_ranges"] == {"0": [[1, 3]], "1": [[9, 9], [11, 11]]}
+
+
+def test_document_says_what_was_planned_and_what_became_of_it() -> None:
+    """The window is that of the query, and absent where several were sent at once."""
+    window, other = TimeWindow(0, 1000), TimeWindow(1000, 2000)
+    one, two = (Offsets("e", "i", "orders", each, {}) for each in (window, other))
+    report = Report(requested=1)
+    report.add_sent(0, 4)
+
+    def document(*sources: Offsets) -> dict[str, Any]:
+        plan = Plan("orders", {0: ((4, 4),)}, sources, digest="sha256:x")
+        return report_document(report, plan, endpoint="e", instance_id="i")
+
+    assert document(one) == {
+        "schema": "mqs.replay/1",
+        "endpoint": "e",
+        "instance_id": "i",
+        "topic": "orders",
+        "window": window.to_xcom(),
+        "digest": "sha256:x",
+        **report.to_xcom(),
+    }
+    assert document(one, one)["window"] == window.to_xcom()
+    assert document(one, two)["window"] is None
+    assert document()["window"] is None
 
 
 def test_replay_is_named_after_exactly_what_it_sends() -> None:

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.emulator.seeds import seed
-from airflow_provider_mqs.exceptions import ConfigurationError, IncompleteWindowError
+from airflow_provider_mqs.exceptions import BadRequestError, ConfigurationError, IncompleteWindowError
 from airflow_provider_mqs.models.window import TimeWindow
 from airflow_provider_mqs.replay.count import WindowCounter
 from airflow_provider_mqs.replay.filters import Filters
@@ -173,6 +173,27 @@ def test_a_service_that_refuses_fifty_rows_is_asked_for_ten() -> None:
     client = local(Behaviour(page_size_limit=10, refuse_large_pages=True), stored(51, behind=0))
 
     assert count(client, wanted=51).count == 51
+
+
+def test_any_other_refusal_is_passed_on() -> None:
+    """A smaller page is tried for nothing else."""
+    client = local(store=stored(51, behind=0))
+    client.state.faults.error_400 = Rule(probability=1.0, operations=frozenset({"query"}))
+
+    with pytest.raises(BadRequestError):
+        count(client)
+    assert queries(client) == 1
+
+
+def test_rows_without_the_filtered_field_are_no_match_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A row that lacks the key is not counted, and the log says how many do."""
+    client = local()
+    seed(client.state, "orders", 30, START_MS, END_MS, partitions=3, missing_key_every=3)
+    keys = [row.key for row in client.state.store.messages("orders")]
+    key = next(key for key in keys if key)
+
+    assert count(client, key=key).count == keys.count(key)
+    assert "rows have no key" in caplog.text
 
 
 def test_rows_that_do_not_add_up_are_no_count() -> None:

@@ -49,7 +49,7 @@ def test_all_filters_must_match() -> None:
 
 def test_error_in_the_function_is_never_no_match() -> None:
     """A mistake in it must not look like an empty window."""
-    filters = Filters(message_filter=lambda row: row.value["total"] > 9)  # type: ignore[index]  # that is the mistake
+    filters = Filters(message_filter=lambda row: row.value["total"] > 9)  # type: ignore[index,operator]  # that is the mistake
 
     with pytest.raises(TypeError):
         filters.match_row(message())

@@ -8,9 +8,9 @@ import pytest
 
 from airflow_provider_mqs.client.flow import Request, Step, drive
 from airflow_provider_mqs.emulator.behaviour import Behaviour
+from airflow_provider_mqs.emulator.records import Topic as StoredTopic
 from airflow_provider_mqs.emulator.rules import ALWAYS, Rule
 from airflow_provider_mqs.emulator.seeds import seed
-from airflow_provider_mqs.emulator.store import Topic as StoredTopic
 from airflow_provider_mqs.exceptions import ConfigurationError, MqsError, ServerError
 from airflow_provider_mqs.models import ranges as runs
 from airflow_provider_mqs.models.message import Message, Topic
@@ -38,9 +38,7 @@ def find(client: Local, window: TimeWindow = WINDOW, topic: str = "orders", **fi
 
 def places(found: Found) -> set[tuple[int, int]]:
     return {
-        (number, offset)
-        for number, part in found.offsets.partitions.items()
-        for offset in runs.expand(part.ranges)
+        (number, offset) for number, part in found.offsets.partitions.items() for offset in runs.expand(part.ranges)
     }
 
 
@@ -175,7 +173,7 @@ def test_unknown_topic_is_refused_before_any_query() -> None:
     """A name with another letter is no empty window."""
     client = seeded()
 
-    with pytest.raises(ConfigurationError, match="topic 'Orders' is not in the instance.*case"):
+    with pytest.raises(ConfigurationError, match=r"topic 'Orders' is not in the instance.*case"):
         find(client, topic="Orders")
 
     assert [line.operation for line in client.service.log][-1] == "topics"

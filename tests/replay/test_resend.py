@@ -30,7 +30,7 @@ from airflow_provider_mqs.models.report import Report
 from airflow_provider_mqs.models.settings import ConnectionSettings
 from airflow_provider_mqs.replay.pace import Pacer, Progress
 from airflow_provider_mqs.replay.resend import Resender, Sending, failure_of
-from tests.support import END_MS, START_MS
+from tests.support import END_MS, START_MS, until
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.client.flow import Request
@@ -111,9 +111,9 @@ async def test_order_holds_where_failures_are_left_out(mqs_emulator: MqsEmulator
     assert report.failed > 5
     assert (report.sent, report.not_attempted) == (sum(map(len, sent.values())), 0)
     assert report.sent + report.failed == 300
-    assert {(one.partition, one.message_offset) for one in report.failures} == mqs_emulator.offsets("orders", 0, END_MS) - {
-        (partition, offset) for partition, offsets in sent.items() for offset in offsets
-    }
+    assert {(one.partition, one.message_offset) for one in report.failures} == mqs_emulator.offsets(
+        "orders", 0, END_MS
+    ) - {(partition, offset) for partition, offsets in sent.items() for offset in offsets}
     assert resender.stopped == ""
 
 
@@ -194,9 +194,7 @@ def only(*places: tuple[int, int]) -> Rule:
     return Rule(probability=1, operations=frozenset({"resend"}), only=frozenset(places))
 
 
-@pytest.mark.parametrize(
-    ("max_failures", "sent", "failed"), [(0, 2, 1), (1, 5, 2), (2, 10, 3), (3, 17, 3)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("max_failures", "sent", "failed"), [(0, 2, 1), (1, 5, 2), (2, 10, 3), (3, 17, 3)], ids=str)
 async def test_sending_stops_as_soon_as_too_many_failed(
     mqs_emulator: MqsEmulator, max_failures: int, sent: int, failed: int
 ) -> None:
@@ -340,8 +338,7 @@ async def test_cancelled_run_doubts_what_was_in_flight(mqs_emulator: MqsEmulator
     report = Report(plan.count)
     async with AsyncMqsClient(settings(mqs_emulator)) as client:
         running = asyncio.create_task(Resender(client, plan, Sending(), report).run())
-        while len(mqs_emulator.requests("resend")) < 3:
-            await asyncio.sleep(0)
+        await until(lambda: len(mqs_emulator.requests("resend")) == 3)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running

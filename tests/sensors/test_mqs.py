@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
     AirflowSkipException,
     TaskDeferred,
+    conf,
 )
 
 from airflow_provider_mqs.emulator.rules import Rule
@@ -311,10 +312,9 @@ def test_an_event_that_is_not_understood_fails_the_task(event: Any) -> None:
         sensor(deferrable=True).execute_complete({}, event)
 
 
-def test_deferral_is_the_default_where_airflow_is_told_so() -> None:
-    """``[operators] default_deferrable`` decides where the DAG does not."""
-    assert sensor().deferrable is False
-    assert "deferrable" not in MessagesInWindowSensor.template_fields
+def test_airflow_says_whether_to_defer_where_the_dag_does_not() -> None:
+    """``[operators] default_deferrable`` is the default."""
+    assert sensor().deferrable is conf.getboolean("operators", "default_deferrable", fallback=False)
 
 
 def test_trigger_classes_are_imported_only_to_defer() -> None:
