@@ -18,7 +18,7 @@ def test_emulator_needs_no_airflow() -> None:
         "from airflow_provider_mqs.__main__ import main\n"
         "main(['emulator', '--help'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own code
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "--port" in done.stdout
 
 

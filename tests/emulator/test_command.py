@@ -39,7 +39,7 @@ def _parse(*texts: str) -> argparse.Namespace:
 
 def _start(*texts: str) -> tuple[subprocess.Popen[str], str]:
     program = [sys.executable, "-c", _PROGRAM, "--port", "0", *texts]
-    process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)  # noqa: S603  # our own program
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)  # our own program
     assert process.stdout is not None
     line = process.stdout.readline()
     return process, line.split(" on ")[1].split(" ")[0]
