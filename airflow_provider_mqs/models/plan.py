@@ -53,10 +53,10 @@ class Plan:
         return max([self.count, *(source.batch.total for source in self.sources if source.batch)])
 
     @property
-    def batches(self) -> int:
-        """How many batches are sent side by side, this one included, so that they can share a rate."""
-        single = self.sources[0].batch if len(self.sources) == 1 else None
-        return single.of if single else 1
+    def share(self) -> float:
+        """Which part of a window's batches this is, so that batches sent side by side can share a rate."""
+        parts = [1 / source.batch.of if source.batch else 1.0 for source in self.sources]
+        return min(1.0, sum(parts)) if parts else 1.0
 
 
 def receivers_of(consumer_key: str | None) -> str:

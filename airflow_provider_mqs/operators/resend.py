@@ -159,7 +159,7 @@ class ResendMessagesOperator(BaseOperator):
         if plan.count:
             check_resend(settings, topic=plan.topic, consumer_key=consumer_key, total=plan.total)
         wanted = None if is_absent(self.max_rate) else number_above_0(self.max_rate, "max_rate")
-        allowed = None if settings.max_rate is None else settings.max_rate / plan.batches
+        allowed = None if settings.max_rate is None else settings.max_rate * plan.share
         return Sending(
             consumer_key=consumer_key,
             ordering=choice(self.ordering, "ordering", ("partition", "none")),

@@ -113,6 +113,9 @@ class _Walk:
                 self._doubt(number, "no message of it could be found")
                 return
             known = {start}
+        if max(known) - min(known) > _MAX_WALKED:
+            self._too_far(number)
+            return
         holes = [offset for offset in range(min(known), max(known) + 1) if offset not in known]
         for at in range(0, len(holes), _STRIDE):
             yield from self._stride(number, holes[at : at + _STRIDE])
@@ -124,7 +127,7 @@ class _Walk:
         while start >= 0:
             places = range(start, start + direction * _STRIDE, direction)
             if self._asked > _MAX_WALKED:
-                self._doubt(number, f"more than {_MAX_WALKED} offsets would have to be asked for")
+                self._too_far(number)
                 return
             if not (yield from self._stride(number, [place for place in places if place >= 0])):
                 return
@@ -185,6 +188,9 @@ class _Walk:
             return (yield from self._reader.api.get_message(self._reader.topic, number, offset))
         except (BadRequestError, NotFoundError):
             return None
+
+    def _too_far(self, number: int) -> None:
+        self._doubt(number, f"more than {_MAX_WALKED} offsets would have to be asked for")
 
     def _doubt(self, number: int, reason: str) -> None:
         self._reader.doubts.append(f"{self._part} could not be read whole in partition {number}: {reason}.")

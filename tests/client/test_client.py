@@ -92,7 +92,7 @@ async def test_wrong_password_is_sent_once_however_many_wait(mqs_emulator: MqsEm
 
 
 async def test_cancelled_login_leaves_nobody_waiting(mqs_emulator: MqsEmulator) -> None:
-    """Another flow takes over, and a waiter that is cancelled cancels nobody else."""
+    """Another flow takes over."""
     mqs_emulator.faults.latency_s = 0.1
     mqs_emulator.faults.latency_operations = frozenset({"login"})
 
@@ -106,6 +106,22 @@ async def test_cancelled_login_leaves_nobody_waiting(mqs_emulator: MqsEmulator) 
     assert result["engine"] == "kafka"
     assert first.cancelled()
     assert second.cancelled()
+
+
+async def test_waiter_that_is_cancelled_cancels_nobody_else(mqs_emulator: MqsEmulator) -> None:
+    """The login goes on, and the others get its token."""
+    mqs_emulator.faults.latency_s = 0.1
+    mqs_emulator.faults.latency_operations = frozenset({"login"})
+
+    async with AsyncMqsClient(settings(mqs_emulator)) as client:
+        first, second, third = (asyncio.create_task(client.run(client.api.show_instance())) for _ in range(3))
+        await until(lambda: mqs_emulator.requests("login"))
+        second.cancel()
+        results = await asyncio.wait_for(asyncio.gather(first, third), 10)
+
+    assert [result["engine"] for result in results] == ["kafka"] * 2
+    assert second.cancelled()
+    assert len(mqs_emulator.requests("login")) == 1
 
 
 async def test_tokens_that_die_at_once_cost_one_login_each(mqs_emulator: MqsEmulator) -> None:

@@ -131,8 +131,9 @@ def test_one_batch_shares_the_rate_with_the_others() -> None:
     """A mapped task knows how many go on beside it; a plan of whole windows has nobody to share with."""
     batches = [batch.to_xcom() for batch in offsets((0, 29)).batches(10)]
 
-    assert [plan(messages).batches for messages in (batches[0], batches, ONE, [ONE, OTHER])] == [3, 1, 1, 1]
-    assert plan([item()], "orders").batches == 1
+    shares = [plan(messages).share for messages in (batches[0], batches[:2], batches, ONE, [ONE, OTHER])]
+    assert shares == pytest.approx([1 / 3, 2 / 3, 1, 1, 1])
+    assert plan([item()], "orders").share == 1
 
 
 def test_plan_of_one_document_keeps_its_digest() -> None:

@@ -199,6 +199,18 @@ def test_service_that_goes_down_on_the_way_ends_it() -> None:
     assert queries(client) < 600
 
 
+def test_service_that_fails_for_all_but_tiny_ranges_ends_it() -> None:
+    """An hour is not read millisecond by millisecond."""
+    client = seeded(600)
+    client.state.faults.query_refusal = "internal"
+    client.state.faults.query_max_ms = 1
+
+    with pytest.raises(ServerError):
+        read(client)
+
+    assert queries(client) < 500
+
+
 def test_failure_that_passes_costs_a_wait() -> None:
     """Retries belong to the client; the reader sees nothing of them."""
     client = seeded(600)

@@ -117,6 +117,15 @@ async def test_order_holds_where_failures_are_left_out(mqs_emulator: MqsEmulator
     assert resender.stopped == ""
 
 
+async def test_partitions_take_turns(mqs_emulator: MqsEmulator) -> None:
+    """With fewer workers than partitions, none waits for another one's end."""
+    plan = seeded(mqs_emulator, 9)
+
+    await resend(mqs_emulator, plan, concurrency=1)
+
+    assert [one.partition for one in mqs_emulator.resends("orders")] == [0, 1, 2] * 3
+
+
 async def most_in_flight(emulator: MqsEmulator, plan: Plan, **sending: Any) -> int:
     """Resend, and count how many requests are in flight at most."""
     async with AsyncMqsClient(settings(emulator, "token"), concurrency=16, policy=SOON) as client:

@@ -76,6 +76,17 @@ def test_gaps_are_walked_over(every: int, hidden: bool) -> None:
     assert places == expected(client)
 
 
+def test_rows_too_far_apart_to_be_walked_between_are_doubted() -> None:
+    """A hole of a thousand million offsets is not asked for one by one."""
+    client = stored(1, (0, [*range(499), *range(10**9, 10**9 + 9)], AT))
+
+    places, doubts = read(client, 1)
+
+    assert (0, 10**9) in places
+    assert "more than 100000 offsets" in doubts[0]
+    assert len(client.requests) < 100
+
+
 def test_gap_that_no_walk_crosses_is_doubted() -> None:
     """Fewer rows than the service says there are is never taken for all."""
     client = stored(1, (0, range(600), AT), (0, range(2000, 2100), AT), behaviour=Behaviour(**IGNORES_PARTITION))
