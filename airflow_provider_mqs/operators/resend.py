@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
 
@@ -120,11 +120,11 @@ class ResendMessagesOperator(BaseOperator):
             sending = self._sending(hook.settings, plan)
             concurrency = whole_number(self.concurrency, "concurrency", minimum=1, maximum=256)
         self._announce(plan, sending, dry_run=dry_run)
-        report = Report(plan.count)
-        started_at = _now()
+        report, started_at = Report(plan.count), _now()
+        interruption = None
         if plan.count and not dry_run:
             self._warn_about_retries(context)
-            asyncio.run(self._send(hook, plan, sending, report, concurrency))
+            interruption = self._run(hook, plan, sending, report, concurrency)
         document = {
             **report_document(report, plan, endpoint=hook.settings.host, instance_id=hook.instance_id),
             "consumer_key": sending.consumer_key,
@@ -134,8 +134,9 @@ class ResendMessagesOperator(BaseOperator):
             "rate": round(self._resender.progress.rate, 1) if self._resender else 0.0,
             "run": _run_of(context, self.mqs_conn_id),
         }
-        if not dry_run:
-            self._judge(report, sending, document, context)
+        tolerable = report.failed + report.unknown <= sending.max_failures and not report.not_attempted
+        if interruption or not (dry_run or tolerable):
+            self._fail(report, document, context, interruption)
         return document
 
     def on_kill(self) -> None:
@@ -196,30 +197,46 @@ class ResendMessagesOperator(BaseOperator):
                 try_number,
             )
 
+    def _run(
+        self, hook: MqsHook, plan: Plan, sending: Sending, report: Report, concurrency: int
+    ) -> BaseException | None:
+        """Send; return what broke in, since a timeout or a signal must not lose the report."""
+        try:
+            asyncio.run(self._send(hook, plan, sending, report, concurrency))
+        except BaseException as error:  # noqa: BLE001 - raised again when the report is pushed
+            return error
+        finally:
+            self.log.info("%s.", _counts(report))
+        return None
+
     async def _send(self, hook: MqsHook, plan: Plan, sending: Sending, report: Report, concurrency: int) -> None:
         async with hook:
             client = await hook.aget_conn(concurrency=concurrency)
             self._resender = Resender(client, plan, sending, report)
-            await self._resender.run()
-            report.requests = client.requests
+            try:
+                await self._resender.run()
+            finally:
+                report.requests = client.requests
 
-    def _judge(self, report: Report, sending: Sending, document: dict[str, Any], context: Context) -> None:
-        counts = (
-            f"{report.sent} of {report.requested} messages sent, {report.failed} failed, {report.unknown} unknown, "
-            f"{report.not_attempted} not attempted"
-        )
-        self.log.info("%s.", counts)
-        failures = report.failed + report.unknown
-        if not report.not_attempted and failures <= sending.max_failures:
-            return
+    def _fail(
+        self, report: Report, document: dict[str, Any], context: Context, interruption: BaseException | None
+    ) -> NoReturn:
+        """Push the report, then fail the task: for good, where a retry would send something twice."""
         ti = context.get("ti")
         if ti is not None:
             ti.xcom_push(key="return_value", value=document)
-        reason = self._resender.stopped if self._resender else ""
-        sentence = f"{counts}{': ' if reason else ''}{reason}. The report is in the XCom return_value."
+        reason = type(interruption).__name__ if interruption else getattr(self._resender, "stopped", "")
+        sentence = ": ".join(filter(None, [_counts(report), reason])) + ". The report is in the XCom return_value."
         if report.sent or report.unknown:
-            raise AirflowFailException(sentence)
-        raise ResendError(sentence)
+            raise AirflowFailException(sentence) from interruption
+        raise interruption or ResendError(sentence)
+
+
+def _counts(report: Report) -> str:
+    return (
+        f"{report.sent} of {report.requested} messages sent, {report.failed} failed, {report.unknown} unknown, "
+        f"{report.not_attempted} not attempted"
+    )
 
 
 def _now() -> str:

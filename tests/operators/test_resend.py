@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
 
 from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.exceptions import ResendError
@@ -171,6 +172,28 @@ def test_a_stopped_task_starts_no_further_message(mqs: MqsEmulator, messages: An
             operator.execute({})
 
     assert len(mqs.resends("orders")) == 3
+
+
+def test_a_timeout_in_the_middle_is_final_and_keeps_the_report(mqs: MqsEmulator, messages: Any) -> None:
+    """``execution_timeout`` ends the run with a report, and without a retry that would send twice."""
+    mqs.faults.latency_s = 0.02
+    pushed = PushedXComs()
+
+    def alarm(*_: object) -> None:
+        raise AirflowTaskTimeout("execution_timeout")
+
+    before = signal.signal(signal.SIGALRM, alarm)
+    signal.setitimer(signal.ITIMER_REAL, 0.4)
+    try:
+        with pytest.raises(AirflowFailException, match="AirflowTaskTimeout"):
+            resend(messages, {"ti": pushed}, concurrency=2)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+    report = pushed["return_value"]
+    resent = len(mqs.resend_counts("orders"))
+    assert 0 < report["sent"] <= resent <= report["sent"] + report["unknown"]
+    assert report["sent"] + report["unknown"] + report["not_attempted"] == report["requested"] == 300
 
 
 def test_the_connection_limits_the_rate(mqs: MqsEmulator, messages: Any, monkeypatch: pytest.MonkeyPatch) -> None:
