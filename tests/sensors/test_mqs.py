@@ -103,8 +103,9 @@ def _service(mqs: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_database(monkeypatch: pytest.MonkeyPatch) -> None:
     """Airflow 2.11 reads in its database when a rescheduled sensor began; give that instead."""
     base = import_module(MessagesInWindowSensor.__mro__[1].__module__)
+    started = datetime.now(timezone.utc)
     if hasattr(base, "_orig_start_date"):
-        monkeypatch.setattr(base, "_orig_start_date", lambda **_: datetime.now(timezone.utc))
+        monkeypatch.setattr(base, "_orig_start_date", lambda **_: started)
 
 
 OUTCOMES: dict[str, tuple[dict[str, Any], type[Exception]]] = {
