@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -194,6 +195,31 @@ def test_a_timeout_in_the_middle_is_final_and_keeps_the_report(mqs: MqsEmulator,
     resent = len(mqs.resend_counts("orders"))
     assert 0 < report["sent"] <= resent <= report["sent"] + report["unknown"]
     assert report["sent"] + report["unknown"] + report["not_attempted"] == report["requested"] == 300
+
+
+@pytest.mark.parametrize(("try_number", "warned"), [(1, False), (2, True)])
+def test_a_later_try_is_warned_about(mqs: MqsEmulator, *, try_number: int, warned: bool) -> None:
+    """Nothing remembers what a try that was killed has sent, and the log says so."""
+    mqs.append("orders", 0, "one")
+    place = [{"partition": 0, "message_offset": 0}]
+    operator = ResendMessagesOperator(task_id="resend", messages=place, topic="orders")
+    said: list[str] = []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(operator.log, "warning", lambda text, *values: said.append(text % values))
+        report = operator.execute({"ti": SimpleNamespace(try_number=try_number)})
+
+    assert report["run"]["try_number"] == try_number
+    assert [sentence.startswith("This is try 2") for sentence in said] == [True] * warned
+
+
+def test_killing_a_task_that_does_not_send_is_harmless(mqs: MqsEmulator) -> None:
+    """``on_kill`` may come before the first message, or behind the last."""
+    operator = ResendMessagesOperator(task_id="resend", messages=[])
+
+    operator.on_kill()
+
+    assert operator.execute({})["requested"] == 0
 
 
 def test_the_connection_limits_the_rate(mqs: MqsEmulator, messages: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,13 +218,13 @@ def test_without_content_queries_a_partition_above_the_cap_is_doubted(narrows: b
 
 def test_walk_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A millisecond that would cost too many requests is doubted."""
-    monkeypatch.setattr(saturated, "_MAX_WALKED", 150)
+    monkeypatch.setattr(saturated, "_MAX_WALKED", 600)
     client = stored(1, (0, range(2000), AT), behaviour=Behaviour(**IGNORES_PARTITION))
 
     places, doubts = read(client, 1)
 
     assert len(places) < 2000
-    assert any("more than 150 offsets" in doubt for doubt in doubts)
+    assert any("more than 600 offsets" in doubt for doubt in doubts)
 
 
 def test_next_millisecond_is_told_from_this_one() -> None:
