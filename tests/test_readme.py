@@ -1,0 +1,58 @@
+"""What the README says is run, not believed."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_mqs.models.connection_fields import FIELD
+from tests.airflow import AIRFLOW, run_dag
+
+if TYPE_CHECKING:
+    from airflow_provider_mqs.testing import MqsEmulator
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 0), reason="the README shows the imports of Airflow 3")
+def test_the_dag_of_the_readme_sends_its_hour(mqs: MqsEmulator, tmp_path: Path) -> None:
+    """The first DAG that a reader copies waits, queries and resends, deferred sensor included."""
+    end = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - HOUR
+    mqs.seed("orders", 30, end - HOUR, end, partitions=3)
+    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
+    names: dict[str, object] = {"__file__": str(tmp_path / "readme.py")}
+    exec(compile(code, "README.md", "exec"), names)  # noqa: S102 - our own text
+
+    run = run_dag(names["wait"].dag, end)  # type: ignore[attr-defined]
+
+    assert run.state == "success"
+    assert mqs.resend_counts("orders") == dict.fromkeys(mqs.offsets("orders", end - HOUR, end), 1)
+
+
+def test_the_connection_table_has_every_field() -> None:
+    """Each extra field of the connection is in the README's table."""
+    table = README[README.index("## Connection") : README.index("## What a second run does")]
+
+    assert [name for name in FIELD if f"`{name}`" not in table] == []
+
+
+def test_every_link_of_the_readme_leads_somewhere() -> None:
+    """Relative links point at files of the repository."""
+    targets = re.findall(r"\]\(([^)#:]+)\)", README)
+
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_the_two_commands_exist() -> None:
+    """The commands at the top of the README are targets of the Makefile."""
+    commands = re.findall(r"^make (\w+)", README, re.MULTILINE)
+
+    assert commands[:2] == ["demo", "test"]
+    assert all(f"\n{command}:" in (ROOT / "Makefile").read_text() for command in commands)
