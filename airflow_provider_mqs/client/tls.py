@@ -6,6 +6,7 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airflow_provider_mqs.exceptions import TransportError
 from airflow_provider_mqs.models.field import field_error
 
 if TYPE_CHECKING:
@@ -37,6 +38,17 @@ def ssl_context(settings: ConnectionSettings) -> ssl.SSLContext | None:
         except (OSError, ValueError) as error:
             raise field_error("client_cert", "cannot be read: give a PEM file of certificate and open key") from error
     return context
+
+
+def not_trusted(error: Exception) -> TransportError:
+    """
+    Say why the certificate of the service was refused.
+
+    :param error: what the handshake raised
+    :return: an error with OpenSSL's reason, such as "self-signed certificate"
+    """
+    reason = getattr(error, "verify_message", "") or "no reason given"
+    return TransportError(f"The service's TLS certificate is not trusted ({reason}).", phase="tls")
 
 
 def _no_password() -> str:

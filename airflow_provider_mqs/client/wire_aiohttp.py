@@ -10,7 +10,7 @@ from yarl import URL
 
 from airflow_provider_mqs.client.flow import USER_AGENT, Response
 from airflow_provider_mqs.client.proxy import proxy_for
-from airflow_provider_mqs.client.tls import ssl_context
+from airflow_provider_mqs.client.tls import not_trusted, ssl_context
 from airflow_provider_mqs.exceptions import TransportError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def transport_error(error: Exception) -> TransportError:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return TransportError("The host name of the service has no address.", phase="resolve")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return TransportError("The service's TLS certificate is not trusted.", phase="tls")
+        return not_trusted(error.certificate_error)
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         return TransportError("The service could not be connected to.", phase="connect")
     if isinstance(error, asyncio.TimeoutError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -10,7 +11,7 @@ from requests.cookies import RequestsCookieJar
 
 from airflow_provider_mqs.client.flow import USER_AGENT, Response
 from airflow_provider_mqs.client.proxy import proxy_for
-from airflow_provider_mqs.client.tls import ssl_context
+from airflow_provider_mqs.client.tls import not_trusted, ssl_context
 from airflow_provider_mqs.exceptions import TransportError
 
 if TYPE_CHECKING:
@@ -88,8 +89,9 @@ def transport_error(error: requests.RequestException) -> TransportError:
         for cause in causes
     ):
         return TransportError("The service could not be connected to.", phase="connect")
-    if any("CERTIFICATE_VERIFY_FAILED" in str(cause) for cause in causes):
-        return TransportError("The service's TLS certificate is not trusted.", phase="tls")
+    refusal = next((cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None)
+    if refusal is not None:
+        return not_trusted(refusal)
     if isinstance(error, requests.Timeout):
         return TransportError("The service did not answer in time.", phase="exchange")
     return TransportError(f"The connection broke ({type(error).__name__}).", phase="exchange")

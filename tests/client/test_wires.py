@@ -189,6 +189,12 @@ def test_untrusted_certificate_is_refused(exchange: Exchange, server_tls: ssl.SS
     assert server.requests == []
 
 
+def test_refused_certificate_is_refused_for_a_reason(exchange: Exchange, server_tls: ssl.SSLContext) -> None:
+    """OpenSSL's reason tells an unknown CA from a certificate that has expired."""
+    with recording(tls=server_tls) as server, pytest.raises(TransportError, match=r"not trusted \(.*(issuer|signed)"):
+        exchange(settings(), get(server.url))
+
+
 def test_certificate_of_another_name_is_refused(exchange: Exchange, authority: Authority) -> None:
     """A trusted CA does not make another host ours."""
     with recording(tls=_tls(authority.issue("other", address="127.0.0.2"))) as server:
