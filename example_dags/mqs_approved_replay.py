@@ -49,5 +49,10 @@ with DAG(
         body=BODY,
         response_timeout=timedelta(hours=4),
     )
-    resend = ResendMessagesOperator(task_id="resend", messages=query.output, consumer_key=CONSUMER_KEY)
+    resend = ResendMessagesOperator(
+        task_id="resend",
+        messages=query.output,
+        consumer_key=CONSUMER_KEY,
+        retries=0,  # a try that was killed outright cannot tell the next one what it has sent
+    )
     query >> approve >> resend
