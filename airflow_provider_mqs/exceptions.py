@@ -30,7 +30,13 @@ from typing import Literal
 
 
 class MqsError(Exception):
-    """Base of everything that this package raises by itself."""
+    """
+    Base of everything that this package raises by itself.
+
+    ``at_login`` tells that it happened while logging in, so that the request which needed the login was not sent.
+    """
+
+    at_login = False
 
 
 class ConfigurationError(MqsError, ValueError):

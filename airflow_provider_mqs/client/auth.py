@@ -19,7 +19,7 @@ from airflow_provider_mqs.client.flow import Flow, Request, Response, Wait
 from airflow_provider_mqs.client.retry import RetryPolicy, retrying
 from airflow_provider_mqs.client.signing import sign
 from airflow_provider_mqs.client.tokens import Token, TokenSlot, slot_for
-from airflow_provider_mqs.exceptions import AuthenticationError, ConfigurationError, ProtocolError
+from airflow_provider_mqs.exceptions import AuthenticationError, ConfigurationError, MqsError, ProtocolError
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.models.settings import ConnectionSettings
@@ -110,6 +110,8 @@ class PasswordAuth:
             token = self._read((yield from retrying(self.login, policy)))
             self.on_secret(token.value)
         except BaseException as error:
+            if isinstance(error, MqsError):
+                error.at_login = True
             self.slot.settle(None, error)
             raise
         self.slot.settle(token)

@@ -166,6 +166,8 @@ def failure_of(partition: int, message_offset: int, error: MqsError) -> Failure:
 
 
 def _surely_refused(error: MqsError) -> bool:
+    if error.at_login:
+        return True
     if isinstance(error, ApiError):
         return error.status in _REFUSED or surely_not_run(error)
     return isinstance(error, TransportError) and surely_not_run(error)

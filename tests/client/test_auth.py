@@ -26,6 +26,7 @@ from airflow_provider_mqs.exceptions import (
     ProtocolError,
     ServerError,
 )
+from airflow_provider_mqs.replay.resend import failure_of
 from tests.support import NOW_S, Local, local, settings_for
 
 POLICY = RetryPolicy(jitter=lambda: 0.0)
@@ -49,6 +50,21 @@ def with_password(behaviour: Behaviour | None = None, *, secrets: list[str] | No
 
 def operations(client: Local) -> list[str]:
     return [line.operation for line in client.service.log]
+
+
+def test_error_of_a_login_says_that_the_request_was_not_sent() -> None:
+    """A resend that only failed to log in surely did not run; one that failed itself may have."""
+    client = with_password(project_id=None, region="cn-north-4")
+    client.state.faults.error_500 = Rule(probability=1.0, **LOGIN)
+    with pytest.raises(ServerError) as at_login:
+        client.run(client.api.resend("orders", 0, 0))
+    client.state.faults.clear()
+    client.state.faults.error_500 = ALWAYS
+    with pytest.raises(ServerError) as at_resend:
+        client.run(client.api.resend("orders", 0, 0))
+
+    assert (at_login.value.at_login, at_resend.value.at_login) == (True, False)
+    assert [failure_of(0, 0, error.value).unknown for error in (at_login, at_resend)] == [False, True]
 
 
 def test_token_is_fetched_once_for_many_requests() -> None:
