@@ -9,7 +9,9 @@ The errors of this package, and nothing else: no HTTP, no Airflow.
     ├── ProtocolError                 an answer came that the API documents do not allow
     ├── IncompleteWindowError         the service did not give every message of a window
     ├── EmptyWindowError              a window holds no message, and the caller asked for that to be an error
+    ├── StoreError                    a ledger or a record cannot be read or written
     ├── ResendError                   not every message of a plan was surely resent
+    │   └── ReplayInProgressError     another run is sending some of them at this moment
     └── ApiError                      the service refused; carries ``status``, ``error_code``, ``request_id``
         ├── AuthenticationError       401: who are you?
         ├── PermissionDeniedError     403: you may not
@@ -78,7 +80,15 @@ class EmptyWindowError(MqsError):
 
 
 class ResendError(MqsError):
-    """Not every message of the plan was surely resent, and nothing was sent; trying again is safe."""
+    """Not every message of the plan was surely resent; trying again resumes."""
+
+
+class StoreError(MqsError):
+    """A ledger or record cannot be read or written; nothing more may be sent."""
+
+
+class ReplayInProgressError(ResendError):
+    """Another run is sending some of the same messages at this moment; nothing was sent."""
 
 
 class ApiError(MqsError):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -24,7 +26,7 @@ from airflow_provider_mqs.exceptions import (
 from airflow_provider_mqs.models.message import Message, Page, Topic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from airflow_provider_mqs.client.auth import Auth
     from airflow_provider_mqs.models.settings import ConnectionSettings
@@ -46,6 +48,7 @@ class MqsApi:
     :param auth: how to be let in
     :param instance_id: default the connection's
     :param policy: how often and how long to try; default from the connection
+    :param clock: this machine's time in seconds since the epoch
     """
 
     def __init__(
@@ -55,9 +58,12 @@ class MqsApi:
         *,
         instance_id: str | None = None,
         policy: RetryPolicy | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
         self.policy = policy or RetryPolicy(max_retries=settings.max_retries)
+        self.clock = clock
+        self.skew_s = 0.0
         self._auth = auth
         self._instance_id = instance_id or settings.instance_id
 
@@ -71,6 +77,14 @@ class MqsApi:
         if not self._instance_id:
             raise ConfigurationError("instance_id is missing: put it into the connection or give it to the operator.")
         return self._instance_id
+
+    def now_ms(self) -> int:
+        """
+        Give the service's time, as the ``Date`` header of its last answer to a query tells it.
+
+        :return: epoch ms, exact to about a second
+        """
+        return round((self.clock() + self.skew_s) * 1000)
 
     def project_id(self) -> Flow[str]:
         """
@@ -233,12 +247,22 @@ class MqsApi:
     def _get(self, endpoint: str, prefix: str, tail: str, query: Mapping[str, str]) -> Flow[Response]:
         path = yield from self._path(prefix, tail)
         url = f"{endpoint}{path}{'?' if query else ''}{_encode(query)}"
-        return (yield from self._auth.send(Request("GET", url, _HEADERS), self.policy))
+        response = yield from self._auth.send(Request("GET", url, _HEADERS), self.policy)
+        self.skew_s = _skew_s(response, self.clock(), self.skew_s)
+        return response
 
     def _path(self, prefix: str, tail: str) -> Flow[str]:
         project = yield from self.project_id()
         instance = quote(self.instance_id, safe="")
         return f"/v2/{quote(project, safe='')}{prefix}/instances/{instance}{tail}"
+
+
+def _skew_s(response: Response, now_s: float, known_s: float) -> float:
+    """Tell how far the service's clock is ahead; what was known holds where the answer does not say."""
+    try:
+        return parsedate_to_datetime(response.headers["date"]).timestamp() - now_s
+    except (KeyError, ValueError, OverflowError):
+        return known_s
 
 
 _PREFIXES = {"dms": "", "mqs": "/mqs"}

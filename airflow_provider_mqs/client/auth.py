@@ -54,7 +54,7 @@ class PasswordAuth:
 
     login: Request
     slot: TokenSlot
-    on_secret: Callable[[str], None]
+    on_secret: Callable[[str], object]
     clock: Callable[[], float] = time.monotonic
 
     def send(self, request: Request, policy: RetryPolicy) -> Flow[Response]:
@@ -207,7 +207,7 @@ class AccessKeyAuth:
         )
 
 
-def auth_for(settings: ConnectionSettings, on_secret: Callable[[str], None]) -> Auth:
+def auth_for(settings: ConnectionSettings, on_secret: Callable[[str], object]) -> Auth:
     """
     Choose the way in that a connection asks for.
 

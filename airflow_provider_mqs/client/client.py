@@ -37,7 +37,7 @@ def _forget(_: str) -> None:
 def _api(
     settings: ConnectionSettings,
     instance_id: str | None,
-    on_secret: Callable[[str], None] | None,
+    on_secret: Callable[[str], object] | None,
     policy: RetryPolicy | None,
 ) -> MqsApi:
     return MqsApi(settings, auth_for(settings, on_secret or _forget), instance_id=instance_id, policy=policy)
@@ -63,7 +63,7 @@ class MqsClient:
         settings: ConnectionSettings,
         *,
         instance_id: str | None = None,
-        on_secret: Callable[[str], None] | None = None,
+        on_secret: Callable[[str], object] | None = None,
         policy: RetryPolicy | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -146,7 +146,7 @@ class AsyncMqsClient:
         *,
         instance_id: str | None = None,
         concurrency: int = 16,
-        on_secret: Callable[[str], None] | None = None,
+        on_secret: Callable[[str], object] | None = None,
         policy: RetryPolicy | None = None,
     ) -> None:
         self.settings = settings
@@ -164,7 +164,7 @@ class AsyncMqsClient:
         :return: what it returns
         :raises MqsError: what it raises
         """
-        return await adrive(flow, self._perform)
+        return await adrive(flow, self.perform)
 
     async def aclose(self) -> None:
         """Close the pooled connections; the client may be used again."""
@@ -180,7 +180,14 @@ class AsyncMqsClient:
     ) -> None:
         await self.aclose()
 
-    async def _perform(self, step: Step) -> Any:
+    async def perform(self, step: Step) -> Any:
+        """
+        Perform one step of a flow; for callers that want a say in how a flow waits.
+
+        :param step: what a flow yielded
+        :return: what came of it
+        :raises MqsError: what the wire raises
+        """
         if isinstance(step, Request):
             async with self._in_flight:
                 self.requests += 1

@@ -77,10 +77,12 @@ class Sleep:
 
     :param seconds: how long
     :param reason: a safe sentence for the log
+    :param throttled: whether the service is being asked too often
     """
 
     seconds: float
     reason: str
+    throttled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

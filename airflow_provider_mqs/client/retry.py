@@ -105,7 +105,8 @@ def retrying(
         wait = policy.delay(request, attempt, outcome)
         if wait is None:
             break
-        yield Sleep(wait, f"attempt {attempt}: {_error(outcome)}")
+        trouble = _error(outcome)
+        yield Sleep(wait, f"attempt {attempt}: {trouble}", throttled=isinstance(trouble, RateLimitedError))
     if isinstance(outcome, TransportError):
         raise outcome
     return checked(outcome)

@@ -85,11 +85,14 @@ class MqsBaseHook(BaseHook):
             self._client = MqsClient(self.settings, instance_id=self._instance_id, on_secret=mask_secret)
         return self._client
 
-    async def aget_conn(self, *, concurrency: int = 16) -> AsyncMqsClient:
+    async def aget_conn(
+        self, *, concurrency: int = 16, on_secret: Callable[[str], object] | None = None
+    ) -> AsyncMqsClient:
         """
         Give the client for calls from a coroutine; to be used in the event loop that asked first.
 
         :param concurrency: how many requests may be in flight; heeded by the first call
+        :param on_secret: told of each new token instead of Airflow's masker; heeded by the first call
         :return: the same one until ``aclose``
         :raises ConfigurationError: a field of the connection is wrong
         """
@@ -98,7 +101,7 @@ class MqsBaseHook(BaseHook):
                 await self.asettings(),
                 instance_id=self._instance_id,
                 concurrency=concurrency,
-                on_secret=self._mask_soon,
+                on_secret=on_secret or self._mask_soon,
             )
         return self._async_client
 

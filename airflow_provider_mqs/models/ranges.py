@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from bisect import bisect_right
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -73,6 +74,18 @@ def expand(ranges: Ranges) -> Iterator[int]:
     return chain.from_iterable(range(first, last + 1) for first, last in ranges)
 
 
+def contains(ranges: Ranges, offset: int) -> bool:
+    """
+    Tell whether an offset is in a set.
+
+    :param ranges: the set
+    :param offset: the offset
+    :return: whether it is
+    """
+    index = bisect_right(ranges, (offset, _MAX_OFFSET)) - 1
+    return index >= 0 and offset <= ranges[index][1]
+
+
 def overlap(left: Ranges, right: Ranges) -> Ranges:
     """
     Give what two sets share.
@@ -93,6 +106,29 @@ def overlap(left: Ranges, right: Ranges) -> Ranges:
                 break
             other = next(rest, None)
     return tuple(shared)
+
+
+def without(left: Ranges, right: Ranges) -> Ranges:
+    """
+    Give what only the first set has.
+
+    :param left: a set
+    :param right: a set
+    :return: the difference
+    """
+    kept: list[tuple[int, int]] = []
+    shared = iter(overlap(left, right))
+    hole = next(shared, None)
+    for run_first, last in left:
+        first = run_first
+        while hole is not None and hole[1] <= last:
+            if first < hole[0]:
+                kept.append((first, hole[0] - 1))
+            first = hole[1] + 1
+            hole = next(shared, None)
+        if first <= last:
+            kept.append((first, last))
+    return tuple(kept)
 
 
 def to_json(sets: Mapping[int, Ranges]) -> dict[str, Any]:

@@ -7,11 +7,12 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_mqs.models import places as sets
 from airflow_provider_mqs.models import ranges as runs
 
 if TYPE_CHECKING:
+    from airflow_provider_mqs.models.places import Places
     from airflow_provider_mqs.models.plan import Plan
-    from airflow_provider_mqs.models.ranges import Ranges
 
 SCHEMA = "mqs.replay/1"
 MAX_FAILURES_LISTED = 100
@@ -58,28 +59,50 @@ class Report:
     """
     Counts what happens to a plan, and writes it down.
 
-    ``requested == sent + failed + unknown + not_attempted`` holds at any moment.
+    ``requested == sent + already_sent + failed + unknown + not_attempted`` holds at any moment.
 
     :param requested: messages of the plan
+    :param already: sent by other runs, and left out
+    :param resumed: sent by earlier tries of the same task; they count as ``sent``
+    :param possible_doubles: sent although an earlier send of theirs may have worked
+    :param copies: offsets of the copies that were found
+    :param missing: surely sent messages for which no copy was found, though others of their partition have theirs
+    :param verified: whether every sent message has a copy; ``None`` for "could not tell", or not looked
     """
 
     requested: int
-    sent: int = 0
+    already: Places = field(default_factory=dict)
+    resumed: Places = field(default_factory=dict)
     failed: int = 0
     unknown: int = 0
     requests: int = 0
-    sent_offsets: dict[int, list[int]] = field(default_factory=dict)
+    now_sent: dict[int, list[int]] = field(default_factory=dict)
+    now_sent_count: int = 0
     failures: list[Failure] = field(default_factory=list)
+    possible_doubles: Places = field(default_factory=dict)
+    copies: Places = field(default_factory=dict)
+    missing: Places = field(default_factory=dict)
+    verified: bool | None = None
+
+    @property
+    def sent(self) -> int:
+        """Messages that were surely sent, by this try and earlier ones."""
+        return sets.count(self.resumed) + self.now_sent_count
+
+    @property
+    def already_sent(self) -> int:
+        """Messages that other runs have sent."""
+        return sets.count(self.already)
 
     @property
     def not_attempted(self) -> int:
-        """Messages that were never posted."""
-        return self.requested - self.sent - self.failed - self.unknown
+        """Messages that were never posted, or whose outcome does not stand yet."""
+        return self.requested - self.sent - self.already_sent - self.failed - self.unknown
 
     @property
     def attempted(self) -> int:
-        """Messages whose outcome stands, whichever it is."""
-        return self.sent + self.failed + self.unknown
+        """Messages whose outcome was found by this try, whichever it is."""
+        return self.now_sent_count + self.failed + self.unknown
 
     def add_sent(self, partition: int, message_offset: int) -> None:
         """
@@ -88,8 +111,8 @@ class Report:
         :param partition: partition of the topic
         :param message_offset: position in the partition
         """
-        self.sent += 1
-        self.sent_offsets.setdefault(partition, []).append(message_offset)
+        self.now_sent_count += 1
+        self.now_sent.setdefault(partition, []).append(message_offset)
 
     def add_failure(self, failure: Failure) -> None:
         """
@@ -102,13 +125,25 @@ class Report:
         if len(self.failures) < MAX_FAILURES_LISTED:
             self.failures.append(failure)
 
-    def sent_ranges(self) -> dict[int, Ranges]:
+    def sent_ranges(self) -> Places:
         """
-        Give what was sent.
+        Give what was sent, by this try and earlier ones.
 
         :return: offsets by partition
         """
-        return {partition: runs.ranges_of(offsets) for partition, offsets in sorted(self.sent_offsets.items())}
+        now = {partition: runs.ranges_of(offsets) for partition, offsets in self.now_sent.items()}
+        return sets.union(self.resumed, now)
+
+    def counts(self) -> str:
+        """
+        Say it in a line.
+
+        :return: for logs and errors
+        """
+        return (
+            f"{self.sent} of {self.requested} messages sent, {self.already_sent} already sent, {self.failed} failed, "
+            f"{self.unknown} unknown, {self.not_attempted} not attempted"
+        )
 
     def to_xcom(self) -> dict[str, Any]:
         """
@@ -119,13 +154,15 @@ class Report:
         return {
             "requested": self.requested,
             "sent": self.sent,
-            "already_sent": 0,
+            "already_sent": self.already_sent,
             "failed": self.failed,
             "unknown": self.unknown,
             "not_attempted": self.not_attempted,
-            "verified": None,
+            "verified": self.verified,
             "sent_ranges": runs.to_json(self.sent_ranges()),
-            "copies": {},
+            "copies": runs.to_json(self.copies),
+            "missing_copies": runs.to_json(self.missing),
+            "possible_doubles": runs.to_json(self.possible_doubles),
             "failures": [failure.to_xcom() for failure in self.failures],
             "failures_omitted": self.failed + self.unknown - len(self.failures),
             "requests": self.requests,

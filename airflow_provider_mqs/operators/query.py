@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, conf
@@ -12,10 +13,12 @@ from airflow_provider_mqs.exceptions import ConfigurationError, EmptyWindowError
 from airflow_provider_mqs.hooks.failing import permanent_errors_fail
 from airflow_provider_mqs.hooks.interval import window_of
 from airflow_provider_mqs.hooks.mqs import MqsHook
+from airflow_provider_mqs.hooks.stores import record_inlets, record_store
 from airflow_provider_mqs.models.names import choice, flag, is_absent, topic_name, whole_number
 from airflow_provider_mqs.models.window import TimeWindow, iso
 from airflow_provider_mqs.replay.filter_arguments import filters_of
 from airflow_provider_mqs.replay.query import Found, Query, find_offsets
+from airflow_provider_mqs.replay.record import Copies, copies_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,6 +61,10 @@ class QueryMessagesOperator(BaseOperator):
     :param on_empty: what an empty window does to the task: ``succeed`` (default), ``skip`` or ``fail``
     :param on_incomplete: what a window does that the service did not show whole: ``fail`` (default), or ``warn``,
         which also lets the resend take it
+    :param exclude_copies: whether to leave out the copies that earlier replays put into the window; default true. Where
+        the record of a replay does not say which rows are its copies, the window is not complete
+    :param ledger_path: folder where the resends of this topic keep their ledgers, where they are told so; default as
+        theirs
     :param clamp_to_now: whether a window that ends in the future ends now instead; default false: it is refused
     :param concurrency: requests in flight, 1 to 256, default 16
     :param mqs_conn_id: connection, default ``mqs_default``
@@ -79,6 +86,8 @@ class QueryMessagesOperator(BaseOperator):
         "batch_size",
         "on_empty",
         "on_incomplete",
+        "exclude_copies",
+        "ledger_path",
         "clamp_to_now",
         "concurrency",
         "mqs_conn_id",
@@ -104,6 +113,8 @@ class QueryMessagesOperator(BaseOperator):
         batch_size: int | str | None = None,
         on_empty: str = "succeed",
         on_incomplete: str = "fail",
+        exclude_copies: bool | str = True,
+        ledger_path: str | None = None,
         clamp_to_now: bool | str = False,
         concurrency: int | str = 16,
         mqs_conn_id: str = MqsHook.default_conn_name,
@@ -126,10 +137,13 @@ class QueryMessagesOperator(BaseOperator):
         self.batch_size = batch_size
         self.on_empty = on_empty
         self.on_incomplete = on_incomplete
+        self.exclude_copies = exclude_copies
+        self.ledger_path = ledger_path
         self.clamp_to_now = clamp_to_now
         self.concurrency = concurrency
         self.mqs_conn_id = mqs_conn_id
         self.instance_id = instance_id
+        self.inlets = [*self.inlets, *record_inlets()]
 
     def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
         """
@@ -151,6 +165,7 @@ class QueryMessagesOperator(BaseOperator):
             concurrency = whole_number(self.concurrency, "concurrency", minimum=1, maximum=256)
             self.log.info("Querying topic %r in %s, which comes from the %s.", query.topic, window, window.source)
             with MqsHook(self.mqs_conn_id, self.instance_id) as hook:
+                query = replace(query, copies=self._copies(context, hook, query))
                 found = hook.run_concurrently(
                     lambda api: find_offsets(api, query, now_ms=now_ms), concurrency=concurrency
                 )
@@ -186,6 +201,16 @@ class QueryMessagesOperator(BaseOperator):
         on_incomplete = choice(self.on_incomplete, "on_incomplete", ("fail", "warn"))
         return Query(topic_name(self.topic), window, filters, on_incomplete)
 
+    def _copies(self, context: Context, hook: MqsHook, query: Query) -> Copies:
+        if not flag(self.exclude_copies, "exclude_copies"):
+            return Copies()
+        record = record_store(context, None if is_absent(self.ledger_path) else str(self.ledger_path))
+        if record is None:
+            self.log.warning("There is no record of earlier replays: their copies are not told from originals.")
+            return Copies()
+        place = {"endpoint": hook.settings.host, "instance_id": hook.instance_id, "topic": query.topic}
+        return copies_in(record, query.window, **place)
+
     def _judge(self, found: Found, query: Query, max_messages: int | None) -> None:
         offsets = found.offsets
         for note in found.notes:
@@ -193,6 +218,8 @@ class QueryMessagesOperator(BaseOperator):
         for number, partition in offsets.partitions.items():
             self.log.info("Partition %d: %d messages in %d runs.", number, partition.count, len(partition.ranges))
         self.log.info("Found %d messages in %d partitions.", offsets.count, len(offsets.partitions))
+        if offsets.excluded_copies:
+            self.log.info("%d copies of earlier replays were left out.", offsets.excluded_copies)
         doubts = " ".join(found.doubts)
         if doubts and query.on_incomplete == "fail":
             raise IncompleteWindowError(f"{doubts} To take what was found all the same, set on_incomplete='warn'.")

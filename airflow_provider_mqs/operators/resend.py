@@ -1,29 +1,41 @@
-"""``ResendMessagesOperator``: send the messages of a query again, and report what became of each."""
+"""``ResendMessagesOperator``: send the messages of a query again, once, and report what became of each."""
 
 from __future__ import annotations
 
-import asyncio
-import time
+import os
+import signal
+import socket
+import uuid
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseOperator,
+)
 
 from airflow_provider_mqs.exceptions import ConfigurationError, ResendError
 from airflow_provider_mqs.hooks.failing import permanent_errors_fail
+from airflow_provider_mqs.hooks.job import ReplayJob
 from airflow_provider_mqs.hooks.mqs import MqsHook
-from airflow_provider_mqs.models.guard_rails import check_resend
-from airflow_provider_mqs.models.names import choice, flag, is_absent, number_above_0, whole_number
+from airflow_provider_mqs.hooks.stores import ledger_store, record_inlets, record_store
+from airflow_provider_mqs.models.ledger import Owner
+from airflow_provider_mqs.models.names import flag, is_absent, whole_number
 from airflow_provider_mqs.models.plan import Plan, plan_of, receivers_of
-from airflow_provider_mqs.models.report import Report, report_document
-from airflow_provider_mqs.models.window import iso
-from airflow_provider_mqs.replay.resend import Resender, Sending
+from airflow_provider_mqs.models.sending import sending_of
+from airflow_provider_mqs.replay.journal import journal_for
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import timedelta
+    from logging import Logger
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_mqs.models.settings import ConnectionSettings
+    from airflow_provider_mqs.models.sending import Sending
+    from airflow_provider_mqs.replay.journal import Journal
+    from airflow_provider_mqs.replay.pace import Progress
 
 
 class ResendMessagesOperator(BaseOperator):
@@ -31,12 +43,15 @@ class ResendMessagesOperator(BaseOperator):
     Send messages again, one request each, and push a report of what became of them.
 
     The service appends a copy of each message to its topic, with a new offset and time. Who receives the copies: every
-    consumer of the topic, or, with ``consumer_key``, those that honour that header. A resend is not idempotent: a
-    message whose outcome is not known is reported as ``unknown`` and never sent again blindly. A second run sends
-    everything a second time. Once a message was posted, a failure is final: Airflow's own retries would send twice.
+    consumer of the topic, or, with ``consumer_key``, those that honour that header.
 
-    Everything is checked before the first message is sent. An empty window sends nothing and succeeds. All arguments
-    are templated; ``None``, ``""`` and ``"None"`` mean "not given".
+    Each message is sent once, whatever happens: a ledger says what was sent and what may have been, so a retry, a Clear
+    or another back-fill of the same messages leaves out what was sent, looks for the copies of what is in doubt, and
+    goes on. A message whose outcome cannot be found out is reported as ``unknown`` and fails the task.
+
+    Everything is checked before the first message is sent. An empty window sends nothing and succeeds. Where another
+    run has sent everything already, the task is skipped. All arguments but ``brake`` are templated; ``None``, ``""``
+    and ``"None"`` mean "not given".
 
     Source: API document "Retransmitting a Message".
 
@@ -44,13 +59,25 @@ class ResendMessagesOperator(BaseOperator):
         ``{"partition": 0, "message_offset": 4}`` items with ``topic``, or JSON text of any of these
     :param topic: topic name; needed for plain items, else it must agree
     :param consumer_key: application key, put into a header of each copy; advisory. Default none
-    :param dry_run: whether to check and report everything, and send nothing; default false
+    :param dry_run: whether to check everything and report what would be sent, and send nothing; default false
     :param ordering: ``partition`` (default) keeps the order inside each partition, ``none`` is faster and keeps none
     :param concurrency: requests in flight, 1 to 256, default 16; with ``partition``, at most one a partition
     :param max_rate: messages a second; the connection's own limit holds where it is lower. Default no limit
     :param max_messages: a plan with more fails before anything is sent; nothing is cut off. Default 100,000
     :param on_failure: ``stop`` (default) as soon as ``max_failures`` is passed, or ``continue`` to the end
     :param max_failures: messages that may fail or stay unknown while the task still succeeds; default 0
+    :param on_unknown: what happens to a message that may or may not have been sent: ``verify`` (default) looks for its
+        copy, ``fail`` counts a failure, ``resend`` sends it again, perhaps twice
+    :param on_replayed: what happens to messages that another run has sent: ``skip`` (default) leaves them out, ``fail``
+        fails the task before anything is sent, ``resend`` sends them again
+    :param verify: whether to look for the copy of each message at the end, and fail where one is missing; default true
+    :param verify_wait: how long after its POST a message without a copy counts as not sent, and how long the check
+        waits for copies: seconds or ``timedelta``, default the connection's ``read_timeout`` and 30 s
+    :param canary: so many messages are sent and verified before the others; default 0
+    :param brake: ``callable(Progress) -> bool``, called at most once a second in a thread; true or an exception stops
+    :param durable: whether to keep a ledger and look into it; default true. Without one, a failure is final
+    :param ledger_path: folder for the ledger, local or any ``ObjectStoragePath``; default ``[mqs] ledger_path``, else
+        Airflow's own stores
     :param mqs_conn_id: connection, default ``mqs_default``
     :param instance_id: instance, default the connection's
     """
@@ -66,6 +93,13 @@ class ResendMessagesOperator(BaseOperator):
         "max_messages",
         "on_failure",
         "max_failures",
+        "on_unknown",
+        "on_replayed",
+        "verify",
+        "verify_wait",
+        "canary",
+        "durable",
+        "ledger_path",
         "mqs_conn_id",
         "instance_id",
     )
@@ -84,6 +118,14 @@ class ResendMessagesOperator(BaseOperator):
         max_messages: int | str = 100_000,
         on_failure: str = "stop",
         max_failures: int | str = 0,
+        on_unknown: str = "verify",
+        on_replayed: str = "skip",
+        verify: bool | str = True,
+        verify_wait: timedelta | float | str | None = None,
+        canary: int | str = 0,
+        brake: Callable[[Progress], bool] | None = None,
+        durable: bool | str = True,
+        ledger_path: str | None = None,
         mqs_conn_id: str = MqsHook.default_conn_name,
         instance_id: str | None = None,
         **kwargs: Any,
@@ -100,9 +142,18 @@ class ResendMessagesOperator(BaseOperator):
         self.max_messages = max_messages
         self.on_failure = on_failure
         self.max_failures = max_failures
+        self.on_unknown = on_unknown
+        self.on_replayed = on_replayed
+        self.verify = verify
+        self.verify_wait = verify_wait
+        self.canary = canary
+        self.brake = brake
+        self.durable = durable
+        self.ledger_path = ledger_path
         self.mqs_conn_id = mqs_conn_id
         self.instance_id = instance_id
-        self._resender: Resender | None = None
+        self.inlets = [*self.inlets, *record_inlets()]
+        self._job: ReplayJob | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -110,39 +161,42 @@ class ResendMessagesOperator(BaseOperator):
 
         :param context: Airflow's context; a plain dict will do
         :return: the report (``mqs.replay/1``); pushed as ``return_value`` also when the task fails
-        :raises AirflowFailException: something is wrong with the arguments, or a message may not have been sent
-        :raises MqsError: nothing was sent, and a retry may help
+        :raises AirflowFailException: an argument is wrong, or something was sent and there is no ledger for a retry
+        :raises AirflowSkipException: another run has sent all of it already
+        :raises AirflowTaskTimeout: ``execution_timeout`` has passed
+        :raises MqsError: not every message was surely sent; a retry resumes
         """
         with permanent_errors_fail():
-            hook = MqsHook(self.mqs_conn_id, self.instance_id)
-            dry_run = flag(self.dry_run, "dry_run")
-            plan = self._plan(hook)
-            sending = self._sending(hook.settings, plan)
-            concurrency = whole_number(self.concurrency, "concurrency", minimum=1, maximum=256)
-        self._announce(plan, sending, dry_run=dry_run)
-        report, started_at = Report(plan.count), _now()
-        interruption = None
-        if plan.count and not dry_run:
-            self._warn_about_retries(context)
-            interruption = self._run(hook, plan, sending, report, concurrency)
-        document = {
-            **report_document(report, plan, endpoint=hook.settings.host, instance_id=hook.instance_id),
-            "consumer_key": sending.consumer_key,
-            "dry_run": dry_run,
-            "started_at": started_at,
-            "finished_at": _now(),
-            "rate": round(self._resender.progress.rate, 1) if self._resender else 0.0,
-            "run": _run_of(context, self.mqs_conn_id),
-        }
-        tolerable = report.failed + report.unknown <= sending.max_failures and not report.not_attempted
-        if interruption or not (dry_run or tolerable):
-            self._fail(report, document, context, interruption)
+            job = self._job = self._prepared(context)
+            _announce(self.log, job)
+            error = job.run()
+            document = job.document(_run_of(context, self.mqs_conn_id))
+            if error is None and not job.dry_run:
+                self._end_skipped(job, document, context)
+            if error is not None or not (job.dry_run or job.succeeded):
+                self._fail(job, document, context, error)
+        self._tell(job)
         return document
 
     def on_kill(self) -> None:
         """Start no further message. May be called in a signal handler, so it only sets a flag."""
-        if self._resender is not None:
-            self._resender.stop("the task was killed")
+        if self._job is not None:
+            self._job.stop("the task was killed")
+
+    def _prepared(self, context: Context) -> ReplayJob:
+        hook = MqsHook(self.mqs_conn_id, self.instance_id)
+        plan = self._plan(hook)
+        sending = sending_of(hook.settings, plan, **{name: getattr(self, name) for name in _SENDING})
+        dry_run = flag(self.dry_run, "dry_run")
+        return ReplayJob(
+            hook,
+            plan,
+            sending,
+            self._journal(hook, plan, sending, context, dry_run=dry_run),
+            whole_number(self.concurrency, "concurrency", minimum=1, maximum=256),
+            dry_run,
+            self.brake,
+        )
 
     def _plan(self, hook: MqsHook) -> Plan:
         topic = None if is_absent(self.topic) else self.topic
@@ -155,92 +209,110 @@ class ResendMessagesOperator(BaseOperator):
             )
         return plan
 
-    def _sending(self, settings: ConnectionSettings, plan: Plan) -> Sending:
-        consumer_key = None if is_absent(self.consumer_key) else str(self.consumer_key)
-        if plan.count:
-            check_resend(settings, topic=plan.topic, consumer_key=consumer_key, total=plan.total)
-        wanted = None if is_absent(self.max_rate) else number_above_0(self.max_rate, "max_rate")
-        allowed = None if settings.max_rate is None else settings.max_rate * plan.share
-        return Sending(
-            consumer_key=consumer_key,
-            ordering=choice(self.ordering, "ordering", ("partition", "none")),
-            max_rate=min((rate for rate in (wanted, allowed) if rate is not None), default=None),
-            on_failure=choice(self.on_failure, "on_failure", ("stop", "continue")),
-            max_failures=whole_number(self.max_failures, "max_failures", minimum=0),
+    def _journal(self, hook: MqsHook, plan: Plan, sending: Sending, context: Context, *, dry_run: bool) -> Journal:
+        path = None if is_absent(self.ledger_path) else str(self.ledger_path)
+        durable = flag(self.durable, "durable")
+        ledger = ledger_store(context, path) if durable else None
+        record = record_store(context, path) if durable else None
+        if plan.count and not dry_run:
+            self._check_memory(context, bool(ledger or record), found=record is not None)
+        return journal_for(
+            plan,
+            endpoint=hook.settings.host,
+            instance_id=hook.instance_id,
+            consumer_key=sending.consumer_key,
+            owner=_owner_of(context, self.mqs_conn_id),
+            ledger=ledger,
+            record=record,
         )
 
-    def _announce(self, plan: Plan, sending: Sending, *, dry_run: bool) -> None:
-        if plan.repeats:
-            self.log.warning("%d items were given more than once; each message is sent once.", plan.repeats)
-        if not plan.count:
-            self.log.info("There is nothing to send.")
+    def _check_memory(self, context: Context, durable: bool, *, found: bool) -> None:
+        """Refuse what would loop, and say what is not remembered."""
+        scheduled = str(getattr(context.get("dag_run"), "run_type", "")).endswith("scheduled")
+        if scheduled and not found:
+            raise ConfigurationError(
+                "A scheduled replay needs a record of earlier ones: its copies land in the same topic, and the next "
+                "interval would send them again. Leave durable on, set ledger_path, or run on Airflow 3.3 or later."
+            )
+        if not found:
+            self.log.warning("There is no record of earlier replays: their copies are not told from originals.")
+        if self.retries and not durable:
+            self.log.warning("There is no ledger, so a failure is final once something was sent; set ledger_path.")
+
+    def _end_skipped(self, job: ReplayJob, document: dict[str, Any], context: Context) -> None:
+        if not job.nothing_left or job.report.verified is False:
             return
-        self.log.info(
-            "%s %d messages of topic %r, ordering %s, %s. Who receives the copies: %s.",
-            "Would resend" if dry_run else "Resending",
-            plan.count,
-            plan.topic,
-            sending.ordering,
-            f"at most {sending.max_rate:g} a second" if sending.max_rate else "no rate limit",
-            receivers_of(sending.consumer_key),
+        _push(context, document)
+        by = job.replay.opening.by if job.replay else None
+        sentence = (
+            f"All {job.plan.count} messages were sent already ({by}); to send them again, set on_replayed='resend'."
         )
-        for number, ranges in plan.partitions.items():
-            self.log.info(
-                "Partition %d: offsets %d to %d in %d runs.", number, ranges[0][0], ranges[-1][1], len(ranges)
-            )
+        self.log.warning("%s", sentence)
+        raise AirflowSkipException(sentence)
 
-    def _warn_about_retries(self, context: Context) -> None:
-        try_number = getattr(context.get("ti"), "try_number", 1)
-        if isinstance(try_number, int) and try_number > 1:
-            self.log.warning(
-                "This is try %d. If an earlier one was killed while it sent, what it sent is sent again now.",
-                try_number,
-            )
+    def _fail(self, job: ReplayJob, document: dict[str, Any], context: Context, error: Exception | None) -> NoReturn:
+        """Push the report, then fail the task: for good only where a retry could send something twice."""
+        _push(context, document)
+        sentence = f"{job.why()}. The report is in the XCom return_value."
+        if signal.SIGALRM in job.signals:
+            raise AirflowTaskTimeout(sentence) from error
+        if (job.report.sent or job.report.unknown) and not job.journal.durable:
+            raise AirflowFailException(sentence) from error
+        if error is not None:
+            raise error
+        raise ResendError(sentence)
 
-    def _run(
-        self, hook: MqsHook, plan: Plan, sending: Sending, report: Report, concurrency: int
-    ) -> BaseException | None:
-        """Send; return what broke in, since a timeout or a signal must not lose the report."""
-        try:
-            asyncio.run(self._send(hook, plan, sending, report, concurrency))
-        except BaseException as error:  # noqa: BLE001 - raised again when the report is pushed
-            return error
-        finally:
-            self.log.info("%s.", _counts(report))
-        return None
-
-    async def _send(self, hook: MqsHook, plan: Plan, sending: Sending, report: Report, concurrency: int) -> None:
-        async with hook:
-            client = await hook.aget_conn(concurrency=concurrency)
-            self._resender = Resender(client, plan, sending, report)
-            try:
-                await self._resender.run()
-            finally:
-                report.requests = client.requests
-
-    def _fail(
-        self, report: Report, document: dict[str, Any], context: Context, interruption: BaseException | None
-    ) -> NoReturn:
-        """Push the report, then fail the task: for good, where a retry would send something twice."""
-        ti = context.get("ti")
-        if ti is not None:
-            ti.xcom_push(key="return_value", value=document)
-        reason = type(interruption).__name__ if interruption else getattr(self._resender, "stopped", "")
-        sentence = ": ".join(filter(None, [_counts(report), reason])) + ". The report is in the XCom return_value."
-        if report.sent or report.unknown:
-            raise AirflowFailException(sentence) from interruption
-        raise interruption or ResendError(sentence)
+    def _tell(self, job: ReplayJob) -> None:
+        report = job.report
+        if report.verified is None and report.sent and job.sending.verify:
+            self.log.warning("Whether each message has its copy could not be told.")
+        if report.already_sent:
+            self.log.info("%d messages were left out: other runs have sent them.", report.already_sent)
 
 
-def _counts(report: Report) -> str:
-    return (
-        f"{report.sent} of {report.requested} messages sent, {report.failed} failed, {report.unknown} unknown, "
-        f"{report.not_attempted} not attempted"
+_SENDING = (
+    "consumer_key",
+    "ordering",
+    "max_rate",
+    "on_failure",
+    "max_failures",
+    "on_unknown",
+    "on_replayed",
+    "verify",
+    "verify_wait",
+    "canary",
+)
+
+
+def _announce(log: Logger, job: ReplayJob) -> None:
+    plan, sending = job.plan, job.sending
+    if plan.repeats:
+        log.warning("%d items were given more than once; each message is sent once.", plan.repeats)
+    if not plan.count:
+        log.info("There is nothing to send.")
+        return
+    log.info(
+        "%s %d messages of topic %r, ordering %s, %s. Who receives the copies: %s.",
+        "Would resend" if job.dry_run else "Resending",
+        plan.count,
+        plan.topic,
+        sending.ordering,
+        f"at most {sending.max_rate:g} a second" if sending.max_rate else "no rate limit",
+        receivers_of(sending.consumer_key),
     )
+    for number, ranges in plan.partitions.items():
+        log.info("Partition %d: offsets %d to %d in %d runs.", number, ranges[0][0], ranges[-1][1], len(ranges))
 
 
-def _now() -> str:
-    return iso(time.time_ns() // 1_000_000)
+def _push(context: Mapping[str, Any], document: dict[str, Any]) -> None:
+    ti = context.get("ti")
+    if ti is not None:
+        ti.xcom_push(key="return_value", value=document)
+
+
+def _owner_of(context: Mapping[str, Any], conn_id: str) -> Owner:
+    max_tries = getattr(context.get("ti"), "max_tries", None)
+    return Owner(uuid.uuid4().hex, _run_of(context, conn_id), max_tries, socket.gethostname(), os.getpid())
 
 
 def _run_of(context: Mapping[str, Any], conn_id: str) -> dict[str, Any]:

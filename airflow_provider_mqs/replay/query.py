@@ -13,6 +13,7 @@ from airflow_provider_mqs.models.window import iso
 from airflow_provider_mqs.replay.bag import OffsetBag
 from airflow_provider_mqs.replay.filters import Filters, Tally
 from airflow_provider_mqs.replay.reader import Slice, WindowReader
+from airflow_provider_mqs.replay.record import Copies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,12 +34,14 @@ class Query:
     :param window: the time window
     :param filters: which rows count
     :param on_incomplete: what the caller does when rows may be missing; written down for the resend
+    :param copies: what earlier replays have put into the window; left out
     """
 
     topic: str
     window: TimeWindow
     filters: Filters = field(default_factory=Filters)
     on_incomplete: str = "fail"
+    copies: Copies = field(default_factory=Copies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +70,18 @@ def find_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[Found]:
     :raises ConfigurationError: the topic does not exist, or a filter can match nothing
     :raises ApiError: the service refused
     """
-    bag, tally = OffsetBag(), Tally(query.filters)
+    bag, excluded, tally = OffsetBag(), OffsetBag(), Tally(query.filters)
 
     def sink(message: Message) -> None:
+        if runs.contains(query.copies.places.get(message.partition, ()), message.message_offset):
+            excluded.add(message)
+            return
         tally.add(message)
         if query.filters.match_row(message):
             bag.add(message)
 
     doubts, notes = yield from _read(api, query.topic, query.window, sink, now_ms)
+    doubts += query.copies.doubts
     notes += tally.check()
     if query.filters.message_filter and query.filters.fetch_values:
         bag = yield from _with_values(api, query, bag)
@@ -87,6 +94,7 @@ def find_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[Found]:
         filters=query.filters.to_xcom(),
         complete=not doubts,
         on_incomplete=query.on_incomplete,
+        excluded_copies=excluded.unique(),
     )
     return Found(offsets, tuple(doubts), tuple(notes))
 

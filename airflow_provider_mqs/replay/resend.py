@@ -1,177 +1,318 @@
 """
-Send the messages of a plan again: one POST each, in order inside each partition, at a rate, until done or stopped.
+Send messages again: one POST each, in order inside each partition, at a rate, until done or stopped.
 
-What an answer means is decided here, once. *Sent*: the service said so. *Failed*: it surely did not run. *Unknown*: it
-may have run; never sent again blindly, since a resend is not idempotent.
+Messages whose outcome is unknown are settled before they count: while their partition waits, where order is kept; else
+together, at the end of a round.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.client.client import side_by_side
-from airflow_provider_mqs.client.retry import surely_not_run
-from airflow_provider_mqs.exceptions import ApiError, AuthenticationError, MqsError, TransportError
-from airflow_provider_mqs.models import ranges as runs
+from airflow_provider_mqs.client.flow import Sleep, adrive
+from airflow_provider_mqs.exceptions import AuthenticationError, MqsError, StoreError
+from airflow_provider_mqs.models import places as sets
 from airflow_provider_mqs.models.report import Failure
-from airflow_provider_mqs.replay.pace import Pacer, Progress
+from airflow_provider_mqs.replay.claims import Claims, Lane
+from airflow_provider_mqs.replay.outcome import failure_of
+from airflow_provider_mqs.replay.pace import Breaker, Meter, Pacer, Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Coroutine
     from typing import TypeAlias
 
     from airflow_provider_mqs.client.client import AsyncMqsClient
-    from airflow_provider_mqs.models.plan import Plan
+    from airflow_provider_mqs.client.flow import Step
+    from airflow_provider_mqs.models.places import Place, Places
     from airflow_provider_mqs.models.report import Report
+    from airflow_provider_mqs.models.sending import Sending
+    from airflow_provider_mqs.replay.verify import Verdict
 
-    Lane: TypeAlias = Iterator[tuple[int, int]]
+    Write: TypeAlias = Callable[[Places, Places], Awaitable[None]]
+    Settle: TypeAlias = Callable[[Places, Places], Awaitable[Verdict]]
+    Outcome: TypeAlias = Failure | bool
 
 _log = logging.getLogger(__name__)
-_REFUSED = frozenset({400, 401, 403, 404, 405, 413})
-"""Statuses with which the service turns a request away before it does anything."""
+DRAIN_S = 3.0
+"""So long are messages in flight waited for when a task must end; Airflow kills it five seconds after SIGTERM."""
+_MOST_DOUBTS = 100
+"""So many messages in doubt, and the sending pauses until they are settled."""
+_MOST_BLIND = 5
+"""How often a message is posted at most, where it is sent again although it may have been sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """
-    How to send.
-
-    :param consumer_key: application key for the header of each copy
-    :param ordering: ``partition`` keeps the order inside each partition, ``none`` keeps no order
-    :param max_rate: messages a second, ``None`` for no limit
-    :param on_failure: ``stop`` as soon as ``max_failures`` is passed, or ``continue`` to the end
-    :param max_failures: how many messages may fail or stay unknown
-    """
-
-    consumer_key: str | None = None
-    ordering: str = "partition"
-    max_rate: float | None = None
-    on_failure: str = "stop"
-    max_failures: int = 0
+class _StoppedError(Exception):
+    """A flow was about to wait before another attempt, but there is no time for that; it surely did not run."""
 
 
 class Resender:
     """
-    One run over one plan.
+    Sends sets of messages, and keeps account.
 
     :param client: open; its ``concurrency`` says how many messages may be in flight
-    :param plan: what to send
+    :param topic: topic name
     :param sending: how
     :param report: counts what happens, and is right at any moment
+    :param write: writes what is done and what is claimed into the ledger
+    :param settle: finds out about messages in doubt, given what was surely sent
     :param pacer: the rate limit, default that of ``sending``
-    :param progress: the progress lines
+    :param meter: the progress lines
     """
 
     def __init__(
         self,
         client: AsyncMqsClient,
-        plan: Plan,
+        topic: str,
         sending: Sending,
         report: Report,
         *,
+        write: Write,
+        settle: Settle,
         pacer: Pacer | None = None,
-        progress: Progress | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._client = client
-        self._plan = plan
+        self._topic = topic
         self._sending = sending
         self._report = report
+        self._write = write
+        self._settle = settle
         self._pacer = pacer or Pacer(sending.max_rate)
-        self.progress = progress or Progress(report)
+        self._throttle = Throttle(client.concurrency)
+        self._breaker = Breaker()
+        self.meter = meter or Meter(report)
+        self.done: Places = report.resumed
+        self.doubts: dict[Place, Failure] = {}
         self.stopped = ""
+        self._unknown: set[Place] = set()
+        self._failed: set[Place] = set()
+        self._repeats: Counter[Place] = Counter()
+        self._claims: Claims | None = None
+        self._hurry = asyncio.Event()
 
-    def stop(self, reason: str) -> None:
+    @property
+    def open(self) -> Places:
+        """Messages that may have been sent: those in doubt, and those that could not be settled."""
+        return sets.places_of((*self.doubts, *self._unknown))
+
+    def stop(self, reason: str, *, hurry: bool = True) -> None:
         """
-        Start no further message; those in flight are finished.
+        Start no further message.
 
-        :param reason: one sentence for the log and the error
+        :param reason: half a sentence for the log and the error
+        :param hurry: whether messages in flight get three seconds; else they are finished
         """
         self.stopped = self.stopped or reason
+        if hurry:
+            self._hurry.set()
+        if self._claims is not None:
+            self._claims.close()
 
-    async def run(self) -> None:
-        """Send until the plan is done or the run is stopped; failures are in the report, not raised."""
-        lanes = self._lanes()
-        workers = min(self._client.concurrency, len(lanes))
-        await side_by_side(self._work(lanes) for _ in range(workers))
+    async def send(self, places: Places) -> None:
+        """
+        Send messages until all have an outcome or the run is stopped; failures are in the report, not raised.
 
-    def _lanes(self) -> deque[Lane]:
-        """Line the messages up: a lane a partition, each with one message in flight; or one lane, shared."""
-        partitions = self._plan.partitions.items()
-        if self._sending.ordering == "partition":
-            return deque(_places(number, ranges) for number, ranges in partitions)
-        shared = (place for number, ranges in partitions for place in _places(number, ranges))
-        return deque([shared] * min(self._client.concurrency, self._plan.count))
+        :param places: what to send
+        :raises StoreError: the ledger could not be written, so that the sending stopped
+        """
+        left = places
+        while left and not self.stopped:
+            before = left
+            await self._round(left)
+            left = sets.without(left, sets.union(self.done, sets.places_of(self._failed), self.open))
+            if self.doubts and not self.stopped:
+                left = sets.union(left, await self.settle_doubts())
+            elif left == before:
+                self.stop("too many messages are in doubt")
 
-    async def _work(self, lanes: deque[Lane]) -> None:
-        """Take a lane, send its next message, put it back behind the others."""
-        while lanes and not self.stopped:
-            lane = lanes.popleft()
-            place = next(lane, None)
-            if place is None:
-                continue
-            await self._pacer.wait()
-            if self.stopped:
-                return
-            await self._send(*place)
-            lanes.append(lane)
+    async def settle_doubts(self) -> Places:
+        """
+        Find out about all messages in doubt; what cannot be settled is unknown from then on.
 
-    async def _send(self, partition: int, message_offset: int) -> None:
-        api, sending = self._client.api, self._sending
+        :return: those that were not sent, and may be sent now
+        """
+        if not self.doubts:
+            return {}
+        sent, again = await self._decide(sets.places_of(self.doubts), self.done)
+        for place in sets.expand(sent):
+            self._report.add_sent(*place)
+        self.done = sets.union(self.done, sent)
+        for place in sets.expand(sets.union(sent, again)):
+            del self.doubts[place]
+        self.give_up()
+        return again
+
+    def give_up(self) -> None:
+        """Count what is still in doubt as unknown."""
+        for place, failure in self.doubts.items():
+            self._unknown.add(place)
+            self._count_failure(failure)
+        self.doubts.clear()
+
+    async def _round(self, places: Places) -> None:
+        """Send each message once; where no order is kept, those in doubt are left over."""
+        claims = Claims(
+            self._lanes(places), self._write, concurrency=self._client.concurrency, done=self.done, doubts=self.open
+        )
+        self._claims = claims
+        most = len(claims.lanes) if self._ordered else sets.count(places)
+        workers = min(self._client.concurrency, most)
         try:
-            await self._client.run(api.resend(self._plan.topic, partition, message_offset, sending.consumer_key))
+            await self._drained(side_by_side(self._work(claims) for _ in range(workers)))
+        finally:
+            self.done = claims.done
+            await self._flush(claims)
+
+    async def _flush(self, claims: Claims) -> None:
+        try:
+            await claims.flush()
+        except StoreError as error:
+            raise claims.error or error from None
+        if claims.error:
+            raise claims.error
+
+    async def _drained(self, crew: Coroutine[Any, Any, None]) -> None:
+        """Let the workers end; three seconds after a stop that is in a hurry, cut what is still in flight."""
+        work, hurry = asyncio.ensure_future(crew), asyncio.ensure_future(self._hurry.wait())
+        try:
+            await asyncio.wait({work, hurry}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work}, timeout=DRAIN_S)
+        finally:
+            hurry.cancel()
+            work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
+
+    @property
+    def _ordered(self) -> bool:
+        return self._sending.ordering == "partition"
+
+    def _lanes(self, places: Places) -> list[Lane]:
+        if not self._ordered:
+            return [Lane(sets.expand(places), exclusive=False)]
+        return [Lane(sets.expand({partition: ranges}), exclusive=True) for partition, ranges in places.items()]
+
+    async def _work(self, claims: Claims) -> None:
+        while (taken := await claims.take()) is not None:
+            lane, place = taken
+            outcome = await self._post(place)
+            settled = False
+            while lane.exclusive and not settled and isinstance(outcome, Failure) and outcome.unknown:
+                outcome, settled = await self._settle_one(place, outcome, claims)
+            self._account(claims, lane, place, outcome, settled=settled)
+
+    async def _settle_one(self, place: Place, failure: Failure, claims: Claims) -> tuple[Outcome, bool]:
+        """Find out about one message while its partition waits; send it again where that is right."""
+        if self.stopped:
+            return failure, True
+        self.doubts[place] = failure
+        sent, again = await self._decide(sets.places_of([place]), claims.done)
+        del self.doubts[place]
+        if again:
+            return await self._post(place), False
+        return (True if sent else failure), True
+
+    async def _post(self, place: Place) -> Outcome:
+        """Post a message: ``True`` for sent, ``False`` for not posted at all."""
+        await self._throttle.enter()
+        outcome: Outcome = False
+        try:
+            await self._pacer.wait()
+            if not self.stopped:
+                outcome = await self._exchange(place)
+        finally:
+            self._throttle.leave(sent=outcome is True)
+        return outcome
+
+    async def _exchange(self, place: Place) -> Outcome:
+        try:
+            await adrive(self._client.api.resend(self._topic, *place, self._sending.consumer_key), self._perform)
+        except _StoppedError:
+            return False
         except MqsError as error:
-            self._failed(partition, message_offset, error)
+            return self._judged(place, error)
         except BaseException:
             # cancelled in flight: the copy may be there all the same
-            reason = "The sending was stopped before an answer came."
-            self._report.add_failure(Failure(partition, message_offset, "", reason, "", unknown=True))
+            self.doubts[place] = Failure(*place, "", "The sending was stopped before an answer came.", "", unknown=True)
             raise
-        else:
-            self._report.add_sent(partition, message_offset)
-        self.progress.tick()
-
-    def _failed(self, partition: int, message_offset: int, error: MqsError) -> None:
-        failure = failure_of(partition, message_offset, error)
-        self._report.add_failure(failure)
-        outcome = "may or may not have been resent" if failure.unknown else "was not resent"
-        _log.warning("Partition %d, message_offset %d %s: %s", partition, message_offset, outcome, error)
-        failures = self._report.failed + self._report.unknown
-        if isinstance(error, AuthenticationError):
-            self.stop("the credentials are not accepted any more")
-        elif self._sending.on_failure == "stop" and failures > self._sending.max_failures:
-            self.stop(f"more than max_failures={self._sending.max_failures} messages failed or are unknown")
-
-
-def failure_of(partition: int, message_offset: int, error: MqsError) -> Failure:
-    """
-    Judge why a message was not acknowledged.
-
-    :param partition: partition of the topic
-    :param message_offset: position in the partition
-    :param error: what the client raised
-    :return: a failure; ``unknown`` unless the request surely did not run
-    """
-    api_error = error if isinstance(error, ApiError) else None
-    return Failure(
-        partition,
-        message_offset,
-        api_error.error_code if api_error else "",
-        str(error),
-        api_error.request_id if api_error else "",
-        unknown=not _surely_refused(error),
-    )
-
-
-def _surely_refused(error: MqsError) -> bool:
-    if error.at_login:
         return True
-    if isinstance(error, ApiError):
-        return error.status in _REFUSED or surely_not_run(error)
-    return isinstance(error, TransportError) and surely_not_run(error)
 
+    async def _perform(self, step: Step) -> Any:
+        """Perform a step; a wait is cut short by a stop, and tells that the service is asked too often."""
+        if not isinstance(step, Sleep):
+            return await self._client.perform(step)
+        if step.throttled:
+            self._throttle.slow_down()
+        _log.info("Trying again in %.1f s (%s)", step.seconds, step.reason)
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), step.seconds)
+        if self.stopped:
+            raise _StoppedError
+        return None
 
-def _places(partition: int, ranges: runs.Ranges) -> Lane:
-    return ((partition, offset) for offset in runs.expand(ranges))
+    def _judged(self, place: Place, error: MqsError) -> Failure:
+        failure = failure_of(*place, error)
+        outcome = "may or may not have been resent" if failure.unknown else "was not resent"
+        _log.warning("Partition %d, message_offset %d %s: %s", *place, outcome, error)
+        if isinstance(error, AuthenticationError):
+            self.stop("the credentials are not accepted any more", hurry=False)
+        return failure
+
+    def _account(self, claims: Claims, lane: Lane, place: Place, outcome: Outcome, *, settled: bool) -> None:
+        if not isinstance(outcome, Failure):
+            claims.finish(lane, place, sent=outcome)
+            if outcome:
+                self._report.add_sent(*place)
+        elif not outcome.unknown:
+            claims.finish(lane, place, sent=False)
+            self._failed.add(place)
+            self._count_failure(outcome)
+        else:
+            claims.doubt(lane)
+            self._keep_doubt(claims, place, outcome, settled=settled)
+        if outcome is not False and self._breaker.note(sent=outcome is True):
+            self.stop(f"{self._breaker.most} messages in a row did not go through (circuit breaker)")
+        self.meter.tick()
+
+    def _keep_doubt(self, claims: Claims, place: Place, failure: Failure, *, settled: bool) -> None:
+        if settled:
+            self._unknown.add(place)
+            self._count_failure(failure)
+            return
+        self.doubts[place] = failure
+        if len(self.doubts) >= _MOST_DOUBTS:
+            claims.close()
+
+    def _count_failure(self, failure: Failure) -> None:
+        self._report.add_failure(failure)
+        failures = self._report.failed + self._report.unknown
+        if self._sending.on_failure == "stop" and failures > self._sending.max_failures:
+            self.stop(
+                f"more than max_failures={self._sending.max_failures} messages failed or are unknown", hurry=False
+            )
+
+    async def _decide(self, doubts: Places, known: Places) -> tuple[Places, Places]:
+        """Tell which messages in doubt were sent, and which may be sent again."""
+        if self._sending.on_unknown == "fail":
+            return {}, {}
+        if self._sending.on_unknown == "resend":
+            again = self._allowed(doubts, _MOST_BLIND)
+            self._report.possible_doubles = sets.union(self._report.possible_doubles, again)
+            return {}, again
+        try:
+            verdict = await self._settle(doubts, known)
+        except MqsError as error:
+            _log.warning("What became of messages in doubt could not be found out: %s", error)
+            return {}, {}
+        return verdict.sent, self._allowed(verdict.unsent, 1)
+
+    def _allowed(self, places: Places, most: int) -> Places:
+        """Leave out what was already sent again as often as it may be."""
+        allowed = [place for place in sets.expand(places) if self._repeats[place] < most]
+        self._repeats.update(allowed)
+        return sets.places_of(allowed)

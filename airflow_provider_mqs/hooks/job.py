@@ -1,0 +1,183 @@
+"""A replay as a task or a command runs it: one event loop, signals under control, and a report at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_mqs._compat import mask_secret
+from airflow_provider_mqs.models import places as sets
+from airflow_provider_mqs.models import ranges as runs
+from airflow_provider_mqs.models.plan import receivers_of
+from airflow_provider_mqs.models.report import Report, report_document
+from airflow_provider_mqs.models.window import iso
+from airflow_provider_mqs.replay.claims import CLAIM
+from airflow_provider_mqs.replay.desk import Desk
+from airflow_provider_mqs.replay.interrupts import interrupts
+from airflow_provider_mqs.replay.replay import Replay
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_mqs.hooks.mqs import MqsHook
+    from airflow_provider_mqs.models.places import Places
+    from airflow_provider_mqs.models.plan import Plan
+    from airflow_provider_mqs.models.sending import Sending
+    from airflow_provider_mqs.replay.journal import Journal
+    from airflow_provider_mqs.replay.pace import Progress
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class ReplayJob:
+    """
+    A replay that is ready to run.
+
+    :param hook: the connection
+    :param plan: what to send
+    :param sending: how
+    :param journal: its ledger
+    :param concurrency: requests in flight
+    :param dry_run: whether to send nothing
+    :param brake: called at most once a second; true stops
+    """
+
+    hook: MqsHook
+    plan: Plan
+    sending: Sending
+    journal: Journal
+    concurrency: int
+    dry_run: bool
+    brake: Callable[[Progress], bool] | None = None
+    report: Report = field(init=False)
+    replay: Replay | None = field(init=False, default=None)
+    signals: list[int] = field(init=False, default_factory=list)
+    left: Places = field(init=False, default_factory=dict)
+    request_s: float = field(init=False, default=0.0)
+    started_ms: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.report = Report(self.plan.count)
+        self.left = self.plan.partitions
+
+    def run(self, *more_signals: signal.Signals) -> Exception | None:
+        """
+        Send, or with ``dry_run`` see what would be sent.
+
+        :param more_signals: signals that stop the work besides SIGTERM and SIGALRM
+        :return: what broke in, since nothing must lose the report; ``None`` where the replay came to its own end
+        """
+        self.started_ms = _now_ms()
+        if not self.plan.count:
+            return None
+        try:
+            with Desk() as desk, interrupts(self.stop, *more_signals) as self.signals:
+                asyncio.run(self._run(desk))
+        except Exception as error:  # noqa: BLE001 - the caller raises it again, after the report is pushed
+            return error
+        finally:
+            _log.info("%s.", self.report.counts())
+        return None
+
+    def stop(self, reason: str) -> None:
+        """
+        Start no further message. May be called in a thread or signal handler, since it only sets a flag.
+
+        :param reason: half a sentence for the log and the error
+        """
+        if self.replay is not None:
+            self.replay.stop(reason)
+
+    @property
+    def stopped(self) -> str:
+        """Why the sending stopped before its end; ``""`` where it did not."""
+        return self.replay.stopped if self.replay else ""
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether other runs had sent everything before this one began."""
+        retried = self.replay is not None and self.replay.opening.retried
+        return not retried and 0 < self.report.already_sent == self.plan.count
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every message was sent, but for those that may fail, and no copy is missing."""
+        report = self.report
+        tolerable = report.failed + report.unknown <= self.sending.max_failures
+        return tolerable and not report.not_attempted and not self.stopped and report.verified is not False
+
+    def why(self) -> str:
+        """
+        Say how it ended.
+
+        :return: the counts, why the sending stopped, and which copies are missing
+        """
+        missing = sets.count(self.report.missing)
+        examples = ", ".join(
+            f"{offset} of partition {p}" for p, offset in sets.expand(sets.first(self.report.missing, 5))
+        )
+        lost = f"{missing} messages were sent, but have no copy (message_offset {examples})" if missing else ""
+        doubts = [failure for failure in self.report.failures if failure.unknown][:5]
+        named = ", ".join(f"{one.message_offset} of partition {one.partition}" for one in doubts)
+        unknown = f"in doubt: message_offset {named}" if named else ""
+        return ": ".join(filter(None, [self.report.counts(), self.stopped, unknown, lost]))
+
+    def document(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Write the report.
+
+        :param run: who ran it
+        :return: the report as XCom (``mqs.replay/1``)
+        """
+        settings = self.hook.settings
+        return {
+            **report_document(self.report, self.plan, endpoint=settings.host, instance_id=self.hook.instance_id),
+            "replay_id": self.journal.ledger.replay_id,
+            "consumer_key": self.sending.consumer_key,
+            "dry_run": self.dry_run,
+            "plan": self._plan_document(),
+            "started_at": iso(self.started_ms),
+            "finished_at": iso(_now_ms()),
+            "rate": round(self.replay.rate, 1) if self.replay else 0.0,
+            "run": dict(run),
+        }
+
+    async def _run(self, desk: Desk) -> None:
+        async with self.hook as hook:
+            client = await hook.aget_conn(
+                concurrency=self.concurrency, on_secret=lambda secret: desk.submit(mask_secret, secret)
+            )
+            self.replay = Replay(client, self.plan, self.sending, self.journal, desk, brake=self.brake)
+            self.report = self.replay.report
+            began_s = time.monotonic()
+            self.left = await self.replay.prepare()
+            self.request_s = (time.monotonic() - began_s) / max(1, client.requests)
+            if not self.dry_run:
+                await self.replay.run()
+
+    def _plan_document(self) -> dict[str, Any]:
+        """Say what a run sends, in which order and how fast; the same for a dry run and a real one."""
+        count, sending = sets.count(self.left), self.sending
+        side_by_side = min(self.concurrency, len(self.left) if sending.ordering == "partition" else count)
+        fastest = side_by_side / self.request_s if self.request_s else float("inf")
+        rate = min(fastest, sending.max_rate or fastest)
+        return {
+            "count": count,
+            "ranges": runs.to_json(self.left),
+            "ordering": sending.ordering,
+            "concurrency": self.concurrency,
+            "claim": CLAIM,
+            "canary": sending.canary,
+            "max_rate": sending.max_rate,
+            "expected_s": round(count / rate, 1) if 0 < rate < float("inf") else 0.0,
+            "receivers": receivers_of(sending.consumer_key),
+        }
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

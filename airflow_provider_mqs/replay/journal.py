@@ -1,0 +1,337 @@
+"""
+Open, write and close the ledger of a replay, so that what was sent once is not sent again.
+
+No store can compare and set, so a replay first announces itself and then looks around: of two that want the same
+messages at the same time, at least one sees the other and gives way. Each write looks first whether the ledger still
+belongs to the writer; a try that was overtaken stops there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_mqs.exceptions import ConfigurationError, ReplayInProgressError, StoreError
+from airflow_provider_mqs.models import places as sets
+from airflow_provider_mqs.models.ledger import COMPLETE, ENDED, OPENING, SENDING, Ledger, merged
+from airflow_provider_mqs.models.report import replay_id_of
+from airflow_provider_mqs.models.window import iso
+from airflow_provider_mqs.replay.index import IndexEntry, ReplayIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from airflow_provider_mqs.models.ledger import Owner
+    from airflow_provider_mqs.models.places import Places
+    from airflow_provider_mqs.models.plan import Plan
+    from airflow_provider_mqs.replay.stores import Store
+
+_LOOKS = 20
+_PAUSE_S = 0.25
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """
+    What earlier tries and runs left.
+
+    :param resumed: sent by earlier tries of this task
+    :param already: sent by other runs
+    :param doubts: messages of the plan that may have been sent
+    :param past: the ledgers that the doubts come from
+    :param by: the last other run that sent something of the plan
+    :param retried: whether this resumes a try that did not end well, or Airflow itself tries again
+    """
+
+    resumed: Places
+    already: Places
+    doubts: Places
+    past: tuple[Ledger, ...] = ()
+    by: Owner | None = None
+    retried: bool = False
+
+
+class Journal:
+    """
+    The ledger of one replay, in each store that keeps it.
+
+    :param first: the ledger as it is before anything was sent; its owner is this execution
+    :param stores: where the ledger is written; none where there is no memory
+    :param record: where other replays find it, and it finds them; one of ``stores``, or ``None``
+    :param index: which replays the topic had; ``None`` without ``record``
+    :param now_ms: this machine's time, epoch ms
+    :param sleep: waits for a number of seconds
+    """
+
+    def __init__(
+        self,
+        first: Ledger,
+        stores: Sequence[Store],
+        record: Store | None = None,
+        index: ReplayIndex | None = None,
+        *,
+        now_ms: Callable[[], int] = _now_ms,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.ledger = first
+        self._stores = tuple(stores)
+        self._record = record
+        self._index = index
+        self._now_ms = now_ms
+        self._sleep = sleep
+        self._expected: set[str] = {first.owner.token}
+
+    @property
+    def durable(self) -> bool:
+        """Whether anything is remembered."""
+        return bool(self._stores)
+
+    def begin(self, marks: Mapping[int, int], *, since_ms: int) -> None:
+        """
+        Note where the topic ended before the first message was sent; what an earlier try noted goes before it.
+
+        :param marks: by partition, the last offset
+        :param since_ms: the service's time, epoch ms
+        """
+        self.ledger = replace(self.ledger, marks=marks, first_ms=since_ms, since_ms=since_ms, until_ms=since_ms)
+
+    def look(self, on_replayed: str) -> Opening:
+        """
+        See what earlier tries and runs left, and change nothing.
+
+        :param on_replayed: ``skip``, ``fail`` or ``resend``
+        :return: what is to be left out, and what is in doubt
+        :raises ReplayInProgressError: another run is sending some of these messages at this moment
+        :raises ConfigurationError: some were sent already and ``on_replayed`` is ``fail``
+        :raises StoreError: a ledger cannot be read
+        """
+        mine, others = self._load(), list(self._overlapping())
+        for ledger in (mine, *others):
+            self._check_idle(ledger)
+        self._expected |= {mine.owner.token} if mine else set()
+        return self._opening(mine, others, on_replayed)
+
+    def open(self, on_replayed: str) -> Opening:
+        """
+        Take the ledger over from whoever had it, and tell other runs.
+
+        :param on_replayed: ``skip``, ``fail`` or ``resend``
+        :return: what is to be left out, and what is in doubt
+        :raises ReplayInProgressError: another run is sending some of these messages at this moment
+        :raises ConfigurationError: some were sent already and ``on_replayed`` is ``fail``
+        :raises StoreError: a ledger cannot be read or written; nothing may be sent
+        """
+        opening = self.look(on_replayed)
+        mine = self._load()
+        if mine is not None:
+            self.ledger = self._taken_over(mine, opening, on_replayed)
+        self.write(state=OPENING)
+        self._expected = {self.ledger.owner.token}
+        self._tell_index(until_ms=None)
+        self._give_way_or_wait()
+        return opening
+
+    def write(self, **changes: Any) -> None:
+        """
+        Write the ledger.
+
+        :param changes: fields of ``Ledger``
+        :raises StoreError: a store failed, or the ledger belongs to another execution by now; nothing may be sent
+        """
+        ledger = replace(self.ledger, **changes, updated_ms=self._now_ms())
+        for store in self._stores:
+            value = store.get(ledger.replay_id)
+            if value is not None:
+                self._check_mine(Ledger.from_json(value, store.name))
+            store.set(ledger.replay_id, ledger.to_json())
+        self.ledger = ledger
+
+    def close(self, **changes: Any) -> None:
+        """
+        Write the ledger for the last time.
+
+        :param changes: fields of ``Ledger``; its ``state`` says how it ended
+        :raises StoreError: see ``write``
+        """
+        self.write(**changes)
+        self._tell_index(until_ms=self.ledger.until_ms)
+
+    def around(self, since_ms: int) -> Places:
+        """
+        Give the copies that other replays made since a moment.
+
+        :param since_ms: the service's time, epoch ms
+        :return: the copies, as far as they are known
+        """
+        ledgers = (self._read(entry.replay_id) for entry in self._entries() if (entry.until_ms or since_ms) >= since_ms)
+        return sets.union(*(one.copies for one in ledgers if one and one.replay_id != self.ledger.replay_id))
+
+    def _load(self) -> Ledger | None:
+        found: Ledger | None = None
+        for store in self._stores:
+            value = store.get(self.ledger.replay_id)
+            found = merged(found, None if value is None else Ledger.from_json(value, store.name))
+        return found
+
+    def _entries(self) -> list[IndexEntry]:
+        return self._index.entries() if self._index else []
+
+    def _read(self, replay_id: str) -> Ledger | None:
+        value = self._record.get(replay_id) if self._record else None
+        return None if value is None or self._record is None else Ledger.from_json(value, self._record.name)
+
+    def _overlapping(self) -> Iterator[Ledger]:
+        """Find the other replays that have messages in common with this one, for the same consumer."""
+        mine = self.ledger
+        for entry in self._entries():
+            same = entry.replay_id == mine.replay_id or entry.consumer_key != mine.scope["consumer_key"]
+            if same or not sets.shared({p: (span,) for p, span in entry.spans.items()}, mine.planned):
+                continue
+            ledger = self._read(entry.replay_id)
+            if ledger and sets.shared(ledger.planned, mine.planned):
+                yield ledger
+
+    def _busy(self, ledger: Ledger | None) -> bool:
+        if ledger is None or not ledger.alive(self._now_ms()):
+            return False
+        owner, me = ledger.owner, self.ledger.owner
+        if owner.token == me.token or owner.same_task(me):
+            return False
+        return owner.host != me.host or _is_running(owner.pid)
+
+    def _check_idle(self, ledger: Ledger | None) -> None:
+        if ledger is not None and self._busy(ledger):
+            raise ReplayInProgressError(
+                f"Another run is sending some of these messages at this moment ({ledger.owner}, last seen "
+                f"{iso(ledger.updated_ms)}). Nothing was sent; try again when it has ended."
+            )
+
+    def _opening(self, mine: Ledger | None, others: list[Ledger], on_replayed: str) -> Opening:
+        me = self.ledger.owner
+        retried = mine is not None and (
+            mine.owner.same_task(me) and (mine.state != COMPLETE or mine.owner.max_tries == me.max_tries)
+        )
+        resumed = mine.done if mine and retried else {}
+        past = [ledger for ledger in (*others, *([mine] if mine and not retried else [])) if ledger.has_copies]
+        planned = self.ledger.planned
+        sent = sets.without(sets.shared(sets.union(*(one.ever_sent for one in past)), planned), resumed)
+        if sent and on_replayed == "fail":
+            raise ConfigurationError(
+                f"{sets.count(sent)} of these messages were sent already ({past[-1].owner}) and on_replayed is 'fail'."
+            )
+        if on_replayed == "resend":
+            past, sent = [], {}
+        doubtful = [*past, *([mine] if mine and retried else [])]
+        doubts = sets.shared(sets.union(*(one.claimed for one in doubtful)), planned)
+        return Opening(
+            resumed=resumed,
+            already=sent,
+            doubts=sets.without(doubts, sets.union(resumed, sent)),
+            past=tuple(doubtful),
+            by=past[-1].owner if past else None,
+            retried=retried,
+        )
+
+    def _taken_over(self, mine: Ledger, opening: Opening, on_replayed: str) -> Ledger:
+        """Go on where the last owner was; or begin anew, where everything is to be sent again."""
+        kept = replace(
+            self.ledger,
+            copies=mine.copies,
+            copies_known=mine.copies_known,
+            first_ms=mine.first_ms,
+            earlier=mine.earlier,
+        )
+        if not mine.has_copies:
+            return replace(kept, first_ms=self.ledger.first_ms)
+        if on_replayed == "resend" and not opening.retried:
+            return replace(kept, earlier=sets.union(mine.ever_sent, mine.claimed))
+        return replace(
+            kept,
+            done=mine.done,
+            claimed=mine.claimed,
+            marks={**self.ledger.marks, **mine.marks},
+            since_ms=mine.since_ms,
+            until_ms=mine.until_ms,
+        )
+
+    def _check_mine(self, ledger: Ledger) -> None:
+        if ledger.owner.token not in self._expected:
+            raise StoreError(
+                f"The ledger was taken over by another execution ({ledger.owner}); this one stops, "
+                "so that no message is sent twice."
+            )
+
+    def _tell_index(self, until_ms: int | None) -> None:
+        if self._index is None:
+            return
+        mine = self.ledger
+        spans = {partition: (ranges[0][0], ranges[-1][1]) for partition, ranges in mine.planned.items()}
+        self._index.put(
+            IndexEntry(
+                replay_id=mine.replay_id,
+                consumer_key=mine.scope["consumer_key"],
+                since_ms=mine.first_ms or self._now_ms(),
+                until_ms=until_ms,
+                spans=spans,
+            )
+        )
+
+    def _give_way_or_wait(self) -> None:
+        """See whether another replay announced itself, too; of two the one with the smaller token goes on."""
+        for _ in range(_LOOKS):
+            rivals = [ledger for ledger in self._overlapping() if self._busy(ledger)]
+            ahead = [one for one in rivals if one.state == SENDING or one.owner.token < self.ledger.owner.token]
+            if ahead:
+                self.close(state=ENDED)
+                self._check_idle(ahead[0])
+            if not rivals:
+                return self.write()
+            self._sleep(_PAUSE_S)
+        self.close(state=ENDED)
+        return self._check_idle(rivals[0])
+
+
+def journal_for(
+    plan: Plan,
+    *,
+    endpoint: str,
+    instance_id: str,
+    consumer_key: str | None,
+    owner: Owner,
+    ledger: Store | None,
+    record: Store | None,
+) -> Journal:
+    """
+    Make the journal of a replay.
+
+    :param plan: what is sent
+    :param endpoint: host that is asked
+    :param instance_id: instance that is asked
+    :param consumer_key: to whom
+    :param owner: who sends
+    :param ledger: where the ledger is kept, ``None`` for nowhere
+    :param record: where other replays look, ``None`` for nowhere; may be the same place
+    :return: the journal; nothing was read or written yet
+    """
+    scope = {"endpoint": endpoint, "instance_id": instance_id, "topic": plan.topic, "consumer_key": consumer_key}
+    replay_id = replay_id_of(endpoint, instance_id, plan, consumer_key)
+    first = Ledger(replay_id, scope, plan.digest, owner, plan.partitions)
+    stores = [ledger, *([record] if record != ledger else [])]
+    index = ReplayIndex(record, endpoint, instance_id, plan.topic) if record else None
+    return Journal(first, [store for store in stores if store], record, index)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

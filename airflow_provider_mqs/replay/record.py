@@ -1,0 +1,73 @@
+"""What a query must know of earlier replays: their copies are rows of later windows, and must not be sent again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from airflow_provider_mqs.models import places as sets
+from airflow_provider_mqs.models.ledger import MARGIN_MS, Ledger
+from airflow_provider_mqs.models.window import iso
+from airflow_provider_mqs.replay.index import ReplayIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_mqs.models.places import Places
+    from airflow_provider_mqs.models.window import TimeWindow
+    from airflow_provider_mqs.replay.stores import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """
+    What earlier replays have put into a window.
+
+    :param places: offsets of copies
+    :param doubts: a sentence for each replay whose copies are not known
+    """
+
+    places: Places = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+
+
+def copies_in(record: Store, window: TimeWindow, *, endpoint: str, instance_id: str, topic: str) -> Copies:
+    """
+    Find the copies that earlier replays have put into a window. Read-only.
+
+    :param record: where replays are recorded
+    :param window: the time window
+    :param endpoint: host that is asked
+    :param instance_id: instance that is asked
+    :param topic: topic name
+    :return: the copies, and the replays that cannot be told from originals
+    :raises StoreError: the record cannot be read
+    """
+    ledgers = list(_replays_in(record, window, ReplayIndex(record, endpoint, instance_id, topic)))
+    return Copies(
+        sets.union(*(ledger.copies for ledger in ledgers)),
+        tuple(_doubt(ledger) for ledger in ledgers if ledger.has_copies and not ledger.copies_known),
+    )
+
+
+def _replays_in(record: Store, window: TimeWindow, index: ReplayIndex) -> Iterator[Ledger]:
+    now_ms = time.time_ns() // 1_000_000
+    for entry in index.entries():
+        if entry.since_ms - MARGIN_MS >= window.end_ms or (entry.until_ms or now_ms) + MARGIN_MS < window.start_ms:
+            continue
+        value = record.get(entry.replay_id)
+        if value is None:
+            continue
+        ledger = Ledger.from_json(value, record.name)
+        # one that was killed and never retried still says that it sends; its last write tells when it was alive
+        if ledger.alive(now_ms) or ledger.until_ms + MARGIN_MS >= window.start_ms:
+            yield ledger
+
+
+def _doubt(ledger: Ledger) -> str:
+    return (
+        f"A replay ({ledger.owner}) put up to {sets.count(sets.union(ledger.ever_sent, ledger.claimed))} copies into "
+        f"the topic from {iso(ledger.first_ms)} on, and which messages they are is not known (yet). Let its resend end "
+        "with verify=True, or run it again: it sends nothing twice, and finds its copies."
+    )

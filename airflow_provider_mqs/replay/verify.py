@@ -1,0 +1,223 @@
+"""
+Find the copies of messages, and settle what may have been sent. Flows; the decisions are in ``models/judgement.py``.
+
+A candidate for a copy is a row whose offset is greater than every one that was there before the sending began, in the
+time in which copies could be made. Reading goes on until every copy is seen or the wait is over, since a service may
+show a message later than it took it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from airflow_provider_mqs.client.flow import Flow, Parallel, Sleep
+from airflow_provider_mqs.models import judgement as judging
+from airflow_provider_mqs.models import places as sets
+from airflow_provider_mqs.models.ledger import MARGIN_MS
+from airflow_provider_mqs.models.likeness import Likeness, Traits, learn, learn_most, traits_of
+from airflow_provider_mqs.replay.reader import Slice, WindowReader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_mqs.client.api import MqsApi
+    from airflow_provider_mqs.models.judgement import Group, Judgement
+    from airflow_provider_mqs.models.message import Message
+    from airflow_provider_mqs.models.places import Places
+    from airflow_provider_mqs.replay.sources import Sources
+
+    Rows: TypeAlias = dict[int, dict[int, Traits]]
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
+_MOST_COMPARED = 2_000
+"""So many contents are asked for at most in one look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """
+    What to look for, and where.
+
+    :param known: surely sent messages whose copies may be among the candidates
+    :param doubts: messages that may have been sent
+    :param marks: by partition, the last offset that was there before the first message was sent
+    :param since_ms: the service's time before the first message was sent, epoch ms
+    :param foreign: copies that other replays are known to have made
+    :param ordered: whether messages were sent in the order of their offsets, one by one in each partition
+    """
+
+    known: Places
+    doubts: Places
+    marks: Mapping[int, int]
+    since_ms: int
+    foreign: Places = field(default_factory=dict)
+    ordered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """
+    What was found.
+
+    :param sent: doubts that were sent
+    :param unsent: doubts that were not
+    :param unknown: doubts that cannot be told
+    :param copies: offsets of copies
+    :param missing: surely sent messages without a copy, in partitions where others have theirs
+    :param calibrated: whether it is known what a copy looks like, and every copy of a known message was seen
+    :param complete: whether ``copies`` holds each copy
+    """
+
+    sent: Places
+    unsent: Places
+    unknown: Places
+    copies: Places
+    missing: Places
+    calibrated: bool
+    complete: bool
+
+    @property
+    def open(self) -> bool:
+        """Whether waiting may show more."""
+        return not self.calibrated or bool(self.unsent or self.missing)
+
+
+def find_marks(api: MqsApi, topic: str, partitions: Places) -> Flow[dict[int, int]]:
+    """
+    Find the last offset of each partition, before anything is sent.
+
+    :param api: the calls
+    :param topic: topic name
+    :param partitions: the plan
+    :return: by partition: the greatest offset of the plan and of the rows in the time where copies will be looked for
+    """
+    marks = {partition: ranges[-1][1] for partition, ranges in partitions.items()}
+
+    def note(message: Message) -> None:
+        if message.partition in marks:
+            marks[message.partition] = max(marks[message.partition], message.message_offset)
+
+    now_ms = api.now_ms()
+    yield from WindowReader(api, topic, note).read(Slice(now_ms - MARGIN_MS, now_ms + MARGIN_MS, _only(partitions)))
+    return marks
+
+
+def settle(api: MqsApi, topic: str, evidence: Evidence, sources: Sources, *, until_s: float) -> Flow[Verdict]:
+    """
+    Find out which messages were sent, and where their copies are.
+
+    :param api: the calls
+    :param topic: topic name
+    :param evidence: what to look for
+    :param sources: what the messages look like
+    :param until_s: the moment (as ``api.clock`` tells it) from which a message without a copy was not sent
+    :return: the verdict; a message is ``unsent`` only after that moment
+    :raises ApiError: the service refused
+    """
+    yield from sources.load(sets.union(evidence.known, evidence.doubts))
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        asked_s = api.clock()
+        verdict = yield from _look(api, topic, evidence, sources)
+        if not verdict.open or asked_s >= until_s:
+            return verdict
+        yield Sleep(min(pause_s, max(until_s - api.clock(), 0.0)), "copies may still come into sight")
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _look(api: MqsApi, topic: str, evidence: Evidence, sources: Sources) -> Flow[Verdict]:
+    rows, whole = yield from _candidates(api, topic, evidence)
+    known, doubts = _traits(evidence.known, sources), _traits(evidence.doubts, sources)
+    all_there = sum(map(len, known.values())) == sets.count(evidence.known)
+    likeness = learn(_values(known), _values(rows)) if whole and all_there else None
+    kept = likeness or learn_most(_values(known), _values(rows))
+    judged: dict[int, Judgement] = {}
+    for partition in sorted({*evidence.known, *evidence.doubts}):
+        groups = judging.groups_of(
+            *(_marks(kept, found.get(partition, {}), source=found is not rows) for found in (known, doubts, rows))
+        )
+        judgement = judging.judge(list(groups.values()), ordered=evidence.ordered)
+        if likeness:
+            yield from _compare(api, topic, partition, judgement, everything=not evidence.doubts)
+        judged[partition] = judgement
+    return _verdict(evidence, judged, likeness)
+
+
+def _candidates(api: MqsApi, topic: str, evidence: Evidence) -> Flow[tuple[Rows, bool]]:
+    """Read the rows that can be copies; the past and the future apart, since only the past stands still."""
+    rows: Rows = {}
+    partitions = sets.union(evidence.known, evidence.doubts)
+
+    def note(message: Message) -> None:
+        if message.message_offset > evidence.marks.get(message.partition, -1):
+            rows.setdefault(message.partition, {})[message.message_offset] = traits_of(message)
+
+    now_ms = api.now_ms()
+    reader = WindowReader(api, topic, note)
+    for start_ms, end_ms in ((evidence.since_ms - MARGIN_MS, now_ms), (now_ms, now_ms + MARGIN_MS)):
+        yield from reader.read(Slice(start_ms, end_ms, _only(partitions)))
+    for place in sets.expand(sets.shared(evidence.foreign, sets.places_of((p, o) for p in rows for o in rows[p]))):
+        del rows[place[0]][place[1]]
+    return rows, not reader.doubts
+
+
+def _compare(api: MqsApi, topic: str, partition: int, judgement: Judgement, *, everything: bool) -> Flow[None]:
+    """Tell rows that look alike apart by their contents."""
+    groups = judging.to_compare(judgement, everything=everything)
+    offsets = [offset for group in groups for offset in (*group.known, *group.doubts, *group.rows)]
+    if not groups or len(offsets) > _MOST_COMPARED:
+        judgement.unknown += [offset for group in judgement.unclear for offset in group.doubts]
+        return
+    found = yield Parallel(api.get_message(topic, partition, offset, download=True) for offset in offsets)
+    values = {offset: message.value if message else offset for offset, message in zip(offsets, found, strict=True)}
+    split: list[Group] = []
+    for group in groups:
+        named = [{offset: values[offset] for offset in part} for part in (group.known, group.doubts, group.rows)]
+        split += judging.groups_of(*named).values()
+    judging.judge_by_content(judgement, split)
+
+
+def _verdict(evidence: Evidence, judged: Mapping[int, Judgement], likeness: Likeness | None) -> Verdict:
+    def gathered(name: str) -> Places:
+        return sets.places_of(
+            (partition, offset) for partition in judged for offset in getattr(judged[partition], name)
+        )
+
+    missing = sets.places_of(
+        (partition, offset) for partition, one in judged.items() if one.copies for offset in one.missing
+    )
+    sent, unsent = (gathered("sent"), gathered("unsent")) if likeness else ({}, {})
+    unclear = any(one.unclear for one in judged.values())
+    return Verdict(
+        sent=sent,
+        unsent=unsent,
+        unknown=sets.without(evidence.doubts, sets.union(sent, unsent)),
+        copies=gathered("copies"),
+        missing=missing,
+        calibrated=likeness is not None,
+        complete=likeness is not None and not unclear,
+    )
+
+
+def _only(partitions: Places) -> int | None:
+    """Give the partition to ask for, where a plan has one; several are read together."""
+    return next(iter(partitions)) if len(partitions) == 1 else None
+
+
+def _traits(places: Places, sources: Sources) -> Rows:
+    found: Rows = {}
+    for partition, offset in sets.expand(places):
+        traits = sources.traits(partition, offset)
+        if traits is not None:
+            found.setdefault(partition, {})[offset] = traits
+    return found
+
+
+def _values(rows: Rows) -> dict[int, list[Traits]]:
+    return {partition: list(found.values()) for partition, found in rows.items()}
+
+
+def _marks(likeness: Likeness, found: Mapping[int, Traits], *, source: bool) -> dict[int, tuple[object, ...]]:
+    look = likeness.of_source if source else likeness.of_row
+    return {offset: look(traits) for offset, traits in found.items()}
