@@ -9,8 +9,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow import __version__
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+AIRFLOW_VERSION: Final = tuple(int(part) for part in __version__.split(".")[:2])
+"""Series of the installed Airflow, as in ``(3, 3)``."""
 
 _NEW_MASKER: Final = "airflow.sdk.log"
 _OLD_MASKERS: Final = ("airflow.sdk.execution_time.secrets_masker", "airflow.utils.log.secrets_masker")

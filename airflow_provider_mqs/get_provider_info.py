@@ -37,6 +37,16 @@ _OPTIONS: Final = {
         "example": None,
         "default": "4194304",
     },
+    "ledger_path": {
+        "description": (
+            "Folder for the ledgers of ResendMessagesOperator, absolute or a URL that ObjectStoragePath knows. "
+            "Workers on several machines need one that they share."
+        ),
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "s3://aws_default@bucket/mqs-ledgers",
+        "default": "",
+    },
 }
 
 

@@ -73,7 +73,10 @@ class ReplayJob:
         :return: what broke in, since nothing must lose the report; ``None`` where the replay came to its own end
         """
         self.started_ms = _now_ms()
+        if self.plan.repeats:
+            _log.warning("%d items were given more than once; each message is sent once.", self.plan.repeats)
         if not self.plan.count:
+            _log.info("There is nothing to send.")
             return None
         try:
             with Desk() as desk, interrupts(self.stop, *more_signals) as self.signals:
@@ -157,8 +160,24 @@ class ReplayJob:
             began_s = time.monotonic()
             self.left = await self.replay.prepare()
             self.request_s = (time.monotonic() - began_s) / max(1, client.requests)
+            self._announce()
             if not self.dry_run:
                 await self.replay.run()
+
+    def _announce(self) -> None:
+        plan, rate = self._plan_document(), self.sending.max_rate
+        _log.info(
+            "%s %d messages of topic %r, ordering %s, %s, about %s s. Who receives the copies: %s.",
+            "Would resend" if self.dry_run else "Resending",
+            plan["count"],
+            self.plan.topic,
+            plan["ordering"],
+            f"at most {rate:g} a second" if rate else "no rate limit",
+            plan["expected_s"],
+            plan["receivers"],
+        )
+        for number, ranges in self.left.items():
+            _log.info("Partition %d: offsets %d to %d in %d runs.", number, ranges[0][0], ranges[-1][1], len(ranges))
 
     def _plan_document(self) -> dict[str, Any]:
         """Say what a run sends, in which order and how fast; the same for a dry run and a real one."""

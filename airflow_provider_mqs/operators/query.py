@@ -7,15 +7,16 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, conf
+from airflow.providers.common.compat.sdk import AirflowSkipException, conf
 
 from airflow_provider_mqs.exceptions import ConfigurationError, EmptyWindowError, IncompleteWindowError
 from airflow_provider_mqs.hooks.failing import permanent_errors_fail
 from airflow_provider_mqs.hooks.interval import window_of
 from airflow_provider_mqs.hooks.mqs import MqsHook
-from airflow_provider_mqs.hooks.stores import record_inlets, record_store
+from airflow_provider_mqs.hooks.stores import record_store
 from airflow_provider_mqs.models.names import choice, flag, is_absent, topic_name, whole_number
 from airflow_provider_mqs.models.window import TimeWindow, iso
+from airflow_provider_mqs.operators.base import RecordedOperator
 from airflow_provider_mqs.replay.filter_arguments import filters_of
 from airflow_provider_mqs.replay.query import Found, Query, find_offsets
 from airflow_provider_mqs.replay.record import Copies, copies_in
@@ -34,7 +35,7 @@ _MAX_XCOM_BYTES = 4 * 1024 * 1024
 _MAX_MAP_LENGTH = 1024
 
 
-class QueryMessagesOperator(BaseOperator):
+class QueryMessagesOperator(RecordedOperator):
     """
     Find the messages of a window and push their offsets to XCom, ready for ``ResendMessagesOperator``.
 
@@ -143,7 +144,6 @@ class QueryMessagesOperator(BaseOperator):
         self.concurrency = concurrency
         self.mqs_conn_id = mqs_conn_id
         self.instance_id = instance_id
-        self.inlets = [*self.inlets, *record_inlets()]
 
     def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
         """

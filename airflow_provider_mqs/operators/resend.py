@@ -12,24 +12,23 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSkipException,
     AirflowTaskTimeout,
-    BaseOperator,
 )
 
 from airflow_provider_mqs.exceptions import ConfigurationError, ResendError
 from airflow_provider_mqs.hooks.failing import permanent_errors_fail
 from airflow_provider_mqs.hooks.job import ReplayJob
 from airflow_provider_mqs.hooks.mqs import MqsHook
-from airflow_provider_mqs.hooks.stores import ledger_store, record_inlets, record_store
+from airflow_provider_mqs.hooks.stores import ledger_store, record_store
 from airflow_provider_mqs.models.ledger import Owner
 from airflow_provider_mqs.models.names import flag, is_absent, whole_number
-from airflow_provider_mqs.models.plan import Plan, plan_of, receivers_of
+from airflow_provider_mqs.models.plan import Plan, plan_of
 from airflow_provider_mqs.models.sending import sending_of
+from airflow_provider_mqs.operators.base import RecordedOperator
 from airflow_provider_mqs.replay.journal import journal_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
-    from logging import Logger
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.replay.pace import Progress
 
 
-class ResendMessagesOperator(BaseOperator):
+class ResendMessagesOperator(RecordedOperator):
     """
     Send messages again, one request each, and push a report of what became of them.
 
@@ -152,7 +151,6 @@ class ResendMessagesOperator(BaseOperator):
         self.ledger_path = ledger_path
         self.mqs_conn_id = mqs_conn_id
         self.instance_id = instance_id
-        self.inlets = [*self.inlets, *record_inlets()]
         self._job: ReplayJob | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -168,7 +166,6 @@ class ResendMessagesOperator(BaseOperator):
         """
         with permanent_errors_fail():
             job = self._job = self._prepared(context)
-            _announce(self.log, job)
             error = job.run()
             document = job.document(_run_of(context, self.mqs_conn_id))
             if error is None and not job.dry_run:
@@ -282,26 +279,6 @@ _SENDING = (
     "verify_wait",
     "canary",
 )
-
-
-def _announce(log: Logger, job: ReplayJob) -> None:
-    plan, sending = job.plan, job.sending
-    if plan.repeats:
-        log.warning("%d items were given more than once; each message is sent once.", plan.repeats)
-    if not plan.count:
-        log.info("There is nothing to send.")
-        return
-    log.info(
-        "%s %d messages of topic %r, ordering %s, %s. Who receives the copies: %s.",
-        "Would resend" if job.dry_run else "Resending",
-        plan.count,
-        plan.topic,
-        sending.ordering,
-        f"at most {sending.max_rate:g} a second" if sending.max_rate else "no rate limit",
-        receivers_of(sending.consumer_key),
-    )
-    for number, ranges in plan.partitions.items():
-        log.info("Partition %d: offsets %d to %d in %d runs.", number, ranges[0][0], ranges[-1][1], len(ranges))
 
 
 def _push(context: Mapping[str, Any], document: dict[str, Any]) -> None:

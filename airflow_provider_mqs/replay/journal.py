@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mqs.exceptions import ConfigurationError, ReplayInProgressError, StoreError
+from airflow_provider_mqs.exceptions import ReplayInProgressError, StoreError
 from airflow_provider_mqs.models import places as sets
-from airflow_provider_mqs.models.ledger import COMPLETE, ENDED, OPENING, SENDING, Ledger, merged
+from airflow_provider_mqs.models.ledger import ENDED, OPENING, SENDING, Ledger, merged
+from airflow_provider_mqs.models.opening import opening_of, taken_over
 from airflow_provider_mqs.models.report import replay_id_of
 from airflow_provider_mqs.models.window import iso
 from airflow_provider_mqs.replay.index import IndexEntry, ReplayIndex
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow_provider_mqs.models.ledger import Owner
+    from airflow_provider_mqs.models.opening import Opening
     from airflow_provider_mqs.models.places import Places
     from airflow_provider_mqs.models.plan import Plan
     from airflow_provider_mqs.replay.stores import Store
@@ -34,27 +36,6 @@ _PAUSE_S = 0.25
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """
-    What earlier tries and runs left.
-
-    :param resumed: sent by earlier tries of this task
-    :param already: sent by other runs
-    :param doubts: messages of the plan that may have been sent
-    :param past: the ledgers that the doubts come from
-    :param by: the last other run that sent something of the plan
-    :param retried: whether this resumes a try that did not end well, or Airflow itself tries again
-    """
-
-    resumed: Places
-    already: Places
-    doubts: Places
-    past: tuple[Ledger, ...] = ()
-    by: Owner | None = None
-    retried: bool = False
 
 
 class Journal:
@@ -115,7 +96,7 @@ class Journal:
         for ledger in (mine, *others):
             self._check_idle(ledger)
         self._expected |= {mine.owner.token} if mine else set()
-        return self._opening(mine, others, on_replayed)
+        return opening_of(self.ledger, mine, others, on_replayed)
 
     def open(self, on_replayed: str) -> Opening:
         """
@@ -130,7 +111,7 @@ class Journal:
         opening = self.look(on_replayed)
         mine = self._load()
         if mine is not None:
-            self.ledger = self._taken_over(mine, opening, on_replayed)
+            self.ledger = taken_over(self.ledger, mine, opening, on_replayed)
         self.write(state=OPENING)
         self._expected = {self.ledger.owner.token}
         self._tell_index(until_ms=None)
@@ -211,54 +192,6 @@ class Journal:
                 f"Another run is sending some of these messages at this moment ({ledger.owner}, last seen "
                 f"{iso(ledger.updated_ms)}). Nothing was sent; try again when it has ended."
             )
-
-    def _opening(self, mine: Ledger | None, others: list[Ledger], on_replayed: str) -> Opening:
-        me = self.ledger.owner
-        retried = mine is not None and (
-            mine.owner.same_task(me) and (mine.state != COMPLETE or mine.owner.max_tries == me.max_tries)
-        )
-        resumed = mine.done if mine and retried else {}
-        past = [ledger for ledger in (*others, *([mine] if mine and not retried else [])) if ledger.has_copies]
-        planned = self.ledger.planned
-        sent = sets.without(sets.shared(sets.union(*(one.ever_sent for one in past)), planned), resumed)
-        if sent and on_replayed == "fail":
-            raise ConfigurationError(
-                f"{sets.count(sent)} of these messages were sent already ({past[-1].owner}) and on_replayed is 'fail'."
-            )
-        if on_replayed == "resend":
-            past, sent = [], {}
-        doubtful = [*past, *([mine] if mine and retried else [])]
-        doubts = sets.shared(sets.union(*(one.claimed for one in doubtful)), planned)
-        return Opening(
-            resumed=resumed,
-            already=sent,
-            doubts=sets.without(doubts, sets.union(resumed, sent)),
-            past=tuple(doubtful),
-            by=past[-1].owner if past else None,
-            retried=retried,
-        )
-
-    def _taken_over(self, mine: Ledger, opening: Opening, on_replayed: str) -> Ledger:
-        """Go on where the last owner was; or begin anew, where everything is to be sent again."""
-        kept = replace(
-            self.ledger,
-            copies=mine.copies,
-            copies_known=mine.copies_known,
-            first_ms=mine.first_ms,
-            earlier=mine.earlier,
-        )
-        if not mine.has_copies:
-            return replace(kept, first_ms=self.ledger.first_ms)
-        if on_replayed == "resend" and not opening.retried:
-            return replace(kept, earlier=sets.union(mine.ever_sent, mine.claimed))
-        return replace(
-            kept,
-            done=mine.done,
-            claimed=mine.claimed,
-            marks={**self.ledger.marks, **mine.marks},
-            since_ms=mine.since_ms,
-            until_ms=mine.until_ms,
-        )
 
     def _check_mine(self, ledger: Ledger) -> None:
         if ledger.owner.token not in self._expected:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from airflow_provider_mqs.exceptions import MqsError, StoreError
 from airflow_provider_mqs.models import places as sets
 from airflow_provider_mqs.models.ledger import COMPLETE, ENDED, SENDING
+from airflow_provider_mqs.models.opening import Opening
 from airflow_provider_mqs.models.report import Failure, Report
-from airflow_provider_mqs.replay.journal import Opening
 from airflow_provider_mqs.replay.pace import Meter
 from airflow_provider_mqs.replay.resend import Resender
 from airflow_provider_mqs.replay.sources import Sources

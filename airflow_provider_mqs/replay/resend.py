@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from airflow_provider_mqs.exceptions import AuthenticationError, MqsError, Store
 from airflow_provider_mqs.models import places as sets
 from airflow_provider_mqs.models.report import Failure
 from airflow_provider_mqs.replay.claims import Claims, Lane
+from airflow_provider_mqs.replay.doubting import Doubting
 from airflow_provider_mqs.replay.outcome import failure_of
 from airflow_provider_mqs.replay.pace import Breaker, Meter, Pacer, Throttle
 
@@ -31,10 +31,9 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.models.places import Place, Places
     from airflow_provider_mqs.models.report import Report
     from airflow_provider_mqs.models.sending import Sending
-    from airflow_provider_mqs.replay.verify import Verdict
+    from airflow_provider_mqs.replay.doubting import Settle
 
     Write: TypeAlias = Callable[[Places, Places], Awaitable[None]]
-    Settle: TypeAlias = Callable[[Places, Places], Awaitable[Verdict]]
     Outcome: TypeAlias = Failure | bool
 
 _log = logging.getLogger(__name__)
@@ -42,8 +41,6 @@ DRAIN_S = 3.0
 """So long are messages in flight waited for when a task must end; Airflow kills it five seconds after SIGTERM."""
 _MOST_DOUBTS = 100
 """So many messages in doubt, and the sending pauses until they are settled."""
-_MOST_BLIND = 5
-"""How often a message is posted at most, where it is sent again although it may have been sent."""
 
 
 class _StoppedError(Exception):
@@ -81,7 +78,6 @@ class Resender:
         self._sending = sending
         self._report = report
         self._write = write
-        self._settle = settle
         self._pacer = pacer or Pacer(sending.max_rate)
         self._throttle = Throttle(client.concurrency)
         self._breaker = Breaker()
@@ -91,7 +87,7 @@ class Resender:
         self.stopped = ""
         self._unknown: set[Place] = set()
         self._failed: set[Place] = set()
-        self._repeats: Counter[Place] = Counter()
+        self._doubting = Doubting(sending.on_unknown, report, settle)
         self._claims: Claims | None = None
         self._hurry = asyncio.Event()
 
@@ -138,7 +134,7 @@ class Resender:
         """
         if not self.doubts:
             return {}
-        sent, again = await self._decide(sets.places_of(self.doubts), self.done)
+        sent, again = await self._doubting.decide(sets.places_of(self.doubts), self.done)
         for place in sets.expand(sent):
             self._report.add_sent(*place)
         self.done = sets.union(self.done, sent)
@@ -211,7 +207,7 @@ class Resender:
         if self.stopped:
             return failure, True
         self.doubts[place] = failure
-        sent, again = await self._decide(sets.places_of([place]), claims.done)
+        sent, again = await self._doubting.decide(sets.places_of([place]), claims.done)
         del self.doubts[place]
         if again:
             return await self._post(place), False
@@ -295,24 +291,3 @@ class Resender:
             self.stop(
                 f"more than max_failures={self._sending.max_failures} messages failed or are unknown", hurry=False
             )
-
-    async def _decide(self, doubts: Places, known: Places) -> tuple[Places, Places]:
-        """Tell which messages in doubt were sent, and which may be sent again."""
-        if self._sending.on_unknown == "fail":
-            return {}, {}
-        if self._sending.on_unknown == "resend":
-            again = self._allowed(doubts, _MOST_BLIND)
-            self._report.possible_doubles = sets.union(self._report.possible_doubles, again)
-            return {}, again
-        try:
-            verdict = await self._settle(doubts, known)
-        except MqsError as error:
-            _log.warning("What became of messages in doubt could not be found out: %s", error)
-            return {}, {}
-        return verdict.sent, self._allowed(verdict.unsent, 1)
-
-    def _allowed(self, places: Places, most: int) -> Places:
-        """Leave out what was already sent again as often as it may be."""
-        allowed = [place for place in sets.expand(places) if self._repeats[place] < most]
-        self._repeats.update(allowed)
-        return sets.places_of(allowed)

@@ -88,7 +88,8 @@ class FileStore:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except Exception as error:
+            # an object storage raises errors of its own
             raise StoreError(
                 f"{path} cannot be read ({type(error).__name__}): restore it, or remove it if you know what was sent."
             ) from error
@@ -102,7 +103,7 @@ class FileStore:
                 _replace(path, text)
             else:
                 path.write_text(text, encoding="utf-8")
-        except OSError as error:
+        except Exception as error:
             raise StoreError(
                 f"{path} cannot be written ({type(error).__name__}): check that the folder is there and may be written."
             ) from error

@@ -1,0 +1,162 @@
+"""Where Airflow keeps ledgers and the record of replays: task and asset state stores, Variables, folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.providers.common.compat.sdk import Asset, Variable, conf
+
+from airflow_provider_mqs._compat import AIRFLOW_VERSION
+from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
+from airflow_provider_mqs.models.names import is_absent
+from airflow_provider_mqs.replay.stores import FileStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_mqs.replay.stores import Store
+
+RECORD_NAME: Final = "mqs-replay-record"
+RECORD_URI: Final = "mqs://replay-record"
+_HAS_STATE_STORES: Final = AIRFLOW_VERSION >= (3, 3)
+_PREFIX: Final = "mqs_replay__"
+
+
+class TaskStateStore:
+    """
+    Keeps values for one task instance, over all its tries; they never expire.
+
+    Source: Airflow documentation, "Task State Store" (3.3 and later).
+
+    :param accessor: ``context["task_state_store"]``
+    """
+
+    name = "the task's state store"
+
+    def __init__(self, accessor: Any) -> None:
+        self._accessor = accessor
+
+    def get(self, key: str) -> Any | None:
+        """See ``Store``."""
+        return _asked(self.name, lambda: self._accessor.get(key))
+
+    def set(self, key: str, value: Any) -> None:
+        """See ``Store``."""
+        # there since 3.3, as is the store; the type stub lacks it
+        from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # noqa: PLC0415
+
+        _asked(self.name, lambda: self._accessor.set(key, value, retention=NEVER_EXPIRE))
+
+
+class AssetStateStore:
+    """
+    Keeps values for all tasks that name one constant asset as an inlet.
+
+    Source: Airflow documentation, "Asset State Store" (3.3 and later).
+
+    :param accessor: ``context["asset_state_store"][asset]``
+    """
+
+    name = f"the state store of asset {RECORD_NAME!r}"
+
+    def __init__(self, accessor: Any) -> None:
+        self._accessor = accessor
+
+    def get(self, key: str) -> Any | None:
+        """See ``Store``."""
+        return _asked(self.name, lambda: self._accessor.get(key))
+
+    def set(self, key: str, value: Any) -> None:
+        """See ``Store``."""
+        _asked(self.name, lambda: self._accessor.set(key, value))
+
+
+class VariableStore:
+    """Keeps each value in an Airflow Variable, ``mqs_replay__<key>``; for Airflow before 3.3."""
+
+    name = f"Airflow Variables ({_PREFIX}*)"
+
+    def get(self, key: str) -> Any | None:
+        """See ``Store``."""
+        default: dict[str, Any] = {"default" if AIRFLOW_VERSION >= (3, 0) else "default_var": None}
+        return _asked(self.name, lambda: Variable.get(_PREFIX + key, deserialize_json=True, **default))
+
+    def set(self, key: str, value: Any) -> None:
+        """See ``Store``."""
+        _asked(self.name, lambda: Variable.set(_PREFIX + key, value, serialize_json=True))
+
+
+def record_inlets() -> list[Any]:
+    """
+    Name what an operator must declare to reach the record of replays.
+
+    :return: the asset on Airflow 3.3 and later, nothing before
+    """
+    return [Asset(name=RECORD_NAME, uri=RECORD_URI)] if _HAS_STATE_STORES else []
+
+
+def ledger_store(context: Mapping[str, Any], path: str | None) -> Store | None:
+    """
+    Find where the ledger of a task is kept.
+
+    :param context: Airflow's context; a plain dict will do
+    :param path: folder, local or of an object storage; absent for ``[mqs] ledger_path``
+    :return: a folder, else the task's state store, else ``None``
+    :raises ConfigurationError: the folder cannot be understood
+    """
+    accessor = context.get("task_state_store")
+    return _folder(path) or (None if accessor is None else TaskStateStore(accessor))
+
+
+def record_store(context: Mapping[str, Any], path: str | None) -> Store | None:
+    """
+    Find where the record of replays is kept.
+
+    :param context: Airflow's context; a plain dict will do
+    :param path: folder, local or of an object storage; absent for ``[mqs] ledger_path``
+    :return: the state store of the record's asset, else a folder, else Variables; ``None`` outside a task
+    :raises ConfigurationError: the folder cannot be understood
+    """
+    accessors = context.get("asset_state_store")
+    if accessors is not None:
+        return AssetStateStore(accessors[record_inlets()[0]])
+    return _folder(path) or (VariableStore() if context.get("ti") is not None else None)
+
+
+def folder_store(path: str) -> FileStore:
+    """
+    Keep values in a folder.
+
+    :param path: absolute, or the URL of a folder that ``ObjectStoragePath`` knows
+    :return: the store; the folder is made when it is first written to
+    :raises ConfigurationError: the path is relative, or of a storage that is not installed
+    """
+    scheme, _, rest = path.rpartition("://")
+    if scheme in ("", "file"):
+        folder = Path(rest).expanduser()
+        if not folder.is_absolute():
+            raise ConfigurationError(f"ledger_path must be an absolute path or a URL, not {path[:100]!r}.")
+        return FileStore(folder)
+    from airflow.providers.common.compat.sdk import ObjectStoragePath  # noqa: PLC0415 - imports fsspec
+
+    try:
+        return FileStore(ObjectStoragePath(path))
+    except Exception as error:
+        raise ConfigurationError(
+            f"ledger_path is on {scheme[:20]!r}, which this Airflow cannot open ({type(error).__name__}): "
+            "install the provider of that storage."
+        ) from error
+
+
+def _folder(path: str | None) -> FileStore | None:
+    wanted = conf.get("mqs", "ledger_path", fallback="") if is_absent(path) else path
+    return folder_store(str(wanted)) if wanted else None
+
+
+def _asked(name: str, call: Callable[[], Any]) -> Any:
+    """Ask Airflow; whatever goes wrong there, nothing may be sent."""
+    try:
+        return call()
+    except Exception as error:
+        raise StoreError(f"Airflow cannot read or write {name} ({type(error).__name__}: {error}).") from error
