@@ -73,6 +73,7 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": _modules("sensors.mqs"),
         "triggers": _modules("triggers.mqs"),
         "connection-types": [_connection_type()],
+        "cli": ["airflow_provider_mqs.cli.airflow_commands.get_commands"],
         "config": {"mqs": {"description": "Huawei Cloud ROMA Connect MQS.", "options": _OPTIONS}},
     }
 

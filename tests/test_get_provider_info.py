@@ -67,6 +67,13 @@ def test_hook_class_is_the_one_that_is_named() -> None:
     assert (MqsHook.conn_type, MqsHook.hook_name) == (CONNECTION["connection-type"], CONNECTION["hook-name"])
 
 
+def test_commands_are_where_the_info_says() -> None:
+    """The path leads to a function that gives a list of commands."""
+    (path,) = INFO["cli"]
+    module, _, name = path.rpartition(".")
+    assert [group.name for group in getattr(importlib.import_module(module), name)()] == ["mqs"]
+
+
 class _Field:
     """Stands in for a wtforms field, and keeps what it was made of."""
 

@@ -59,6 +59,7 @@ class ReplayJob:
     signals: list[int] = field(init=False, default_factory=list)
     left: Places = field(init=False, default_factory=dict)
     request_s: float = field(init=False, default=0.0)
+    told: str = field(init=False, default="")
     started_ms: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -93,6 +94,7 @@ class ReplayJob:
 
         :param reason: half a sentence for the log and the error
         """
+        self.told = self.told or reason
         if self.replay is not None:
             self.replay.stop(reason)
 
@@ -157,6 +159,8 @@ class ReplayJob:
             )
             self.replay = Replay(client, self.plan, self.sending, self.journal, desk, brake=self.brake)
             self.report = self.replay.report
+            if self.told:
+                self.replay.stop(self.told)
             began_s = time.monotonic()
             self.left = await self.replay.prepare()
             self.request_s = (time.monotonic() - began_s) / max(1, client.requests)

@@ -80,6 +80,7 @@ class Ledger:
     :param done: surely sent
     :param claimed: may have been sent; in doubt once the owner is gone
     :param earlier: sent by earlier runs, before a run that was told to send them again
+    :param doubles: sent although an earlier send of theirs may have worked
     :param copies: offsets of copies that were found
     :param copies_known: whether every copy is in ``copies``
     :param marks: by partition, the last offset that was there before the first message was sent
@@ -98,6 +99,7 @@ class Ledger:
     done: Places = field(default_factory=dict)
     claimed: Places = field(default_factory=dict)
     earlier: Places = field(default_factory=dict)
+    doubles: Places = field(default_factory=dict)
     copies: Places = field(default_factory=dict)
     copies_known: bool = True
     marks: Mapping[int, int] = field(default_factory=dict)
@@ -197,7 +199,7 @@ class Ledger:
         )
 
 
-_SETS = ("planned", "done", "claimed", "earlier", "copies")
+_SETS = ("planned", "done", "claimed", "earlier", "doubles", "copies")
 
 
 def merged(left: Ledger | None, right: Ledger | None) -> Ledger | None:

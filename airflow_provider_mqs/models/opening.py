@@ -91,6 +91,7 @@ def taken_over(first: Ledger, mine: Ledger, opening: Opening, on_replayed: str) 
         kept,
         done=mine.done,
         claimed=mine.claimed,
+        doubles=mine.doubles,
         marks={**first.marks, **mine.marks},
         since_ms=mine.since_ms,
         until_ms=mine.until_ms,

@@ -94,7 +94,9 @@ class Replay:
 
         :param reason: half a sentence for the log and the error
         """
-        if self._loop is not None:
+        if self._loop is None:
+            self._halt(reason)
+        else:
             self._loop.call_soon_threadsafe(self._halt, reason)
 
     async def prepare(self) -> Places:
@@ -154,6 +156,7 @@ class Replay:
             self._journal.begin(marks, since_ms=api.now_ms())
         self._take_in(await self._desk.ask(self._journal.open, self._sending.on_replayed))
         ledger = self._journal.ledger
+        self.report.possible_doubles = ledger.doubles
         self._base, self._earlier_known = ledger.done, ledger.copies_known or not ledger.earlier
         self._foreign = await self._desk.ask(self._journal.around, ledger.since_ms)
 
@@ -227,8 +230,15 @@ class Replay:
         )
 
     async def _write(self, done: Places, claimed: Places) -> None:
-        changes = {"done": sets.union(self._base, done), "claimed": claimed, "state": SENDING, "copies_known": False}
-        await self._desk.ask(lambda: self._journal.write(**changes, until_ms=self._client.api.now_ms()))
+        changes = {
+            "done": sets.union(self._base, done),
+            "claimed": claimed,
+            "doubles": self.report.possible_doubles,
+            "state": SENDING,
+            "copies_known": False,
+            "until_ms": self._client.api.now_ms(),
+        }
+        await self._desk.ask(lambda: self._journal.write(**changes))
 
     async def _watched(self) -> None:
         """Keep the lease of the ledger and look at the brake while the sending goes on."""

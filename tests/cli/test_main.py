@@ -37,5 +37,18 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert caught.value.code == 0
     shown = capsys.readouterr().out
-    assert "check a connection" in shown
-    assert "local MQS service" in shown
+    for purpose in ("Check a connection", "local MQS service", "messages of a window", "each once"):
+        assert purpose in shown
+
+
+def test_interrupt_while_importing_is_no_traceback() -> None:
+    """Ctrl-C before the command has begun ends with 130 and nothing else."""
+    code = (
+        "import importlib, os, runpy, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "importlib.import_module = lambda _: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.argv[1:] = ['doctor']\n"
+        "runpy.run_module('airflow_provider_mqs', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")

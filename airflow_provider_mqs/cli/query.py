@@ -1,0 +1,113 @@
+"""``query``: find the messages of a window, and print the document that ``resend`` takes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from airflow_provider_mqs.cli import ledger_folder, output
+from airflow_provider_mqs.exceptions import ConfigurationError, IncompleteWindowError
+from airflow_provider_mqs.hooks.mqs import MqsHook
+from airflow_provider_mqs.models.names import topic_name, whole_number
+from airflow_provider_mqs.models.window import TimeWindow, duration_s, instant_ms, iso
+from airflow_provider_mqs.replay.filter_arguments import filters_of
+from airflow_provider_mqs.replay.query import Found, Query, find_offsets
+from airflow_provider_mqs.replay.record import Copies, copies_in
+
+if TYPE_CHECKING:
+    import argparse
+
+_log = logging.getLogger(__name__)
+_FRESH_MS = 60_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """
+    Declare the arguments.
+
+    :param parser: of this command
+    """
+    parser.add_argument("--topic", required=True, help="topic name")
+    parser.add_argument("--start", help="first moment of the window: ISO or epoch ms")
+    parser.add_argument("--end", help="the moment behind the last: ISO or epoch ms (default: now)")
+    parser.add_argument("--lookback", metavar="SECONDS", help="length of the window, in place of --start")
+    parser.add_argument("--partitions", metavar="0,2", help="only these partitions (default: all)")
+    parser.add_argument("--key", help="only messages with exactly this key")
+    parser.add_argument("--tag", help="only messages with exactly this tag")
+    parser.add_argument("--message-id", help="only messages with exactly this message id")
+    parser.add_argument("--app-id", help="only messages of exactly this application")
+    parser.add_argument("--max-messages", metavar="N", help="fail where there are more (default: no limit)")
+    parser.add_argument(
+        "--on-incomplete",
+        choices=("fail", "warn"),
+        default="fail",
+        help="what to do with a window that the service does not show whole (default: fail)",
+    )
+    parser.add_argument("--include-copies", action="store_true", help="do not leave out the copies of earlier resends")
+    ledger_folder.add_argument(parser)
+    output.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """
+    Query the window, and print its offsets (``mqs.offsets/1``). Read-only.
+
+    :param args: see ``add_arguments``
+    :return: 0 for a document; 2 where an argument or the connection is wrong, else 1, and nothing is printed then
+    """
+    return output.run_command(args, _query)
+
+
+def _query(args: argparse.Namespace, emit: output.Emit) -> int:
+    now_ms = time.time_ns() // 1_000_000
+    topic, window = topic_name(args.topic), _window(args, now_ms)
+    filters = filters_of(
+        partitions=args.partitions, key=args.key, tag=args.tag, message_id=args.message_id, app_id=args.app_id
+    )
+    most = None if args.max_messages is None else whole_number(args.max_messages, "--max-messages", minimum=1)
+    with MqsHook(args.conn_id, args.instance_id) as hook:
+        query = Query(topic, window, filters, args.on_incomplete, _copies(args, hook, topic, window))
+        _log.info("Querying topic %r in %s.", topic, window)
+        found = hook.run_concurrently(lambda api: find_offsets(api, query, now_ms=now_ms))
+    _judge(found, query, most)
+    emit(found.offsets.to_xcom())
+    return output.OK
+
+
+def _window(args: argparse.Namespace, now_ms: int) -> TimeWindow:
+    start_ms, end_ms = instant_ms(args.start, "--start"), instant_ms(args.end, "--end")
+    lookback_s = duration_s(args.lookback, "--lookback")
+    if (start_ms is None) == (lookback_s is None):
+        raise ConfigurationError("Say where the window begins: give either --start or --lookback.")
+    end_ms = now_ms if end_ms is None else end_ms
+    if end_ms > now_ms:
+        raise ConfigurationError(f"--end is in the future ({iso(end_ms)}), where messages still arrive.")
+    if now_ms - end_ms < _FRESH_MS:
+        _log.warning("The window ended less than 60 s ago; messages with its timestamps may still arrive.")
+    if lookback_s is None:
+        return TimeWindow(start_ms or 0, end_ms)
+    return TimeWindow(end_ms - round(lookback_s * 1000), end_ms, "lookback")
+
+
+def _copies(args: argparse.Namespace, hook: MqsHook, topic: str, window: TimeWindow) -> Copies:
+    if args.include_copies:
+        return Copies()
+    record = ledger_folder.ledger_folder(args.ledger_path)
+    return copies_in(record, window, endpoint=hook.settings.host, instance_id=hook.instance_id, topic=topic)
+
+
+def _judge(found: Found, query: Query, most: int | None) -> None:
+    offsets = found.offsets
+    for note in found.notes:
+        _log.warning("%s", note)
+    _log.info("Found %d messages in %d partitions.", offsets.count, len(offsets.partitions))
+    if offsets.excluded_copies:
+        _log.info("%d copies of earlier replays were left out.", offsets.excluded_copies)
+    doubts = " ".join(found.doubts)
+    if doubts and query.on_incomplete == "fail":
+        raise IncompleteWindowError(f"{doubts} To take what was found all the same, give --on-incomplete warn.")
+    if doubts:
+        _log.warning("The window is not complete. %s", doubts)
+    if most is not None and offsets.count > most:
+        raise ConfigurationError(f"The window holds {offsets.count} messages, more than --max-messages {most}.")

@@ -1,0 +1,157 @@
+"""``resend``: send the messages of a query again, each once; a dry run unless ``--yes``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_mqs.cli import ledger_folder, output
+from airflow_provider_mqs.exceptions import ConfigurationError
+from airflow_provider_mqs.hooks.job import ReplayJob
+from airflow_provider_mqs.hooks.mqs import MqsHook
+from airflow_provider_mqs.models.ledger import Owner
+from airflow_provider_mqs.models.names import whole_number
+from airflow_provider_mqs.models.plan import Plan, plan_of
+from airflow_provider_mqs.models.sending import sending_of
+from airflow_provider_mqs.replay.journal import journal_for
+
+if TYPE_CHECKING:
+    import argparse
+
+    from airflow_provider_mqs.models.sending import Sending
+    from airflow_provider_mqs.replay.journal import Journal
+
+_NO_RUN: Final = dict.fromkeys(("dag_id", "run_id", "task_id", "map_index", "try_number"))
+_SENDING: Final = (
+    "consumer_key",
+    "ordering",
+    "max_rate",
+    "on_failure",
+    "max_failures",
+    "on_unknown",
+    "on_replayed",
+    "verify",
+    "verify_wait",
+    "canary",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """
+    Declare the arguments.
+
+    :param parser: of this command
+    """
+    parser.add_argument(
+        "file", metavar="FILE", help="what query printed, or plain partition and message_offset items; - for stdin"
+    )
+    parser.add_argument("--yes", action="store_true", help="send; without it, only say what would be sent")
+    parser.add_argument("--topic", help="topic name, needed for plain items")
+    parser.add_argument("--consumer-key", metavar="KEY", help="the one consumer that shall have the copies; advisory")
+    _add_word(parser, "--ordering", ("partition", "none"), "which order is kept")
+    parser.add_argument("--concurrency", metavar="N", default=16, help="requests in flight (default: 16)")
+    parser.add_argument("--max-rate", metavar="N", help="messages a second (default: no limit but the connection's)")
+    parser.add_argument("--max-messages", metavar="N", default=100_000, help="refuse to send more (default: 100000)")
+    _add_word(parser, "--on-failure", ("stop", "continue"), "what to do when more than --max-failures fail")
+    parser.add_argument("--max-failures", metavar="N", default=0, help="messages that may fail (default: 0)")
+    _add_word(parser, "--on-unknown", ("verify", "fail", "resend"), "what to do with one that may have been sent")
+    _add_word(parser, "--on-replayed", ("skip", "fail", "resend"), "what to do with those that were sent already")
+    parser.add_argument("--no-verify", dest="verify", action="store_false", help="do not look for the copies")
+    parser.add_argument(
+        "--verify-wait", metavar="SECONDS", help="how long copies are waited for (default: read_timeout and 30 s)"
+    )
+    parser.add_argument("--canary", metavar="N", default=0, help="send and verify so many before the others")
+    memory = parser.add_mutually_exclusive_group()
+    ledger_folder.add_argument(memory)
+    memory.add_argument("--no-ledger", action="store_true", help="remember nothing; a second call sends all again")
+    output.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """
+    Send, or say what would be sent, and print the report (``mqs.replay/1``). A second call sends what is left.
+
+    :param args: see ``add_arguments``
+    :return: 0 where all is sent or nothing was left; 2 where an argument, the plan or the connection is wrong, so that
+        nothing was sent; 130 after Ctrl-C, which stops in order; else 1
+    """
+    return output.run_command(args, _resend)
+
+
+def _add_word(parser: argparse.ArgumentParser, name: str, words: tuple[str, ...], purpose: str) -> None:
+    parser.add_argument(name, choices=words, default=words[0], help=f"{purpose} (default: {words[0]})")
+
+
+def _resend(args: argparse.Namespace, emit: output.Emit) -> int:
+    with MqsHook(args.conn_id, args.instance_id) as hook:
+        job = _job(hook, args)
+        # a dry run has nothing to end in order
+        error = job.run() if job.dry_run else job.run(signal.SIGINT)
+        emit(job.document({**_NO_RUN, "conn_id": args.conn_id}))
+        if error is not None and not job.signals:
+            raise error
+        return _verdict(job)
+
+
+def _verdict(job: ReplayJob) -> int:
+    if job.signals:
+        return output.say(f"{job.why()}.{_remedy(job)}", output.SIGNALLED + job.signals[0])
+    if job.dry_run:
+        return output.say("This was a dry run: nothing was sent. To send, add --yes.")
+    if not job.succeeded:
+        return output.say(f"{job.why()}.{_remedy(job)}", output.FAILED)
+    if job.nothing_left:
+        return output.say(f"All {job.plan.count} messages were sent already. To send them again: --on-replayed resend.")
+    return output.OK
+
+
+def _remedy(job: ReplayJob) -> str:
+    report = job.report
+    left = report.not_attempted + report.failed + report.unknown
+    resumes = job.journal.durable and job.sending.on_replayed == "skip"
+    return " The same call again sends what is left." if left and resumes else ""
+
+
+def _job(hook: MqsHook, args: argparse.Namespace) -> ReplayJob:
+    plan = _plan(hook, args)
+    sending = sending_of(hook.settings, plan, **{name: getattr(args, name) for name in _SENDING})
+    concurrency = whole_number(args.concurrency, "--concurrency", minimum=1, maximum=256)
+    return ReplayJob(hook, plan, sending, _journal(hook, plan, sending, args), concurrency, dry_run=not args.yes)
+
+
+def _plan(hook: MqsHook, args: argparse.Namespace) -> Plan:
+    plan = plan_of(_read(args.file), args.topic, endpoint=hook.settings.host, instance_id=hook.instance_id)
+    most = whole_number(args.max_messages, "--max-messages", minimum=1)
+    if plan.count > most:
+        raise ConfigurationError(f"{args.file} holds {plan.count} messages, more than --max-messages {most}.")
+    return plan
+
+
+def _read(file: str) -> str:
+    name = "Standard input" if file == "-" else f"{file[:200]!r}"
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{name} cannot be read as text ({type(error).__name__}).") from error
+    if not text.strip():
+        raise ConfigurationError(f"{name} is empty: has the query failed?")
+    return text
+
+
+def _journal(hook: MqsHook, plan: Plan, sending: Sending, args: argparse.Namespace) -> Journal:
+    store = None if args.no_ledger else ledger_folder.ledger_folder(args.ledger_path)
+    run: dict[str, Any] = {**_NO_RUN, "conn_id": args.conn_id}
+    return journal_for(
+        plan,
+        endpoint=hook.settings.host,
+        instance_id=hook.instance_id,
+        consumer_key=sending.consumer_key,
+        owner=Owner(uuid.uuid4().hex, run, None, socket.gethostname(), os.getpid()),
+        ledger=store,
+        record=store,
+    )

@@ -1,0 +1,140 @@
+"""Run the tasks of a DAG as an executor does, each try a process of its own under Airflow's supervisor, and kill some."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+from airflow.executors.workloads import ExecuteTask
+from airflow.models.dagrun import DagRun
+from airflow.models.serialized_dag import SerializedDagModel
+from airflow.models.xcom import XComModel
+from airflow.sdk.api.client import Client
+from airflow.sdk.execution_time.supervisor import in_process_api_server, supervise_task
+from airflow.utils.db import initdb
+from airflow.utils.session import create_session
+from airflow.utils.state import DagRunState, TaskInstanceState
+from airflow.utils.types import DagRunTriggeredByType, DagRunType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAG_FILE = Path("chaos.py")
+
+
+def prepare(dags: Path) -> None:
+    """Make the metadata database, and let it know the DAGs."""
+    initdb()
+    DagBundlesManager().sync_bundles_to_db()
+    bag = BundleDagBag(dag_folder=dags, bundle_path=dags, bundle_name="dags-folder")
+    if bag.import_errors:
+        raise SystemExit(str(bag.import_errors))
+    sync_bag_to_db(bag, "dags-folder", None)
+
+
+class Run:
+    """
+    One run of a DAG.
+
+    :param dag_id: which DAG
+    :param conf: configuration of the run
+    :param log: file for the output of the tasks
+    """
+
+    def __init__(self, dag_id: str, conf: dict[str, Any], log: Path) -> None:
+        now = datetime.now(timezone.utc)
+        self.dag_id = dag_id
+        self.run_id = f"chaos__{now:%H%M%S%f}"
+        self._log = log
+        # the API of the supervisor, without a socket; the process of the task is real
+        self._client = Client(base_url=None, token="", dry_run=True, transport=in_process_api_server().transport)
+        self._client.base_url = "http://in-process.invalid./"
+        with create_session() as session:
+            SerializedDagModel.get_dag(dag_id, session=session).create_dagrun(
+                run_id=self.run_id,
+                logical_date=now,
+                data_interval=(now, now),
+                run_after=now,
+                conf=conf,
+                run_type=DagRunType.MANUAL,
+                state=DagRunState.RUNNING,
+                triggered_by=DagRunTriggeredByType.TEST,
+                session=session,
+            )
+
+    def attempt(self, task_id: str, kill_after_s: float | None = None) -> str:
+        """
+        Run a task once.
+
+        :param task_id: which task
+        :param kill_after_s: when to send its process SIGKILL, unless it has ended by then
+        :return: ``killed``, or the state that Airflow gives it
+        """
+        workload = self._queued(task_id)
+        with _killer(kill_after_s) as killed:
+            supervise_task(
+                ti=workload.ti,
+                bundle_info=workload.bundle_info,
+                dag_rel_path=DAG_FILE,
+                token="",
+                client=self._client,
+                log_path=str(self._log),
+            )
+        return "killed" if killed else self._state(task_id)
+
+    def result(self, task_id: str) -> dict[str, Any]:
+        """Read what the last try of a task returned."""
+        with create_session() as session:
+            [value] = session.scalars(
+                XComModel.get_many(run_id=self.run_id, dag_ids=self.dag_id, task_ids=task_id, key="return_value")
+            )
+            return dict(XComModel.deserialize_value(value))
+
+    def _queued(self, task_id: str) -> ExecuteTask:
+        """Do what the scheduler does before a try."""
+        with create_session() as session:
+            run = DagRun.find(dag_id=self.dag_id, run_id=self.run_id, session=session)[0]
+            run.dag = SerializedDagModel.get_dag(self.dag_id, session=session)
+            ti = run.get_task_instance(task_id, session=session)
+            ti.task = run.dag.get_task(task_id)
+            run.schedule_tis([ti], session=session)
+            session.refresh(ti)
+            ti.set_state(TaskInstanceState.QUEUED, session=session)
+            return ExecuteTask.make(ti, dag_rel_path=DAG_FILE)
+
+    def _state(self, task_id: str) -> str:
+        with create_session() as session:
+            run = DagRun.find(dag_id=self.dag_id, run_id=self.run_id, session=session)[0]
+            return str(run.get_task_instance(task_id, session=session).state)
+
+
+@contextmanager
+def _killer(after_s: float | None) -> Iterator[list[int]]:
+    """Kill the process that this one starts, some time after it was there; give the pids of those killed."""
+    killed: list[int] = []
+    over = threading.Event()
+
+    def kill() -> None:
+        before = {child.pid for child in psutil.Process().children()}
+        while not over.is_set() and not (found := [c for c in psutil.Process().children() if c.pid not in before]):
+            time.sleep(0.002)
+        if not over.wait(after_s):
+            found[0].kill()
+            killed.append(found[0].pid)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    if after_s is not None:
+        thread.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        if after_s is not None:
+            thread.join()
