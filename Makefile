@@ -1,12 +1,15 @@
 # Everything is installed on first use into .venv, with the versions of constraints.txt.
 # A newcomer needs Python >= 3.10 and make: `make demo`, `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-2.11 demo test test-2.11 coverage lint format lock clean
+.PHONY: help setup setup-2.11 demo chaos test test-2.11 coverage lint format lock clean
 
 PYTHON ?= python3
 # least coverage of the package in percent, and more arguments for pytest: `make test PYTEST="-k window -x" BAR=0`
 BAR ?= 98
 PYTEST ?= -n 2
+# seed of `make chaos`, and how many kills in all
+SEED ?= 2026
+KILLS ?= 108
 
 # $(call suite,SERIES,VENV): run the tests and write one coverage file, .coverage-SERIES, also when some have failed
 define suite
@@ -26,6 +29,9 @@ setup-2.11:
 
 demo: setup ## back-fill three hours on a real Airflow against the local service
 	@.venv/bin/python -m scripts.demo
+
+chaos: setup ## kill replays more than a hundred times, and write what came of it to docs/chaos.md (10 minutes)
+	.venv/bin/python -m scripts.chaos --seed $(SEED) --kills $(KILLS) --output docs/chaos.md
 
 test: setup ## run the whole suite on Airflow 3.3, with coverage
 	$(call suite,3.3,.venv)

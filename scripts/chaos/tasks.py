@@ -1,4 +1,4 @@
-"""Run the tasks of a DAG as an executor does, each try a process of its own under Airflow's supervisor, and kill some."""
+"""Run tasks as an executor does, each try a process of its own under Airflow's supervisor, and kill some of them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,17 @@ from airflow.utils.types import DagRunTriggeredByType, DagRunType
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.serialization.definitions.dag import SerializedDAG
+    from sqlalchemy.orm import Session
+
 DAG_FILE = Path("chaos.py")
 
 
 def prepare(dags: Path) -> None:
     """Make the metadata database, and let it know the DAGs."""
     initdb()
-    DagBundlesManager().sync_bundles_to_db()
+    DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]  # Airflow's
     bag = BundleDagBag(dag_folder=dags, bundle_path=dags, bundle_name="dags-folder")
     if bag.import_errors:
         raise SystemExit(str(bag.import_errors))
@@ -57,7 +61,7 @@ class Run:
         self._client = Client(base_url=None, token="", dry_run=True, transport=in_process_api_server().transport)
         self._client.base_url = "http://in-process.invalid./"
         with create_session() as session:
-            SerializedDagModel.get_dag(dag_id, session=session).create_dagrun(
+            _dag(dag_id, session).create_dagrun(
                 run_id=self.run_id,
                 logical_date=now,
                 data_interval=(now, now),
@@ -80,7 +84,7 @@ class Run:
         workload = self._queued(task_id)
         with _killer(kill_after_s) as killed:
             supervise_task(
-                ti=workload.ti,
+                ti=workload.ti,  # type: ignore[arg-type]  # as Airflow's executors do
                 bundle_info=workload.bundle_info,
                 dag_rel_path=DAG_FILE,
                 token="",
@@ -100,9 +104,8 @@ class Run:
     def _queued(self, task_id: str) -> ExecuteTask:
         """Do what the scheduler does before a try."""
         with create_session() as session:
-            run = DagRun.find(dag_id=self.dag_id, run_id=self.run_id, session=session)[0]
-            run.dag = SerializedDagModel.get_dag(self.dag_id, session=session)
-            ti = run.get_task_instance(task_id, session=session)
+            run, ti = self._found(task_id, session)
+            run.dag = _dag(self.dag_id, session)
             ti.task = run.dag.get_task(task_id)
             run.schedule_tis([ti], session=session)
             session.refresh(ti)
@@ -111,8 +114,21 @@ class Run:
 
     def _state(self, task_id: str) -> str:
         with create_session() as session:
-            run = DagRun.find(dag_id=self.dag_id, run_id=self.run_id, session=session)[0]
-            return str(run.get_task_instance(task_id, session=session).state)
+            return str(self._found(task_id, session)[1].state)
+
+    def _found(self, task_id: str, session: Session) -> tuple[DagRun, TaskInstance]:
+        run = DagRun.find(dag_id=self.dag_id, run_id=self.run_id, session=session)[0]
+        ti = run.get_task_instance(task_id, session=session)
+        if ti is None:
+            raise LookupError(task_id)
+        return run, ti
+
+
+def _dag(dag_id: str, session: Session) -> SerializedDAG:
+    dag = SerializedDagModel.get_dag(dag_id, session=session)
+    if dag is None:
+        raise LookupError(dag_id)
+    return dag
 
 
 @contextmanager
@@ -120,9 +136,9 @@ def _killer(after_s: float | None) -> Iterator[list[int]]:
     """Kill the process that this one starts, some time after it was there; give the pids of those killed."""
     killed: list[int] = []
     over = threading.Event()
+    before = {child.pid for child in psutil.Process().children()}
 
     def kill() -> None:
-        before = {child.pid for child in psutil.Process().children()}
         while not over.is_set() and not (found := [c for c in psutil.Process().children() if c.pid not in before]):
             time.sleep(0.002)
         if not over.wait(after_s):

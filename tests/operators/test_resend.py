@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import threading
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
 from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.exceptions import ResendError
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMessagesOperator
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow_provider_mqs.testing import MqsEmulator
 
 END = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
@@ -50,7 +54,8 @@ def test_each_message_is_sent_once(mqs: MqsEmulator, messages: Any, ordering: st
     assert (report["requested"], report["sent"], report["failed"], report["unknown"]) == (300, 300, 0, 0)
     assert report["sent_ranges"] == {number: part["ranges"] for number, part in messages["partitions"].items()}
     assert report["digest"] == messages["digest"]
-    assert report["verified"] is None
+    assert report["verified"] is True
+    assert sum(last - first + 1 for ranges in report["copies"].values() for first, last in ranges) == 300
     assert report["window"] == messages["window"]
 
 
@@ -105,15 +110,16 @@ def test_a_refused_message_stops_the_run_and_the_report_is_pushed(mqs: MqsEmulat
     """With the default ``on_failure`` nothing is sent behind the first failure."""
     for number in range(5):
         mqs.append("orders", 0, str(number))
-    items = [{"partition": 0, "message_offset": offset} for offset in (0, 1, 77, 3, 4)]
+    mqs.faults.error_400 = Rule(probability=1.0, only=frozenset({(0, 3)}), operations=frozenset({"resend"}))
+    items = [{"partition": 0, "message_offset": offset} for offset in range(5)]
     pushed = PushedXComs()
 
-    with pytest.raises(AirflowFailException, match="4 of 5 messages sent, 1 failed"):
-        resend(items, {"ti": pushed}, topic="orders")
+    with pytest.raises(AirflowFailException, match="3 of 5 messages sent, 0 already sent, 1 failed"):
+        resend(items, {"ti": pushed}, topic="orders", durable=False)
 
     report = pushed["return_value"]
-    assert (report["sent"], report["failed"], report["not_attempted"]) == (4, 1, 0)
-    assert report["failures"][0]["message_offset"] == 77
+    assert (report["sent"], report["failed"], report["not_attempted"]) == (3, 1, 1)
+    assert report["failures"][0]["message_offset"] == 3
     assert report["failures"][0]["request_id"]
 
 
@@ -124,22 +130,53 @@ def test_on_failure_continue_leaves_the_failed_message_out(mqs: MqsEmulator) -> 
     mqs.faults.error_500 = Rule(next=1, operations=frozenset({"resend"}))
     items = [{"partition": 0, "message_offset": offset} for offset in range(4)]
 
-    report = resend(items, topic="orders", on_failure="continue", max_failures=1)
+    report = resend(items, topic="orders", on_failure="continue", max_failures=1, on_unknown="fail")
 
     assert (report["sent"], report["unknown"]) == (3, 1)
     assert [one.message_offset for one in mqs.resends("orders")] == [1, 2, 3]
 
 
-def test_an_ambiguous_answer_is_unknown_and_never_repeated(mqs: MqsEmulator, messages: Any) -> None:
-    """A 504 behind the append fails the task, with one copy in the topic."""
+def test_an_ambiguous_answer_is_settled_by_its_copy(mqs: MqsEmulator, messages: Any) -> None:
+    """A 504 behind the append counts as sent, because the copy is there."""
+    mqs.faults.timeout_504 = Rule(next=1, skip=1, operations=frozenset({"resend"}))
+
+    report = resend(messages, concurrency=1)
+
+    assert (report["sent"], report["unknown"], report["verified"]) == (300, 0, True)
+    assert set(mqs.resend_counts("orders").values()) == {1}
+
+
+def test_a_message_that_was_lost_is_sent_after_the_wait(mqs: MqsEmulator, messages: Any) -> None:
+    """A 504 without an append is sent again, once no copy has come into sight."""
+    mqs.faults.lost_504 = Rule(next=1, skip=5, operations=frozenset({"resend"}))
+
+    report = resend(messages, verify_wait=0.3)
+
+    assert (report["sent"], report["unknown"]) == (300, 0)
+    assert mqs.resend_counts("orders") == dict.fromkeys(mqs.offsets("orders", START, END), 1)
+
+
+def test_on_unknown_fail_names_the_message_in_doubt(mqs: MqsEmulator, messages: Any) -> None:
+    """Nobody looks for the copy, and nobody sends it again."""
     mqs.faults.timeout_504 = Rule(next=1, operations=frozenset({"resend"}))
     pushed = PushedXComs()
 
-    with pytest.raises(AirflowFailException, match="1 unknown"):
-        resend(messages, {"ti": pushed}, concurrency=1)
+    with pytest.raises(AirflowFailException, match=r"1 unknown.*in doubt: message_offset"):
+        resend(messages, {"ti": pushed}, concurrency=1, on_unknown="fail", durable=False)
 
     assert pushed["return_value"]["unknown"] == 1
     assert set(mqs.resend_counts("orders").values()) == {1}
+
+
+def test_on_unknown_resend_names_what_is_perhaps_sent_twice(mqs: MqsEmulator, messages: Any) -> None:
+    """The report lists the messages that were posted again on a guess."""
+    mqs.faults.timeout_504 = Rule(next=2, operations=frozenset({"resend"}))
+
+    report = resend(messages, concurrency=1, on_unknown="resend", verify=False)
+
+    twice = {place for place, times in mqs.resend_counts("orders").items() if times > 1}
+    assert {(int(p), first) for p, ranges in report["possible_doubles"].items() for first, _ in ranges} == twice
+    assert twice
 
 
 def test_where_nothing_was_sent_airflow_may_retry(mqs: MqsEmulator, messages: Any) -> None:
@@ -175,42 +212,167 @@ def test_a_stopped_task_starts_no_further_message(mqs: MqsEmulator, messages: An
     assert len(mqs.resends("orders")) == 3
 
 
-def test_a_timeout_in_the_middle_is_final_and_keeps_the_report(mqs: MqsEmulator, messages: Any) -> None:
-    """``execution_timeout`` ends the run with a report, and without a retry that would send twice."""
-    mqs.faults.latency_s = 0.02
+@pytest.mark.parametrize("durable", [True, False])
+def test_execution_timeout_ends_in_order(mqs: MqsEmulator, messages: Any, tmp_path: Path, *, durable: bool) -> None:
+    """SIGALRM does not break in: what is in flight ends, the report is pushed, the next try sends the rest."""
+    mqs.faults.latency_s, mqs.faults.latency_operations = 0.02, frozenset({"resend"})
     pushed = PushedXComs()
+    arguments: dict[str, Any] = {"durable": durable, "ledger_path": str(tmp_path)}
 
-    def alarm(*_: object) -> None:
-        raise AirflowTaskTimeout("execution_timeout")
-
-    before = signal.signal(signal.SIGALRM, alarm)
-    signal.setitimer(signal.ITIMER_REAL, 0.4)
-    try:
-        with pytest.raises(AirflowFailException, match="AirflowTaskTimeout"):
-            resend(messages, {"ti": pushed}, concurrency=2)
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    signal.setitimer(signal.ITIMER_REAL, 0.6)
+    with pytest.raises(AirflowTaskTimeout, match="execution_timeout"):
+        resend(messages, {"ti": pushed}, concurrency=2, verify=False, **arguments)
 
     report = pushed["return_value"]
-    resent = len(mqs.resend_counts("orders"))
-    assert 0 < report["sent"] <= resent <= report["sent"] + report["unknown"]
-    assert report["sent"] + report["unknown"] + report["not_attempted"] == report["requested"] == 300
+    assert 0 < report["sent"] == len(mqs.resend_counts("orders")) < 300
+    assert report["unknown"] == 0
+    if durable:
+        mqs.faults.latency_s = 0.0
+        later = resend(messages, **arguments)
+        assert later["already_sent"] + later["sent"] == 300
+        assert mqs.resend_counts("orders") == dict.fromkeys(mqs.offsets("orders", START, END), 1)
 
 
-@pytest.mark.parametrize(("try_number", "warned"), [(1, False), (2, True)])
-def test_a_later_try_is_warned_about(mqs: MqsEmulator, *, try_number: int, warned: bool) -> None:
-    """Nothing remembers what a try that was killed has sent, and the log says so."""
-    mqs.append("orders", 0, "one")
-    place = [{"partition": 0, "message_offset": 0}]
-    operator = ResendMessagesOperator(task_id="resend", messages=place, topic="orders")
-    said: list[str] = []
+def test_sigterm_ends_in_order(mqs: MqsEmulator, messages: Any, tmp_path: Path) -> None:
+    """The task fails so that a retry may go on, and says that it was told to end."""
+    mqs.faults.latency_s, mqs.faults.latency_operations = 0.02, frozenset({"resend"})
+    timer = threading.Timer(0.6, os.kill, (os.getpid(), signal.SIGTERM))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(operator.log, "warning", lambda text, *values: said.append(text % values))
-        report = operator.execute({"ti": SimpleNamespace(try_number=try_number)})
+    timer.start()
+    with pytest.raises(ResendError, match="SIGTERM"):
+        resend(messages, concurrency=2, ledger_path=str(tmp_path))
 
-    assert report["run"]["try_number"] == try_number
-    assert [sentence.startswith("This is try 2") for sentence in said] == [True] * warned
+    assert 0 < len(mqs.resend_counts("orders")) < 300
+
+
+def test_a_second_run_sends_nothing_and_is_skipped(mqs: MqsEmulator, messages: Any, tmp_path: Path) -> None:
+    """Another run of the same messages finds the ledger; the warning names who sent them."""
+    resend(messages, ledger_path=str(tmp_path))
+
+    with pytest.raises(AirflowSkipException, match="sent already"):
+        resend(messages, ledger_path=str(tmp_path))
+
+    assert set(mqs.resend_counts("orders").values()) == {1}
+
+
+def test_on_replayed_fail_refuses_before_the_first_message(mqs: MqsEmulator, messages: Any, tmp_path: Path) -> None:
+    """The sentence says how many were sent already."""
+    resend(messages, ledger_path=str(tmp_path))
+
+    with pytest.raises(AirflowFailException, match="300 of these messages were sent already"):
+        resend(messages, ledger_path=str(tmp_path), on_replayed="fail")
+
+    assert set(mqs.resend_counts("orders").values()) == {1}
+
+
+def test_on_replayed_resend_sends_again(mqs: MqsEmulator, messages: Any, tmp_path: Path) -> None:
+    """Each message is then there twice, as was asked for."""
+    resend(messages, ledger_path=str(tmp_path))
+
+    report = resend(messages, ledger_path=str(tmp_path), on_replayed="resend")
+
+    assert (report["sent"], report["already_sent"]) == (300, 0)
+    assert set(mqs.resend_counts("orders").values()) == {2}
+
+
+def test_an_overlapping_window_sends_only_what_is_new(mqs: MqsEmulator, tmp_path: Path) -> None:
+    """``on_replayed`` works on messages, not on windows."""
+    mqs.seed("orders", 300, START, END, partitions=3)
+    middle = START + (END - START) / 2
+    half = QueryMessagesOperator(task_id="query", topic="orders", start=START, end=middle).execute({})
+    whole = QueryMessagesOperator(task_id="query", topic="orders", start=START, end=END).execute({})
+    first = resend(half, ledger_path=str(tmp_path))
+
+    report = resend(whole, ledger_path=str(tmp_path))
+
+    assert (report["already_sent"], report["sent"]) == (first["sent"], 300 - first["sent"])
+    assert mqs.resend_counts("orders") == dict.fromkeys(mqs.offsets("orders", START, END), 1)
+
+
+def test_the_canary_is_sent_and_verified_first(mqs: MqsEmulator, messages: Any) -> None:
+    """Where copies cannot be seen, nothing but the canary is sent."""
+    mqs.behave(copy_timestamp="source")
+
+    with pytest.raises(AirflowFailException, match="canary"):
+        resend(messages, canary=6, verify_wait=0.2)
+
+    assert len(mqs.resend_counts("orders")) == 6
+
+
+def test_a_canary_that_is_well_lets_the_others_go(mqs: MqsEmulator, messages: Any) -> None:
+    """All messages are sent, once."""
+    report = resend(messages, canary=6)
+
+    assert (report["sent"], report["plan"]["canary"]) == (300, 6)
+    assert set(mqs.resend_counts("orders").values()) == {1}
+
+
+@pytest.mark.parametrize("outcome", [True, RuntimeError("broken")])
+def test_a_brake_stops_the_sending(mqs: MqsEmulator, messages: Any, tmp_path: Path, outcome: Any) -> None:
+    """True stops, and so does an exception; the brake sees how far the replay is."""
+    seen: list[Any] = []
+
+    def brake(progress: Any) -> bool:
+        seen.append(progress)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return bool(outcome)
+
+    with pytest.raises(ResendError, match="brake"):
+        resend(messages, max_rate=100, brake=brake, ledger_path=str(tmp_path))
+
+    assert seen[0].requested == 300
+    assert 0 < len(mqs.resend_counts("orders")) < 300
+
+
+def test_a_scheduled_run_without_a_record_is_refused(mqs: MqsEmulator, messages: Any) -> None:
+    """Its copies would come back in the next interval, for ever."""
+    scheduled = {"dag_run": SimpleNamespace(run_type="scheduled")}
+
+    with pytest.raises(AirflowFailException, match="ledger_path"):
+        resend(messages, scheduled)
+
+    assert mqs.requests("resend") == []
+
+
+def test_five_scheduled_intervals_keep_a_constant_count(mqs: MqsEmulator, tmp_path: Path) -> None:
+    """Each interval replays everything of the last hour, and the third fails half-way: no copy is ever sent again."""
+    now = datetime.now(timezone.utc)
+    mqs.seed("orders", 60, now - timedelta(minutes=10), now - timedelta(minutes=5), partitions=3)
+    memory = {"ledger_path": str(tmp_path)}
+    counts = []
+    for number in range(5):
+        query = QueryMessagesOperator(
+            task_id="query", topic="orders", lookback=3600, start=None, clamp_to_now=True, **memory
+        )
+        end = datetime.now(timezone.utc)
+        found = query.execute({"data_interval_start": end - timedelta(hours=1), "data_interval_end": end})
+        counts.append(found["count"])
+        arguments = {**memory, "on_replayed": "resend", "messages": found, "verify_wait": 5}
+        if number == 2:
+            mqs.faults.error_400 = Rule(next=1, skip=30, operations=frozenset({"resend"}))
+            with pytest.raises(ResendError):
+                resend(**arguments, context=_try(number, 1))
+        resend(**arguments, context=_try(number, 2))
+
+    assert counts == [60] * 5
+    assert set(mqs.resend_counts("orders").values()) == {5}
+
+
+def _try(run: int, number: int) -> dict[str, Any]:
+    """Build the context of a try of a scheduled run."""
+    ti = PushedXComs()
+    names = {"dag_id": "dag", "run_id": f"run {run}", "task_id": "resend", "map_index": -1, "max_tries": 1}
+    for name, value in {**names, "try_number": number}.items():
+        setattr(ti, name, value)
+    return {"ti": ti, "dag_run": SimpleNamespace(run_type="scheduled")}
+
+
+def test_a_dry_run_and_a_real_run_have_the_same_plan(mqs: MqsEmulator, messages: Any) -> None:
+    """What is shown to a person is what is sent; only the estimated time is measured anew."""
+    plans = [resend(messages, dry_run=dry, max_rate=500, canary=2)["plan"] for dry in (True, False)]
+
+    assert {**plans[0], "expected_s": 0} == {**plans[1], "expected_s": 0}
 
 
 def test_killing_a_task_that_does_not_send_is_harmless(mqs: MqsEmulator) -> None:
@@ -225,18 +387,8 @@ def test_killing_a_task_that_does_not_send_is_harmless(mqs: MqsEmulator) -> None
 def test_the_connection_limits_the_rate(mqs: MqsEmulator, messages: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lower of the two rates holds, shared among the batches."""
     monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", mqs.connection_json(max_rate=1000))
-    operator = ResendMessagesOperator(task_id="resend", messages=messages, max_rate=5000, dry_run=True)
-    operator.execute({})
     batches = QueryMessagesOperator(task_id="query", topic="orders", batch_size=100).execute(INTERVAL)
 
-    rates = [operator._sending(*_settings_and_plan(operator, batch)).max_rate for batch in [messages, *batches]]
+    rates = [resend(batch, max_rate=5000, dry_run=True)["plan"]["max_rate"] for batch in [messages, *batches]]
 
     assert rates == [1000, *[pytest.approx(1000 / 3)] * 3]
-
-
-def _settings_and_plan(operator: ResendMessagesOperator, messages: Any) -> tuple[Any, Any]:
-    from airflow_provider_mqs.hooks.mqs import MqsHook
-
-    hook = MqsHook()
-    operator.messages = messages
-    return hook.settings, operator._plan(hook)

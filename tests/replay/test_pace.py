@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from airflow_provider_mqs.models.report import Failure, Report
-from airflow_provider_mqs.replay.pace import Pacer, Progress
+from airflow_provider_mqs.replay.pace import Breaker, Meter, Pacer, Throttle
 
 
 class Clock:
@@ -70,7 +70,7 @@ async def test_without_a_limit_nobody_waits() -> None:
 def test_progress_is_written_every_five_seconds_at_most(caplog: pytest.LogCaptureFixture) -> None:
     """A line says what was done, how fast, and how long it will take."""
     clock, report = Clock(), Report(requested=100)
-    progress = Progress(report, clock)
+    meter = Meter(report, clock)
 
     with caplog.at_level(logging.INFO):
         for offset in range(20):
@@ -79,22 +79,70 @@ def test_progress_is_written_every_five_seconds_at_most(caplog: pytest.LogCaptur
                 report.add_failure(Failure(0, offset, "", "No.", "", unknown=False))
             else:
                 report.add_sent(0, offset)
-            progress.tick()
+            meter.tick()
 
     assert [record.getMessage() for record in caplog.records] == [
-        "9 of 100 sent, 1 failed, 0 unknown; 2.0 messages/s, about 45 s to go",
-        "19 of 100 sent, 1 failed, 0 unknown; 2.0 messages/s, about 40 s to go",
+        f"{sent} of 100 messages sent, 0 already sent, 1 failed, 0 unknown, {left} not attempted; "
+        f"2.0 messages/s, about {left // 2} s to go"
+        for sent, left in ((9, 90), (19, 80))
     ]
 
 
 def test_progress_without_a_message_has_no_rate(caplog: pytest.LogCaptureFixture) -> None:
     """Nothing is divided by zero before the first outcome."""
     clock = Clock()
-    progress = Progress(Report(requested=5), clock)
-    assert (progress.rate, progress.elapsed_s) == (0.0, 0.0)
+    meter = Meter(Report(requested=5), clock)
+    assert (meter.rate, meter.elapsed_s) == (0.0, 0.0)
 
     clock.now += 6
     with caplog.at_level(logging.INFO):
-        progress.tick()
+        meter.tick()
 
     assert "0.0 messages/s, about 0 s to go" in caplog.text
+
+
+async def test_throttling_halves_what_is_in_flight_once_a_second() -> None:
+    """Answers to requests that were already on their way say nothing new."""
+    clock = Clock()
+    throttle = Throttle(16, clock)
+
+    throttle.slow_down()
+    throttle.slow_down()
+    assert throttle.limit == 8
+    for expected in (4, 2, 1, 1):
+        clock.now += 1
+        throttle.slow_down()
+        assert throttle.limit == expected
+
+
+async def test_successes_widen_it_again_up_to_the_limit() -> None:
+    """Additive increase: one more for a whole round of successes."""
+    throttle = Throttle(4, Clock())
+    throttle.slow_down()
+
+    for _ in range(20):
+        await throttle.enter()
+        throttle.leave(sent=True)
+
+    assert throttle.limit == 4
+
+
+async def test_who_finds_no_room_waits_for_the_next_to_leave() -> None:
+    """A failure makes room, too, but widens nothing."""
+    throttle = Throttle(1, Clock())
+    await throttle.enter()
+    waiting = asyncio.ensure_future(throttle.enter())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+
+    throttle.leave(sent=False)
+    await waiting
+
+    assert throttle.limit == 1
+
+
+def test_the_breaker_opens_after_failures_in_a_row() -> None:
+    """A success begins the count anew."""
+    breaker = Breaker(3)
+
+    assert [breaker.note(sent=sent) for sent in (False, False, True, False, False, False)] == [False] * 5 + [True]

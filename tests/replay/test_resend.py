@@ -27,13 +27,17 @@ from airflow_provider_mqs.exceptions import (
 )
 from airflow_provider_mqs.models.plan import Plan
 from airflow_provider_mqs.models.report import Report
+from airflow_provider_mqs.models.sending import Sending
 from airflow_provider_mqs.models.settings import ConnectionSettings
-from airflow_provider_mqs.replay.pace import Pacer, Progress
-from airflow_provider_mqs.replay.resend import Resender, Sending, failure_of
+from airflow_provider_mqs.replay.outcome import failure_of
+from airflow_provider_mqs.replay.pace import Meter, Pacer
+from airflow_provider_mqs.replay.resend import Resender
+from airflow_provider_mqs.replay.verify import Verdict
 from tests.support import END_MS, START_MS, until
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.client.flow import Request
+    from airflow_provider_mqs.models.places import Places
     from airflow_provider_mqs.testing import MqsEmulator
 
 SOON = RetryPolicy(max_retries=100, base_s=0.001, cap_s=0.002)
@@ -52,6 +56,28 @@ def seeded(emulator: MqsEmulator, count: int, partitions: int = 3) -> Plan:
     return Plan("orders", {partition: ((0, number - 1),) for partition, number in sorted(per_partition.items())})
 
 
+async def forget(*_: Places) -> None:
+    """Keep no ledger."""
+
+
+async def run(resender: Resender, plan: Plan) -> None:
+    await resender.send(plan.partitions)
+    resender.give_up()
+
+
+def resender_of(
+    client: AsyncMqsClient, plan: Plan, report: Report, *, pacer: Pacer | None = None, **sending: Any
+) -> Resender:
+    """Build a resender that looks for no copies: what is unknown stays so."""
+    how = Sending(**{"on_unknown": "fail", **sending})
+    return Resender(client, plan.topic, how, report, write=forget, settle=unsettled, pacer=pacer)
+
+
+async def unsettled(doubts: Places, known: Places) -> Verdict:
+    """Find nothing out."""
+    return Verdict({}, {}, doubts, {}, {}, calibrated=False, complete=False)
+
+
 async def resend(
     emulator: MqsEmulator,
     plan: Plan,
@@ -63,8 +89,8 @@ async def resend(
 ) -> tuple[Report, Resender]:
     report = Report(plan.count)
     async with AsyncMqsClient(settings(emulator, auth_type), concurrency=concurrency, policy=SOON) as client:
-        resender = Resender(client, plan, Sending(**sending), report, pacer=pacer)
-        await resender.run()
+        resender = resender_of(client, plan, report, pacer=pacer, **sending)
+        await run(resender, plan)
     assert report.requested == report.sent + report.failed + report.unknown + report.not_attempted
     return report, resender
 
@@ -142,7 +168,7 @@ async def most_in_flight(emulator: MqsEmulator, plan: Plan, **sending: Any) -> i
                 now -= 1
 
         wire.send = counted  # type: ignore[method-assign]  # to look in
-        await Resender(client, plan, Sending(**sending), Report(plan.count)).run()
+        await run(resender_of(client, plan, Report(plan.count), **sending), plan)
     return most
 
 
@@ -314,10 +340,10 @@ async def test_stop_from_outside_begins_nothing_more(mqs_emulator: MqsEmulator) 
     plan = seeded(mqs_emulator, 30)
     report = Report(plan.count)
     async with AsyncMqsClient(settings(mqs_emulator)) as client:
-        resender = Resender(client, plan, Sending(), report)
+        resender = resender_of(client, plan, report)
         resender.stop("killed")
         resender.stop("again")
-        await resender.run()
+        await run(resender, plan)
 
     assert resender.stopped == "killed"
     assert (report.attempted, report.not_attempted) == (0, 30)
@@ -333,8 +359,8 @@ async def test_stop_while_waiting_for_a_turn_sends_nothing_more(mqs_emulator: Mq
         async def sleep(_: float) -> None:
             resender.stop("killed")
 
-        resender = Resender(client, plan, Sending(), report, pacer=Pacer(1, lambda: 0.0, sleep))
-        await resender.run()
+        resender = resender_of(client, plan, report, pacer=Pacer(1, lambda: 0.0, sleep))
+        await run(resender, plan)
 
     assert report.sent == len(mqs_emulator.requests("resend")) == 1
 
@@ -346,11 +372,13 @@ async def test_cancelled_run_doubts_what_was_in_flight(mqs_emulator: MqsEmulator
     mqs_emulator.faults.latency_operations = frozenset({"resend"})
     report = Report(plan.count)
     async with AsyncMqsClient(settings(mqs_emulator)) as client:
-        running = asyncio.create_task(Resender(client, plan, Sending(), report).run())
+        resender = resender_of(client, plan, report)
+        running = asyncio.create_task(resender.send(plan.partitions))
         await until(lambda: len(mqs_emulator.requests("resend")) == 3)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
+        resender.give_up()
 
     assert set(mqs_emulator.resend_counts("orders")) == {(0, 0), (1, 0), (2, 0)}
     assert (report.sent, report.unknown, report.not_attempted) == (0, 3, 27)
@@ -359,15 +387,17 @@ async def test_cancelled_run_doubts_what_was_in_flight(mqs_emulator: MqsEmulator
 async def test_foreign_error_stops_all_workers(mqs_emulator: MqsEmulator) -> None:
     """A mistake of ours comes out, and no worker goes on behind it."""
 
-    class Broken(Progress):
+    class Broken(Meter):
         def tick(self) -> None:
             raise ZeroDivisionError
 
     plan = seeded(mqs_emulator, 300)
     report = Report(plan.count)
     async with AsyncMqsClient(settings(mqs_emulator)) as client:
+        resender = resender_of(client, plan, report)
+        resender.meter = Broken(report)
         with pytest.raises(ZeroDivisionError):
-            await Resender(client, plan, Sending(), report, progress=Broken(report)).run()
+            await resender.send(plan.partitions)
 
     assert len(mqs_emulator.requests("resend")) <= 6
 

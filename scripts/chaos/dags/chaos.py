@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from itertools import product
+from typing import Any
 
 from airflow.sdk import DAG
 
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMessagesOperator
 
 FOLDER = os.environ["CHAOS_LEDGERS"]
-VERIFY = {"verified": {"verify": True}, "unverified": {"verify": False}, "blind": {"on_unknown": "resend"}}
+VERIFY: dict[str, dict[str, Any]] = {
+    "verified": {"verify": True},
+    "unverified": {"verify": False},
+    "blind": {"on_unknown": "resend"},
+}
 
 for store, ordering, care in product(("state_store", "file"), ("partition", "none"), VERIFY):
     with DAG(f"chaos_{store}_{ordering}_{care}", schedule=None):
