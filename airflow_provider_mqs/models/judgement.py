@@ -86,18 +86,25 @@ def groups_of(known: Marks, doubts: Marks, rows: Marks) -> dict[Any, Group]:
     return dict(groups)
 
 
-def judge(groups: Sequence[Group], *, ordered: bool) -> Judgement:
+def judge(groups: Sequence[Group], *, ordered: bool, by_content: bool = False) -> Judgement:
     """
     Judge one partition by counting alone.
+
+    Counting is fooled where live producers write just as many look-alikes as copies are absent, so it is enough for
+    messages that were surely sent, and settles doubts only where contents cannot be had.
 
     :param groups: what looks alike
     :param ordered: whether messages were sent one by one in the order of their offsets, so that of equal ones the first
         were sent
+    :param by_content: whether contents will be compared, so that doubts beside a row are left ``unclear``
     :return: the verdicts; groups with doubts that counting cannot settle are ``unclear``, with their doubts in no list
     """
     quiet = all(group.surplus <= 0 for group in groups)
     judgement = Judgement()
     for group in groups:
+        if by_content and group.doubts and group.rows:
+            judgement.unclear.append(group)
+            continue
         if group.spare <= 0:
             _settle(judgement, group, 0)
             judgement.missing += group.known[len(group.rows) :]

@@ -137,10 +137,7 @@ def _look(api: MqsApi, topic: str, evidence: Evidence, sources: Sources) -> Flow
         groups = judging.groups_of(
             *(_marks(kept, found.get(partition, {}), source=found is not rows) for found in (known, doubts, rows))
         )
-        judgement = judging.judge(list(groups.values()), ordered=evidence.ordered)
-        if likeness:
-            yield from _compare(api, topic, partition, judgement, everything=not evidence.doubts)
-        judged[partition] = judgement
+        judged[partition] = yield from _judged(api, topic, partition, list(groups.values()), evidence, likeness)
     return _verdict(evidence, judged, likeness)
 
 
@@ -162,20 +159,26 @@ def _candidates(api: MqsApi, topic: str, evidence: Evidence) -> Flow[tuple[Rows,
     return rows, not reader.doubts
 
 
-def _compare(api: MqsApi, topic: str, partition: int, judgement: Judgement, *, everything: bool) -> Flow[None]:
-    """Tell rows that look alike apart by their contents."""
-    groups = judging.to_compare(judgement, everything=everything)
-    offsets = [offset for group in groups for offset in (*group.known, *group.doubts, *group.rows)]
-    if not groups or len(offsets) > _MOST_COMPARED:
-        judgement.unknown += [offset for group in judgement.unclear for offset in group.doubts]
-        return
+def _judged(
+    api: MqsApi, topic: str, partition: int, groups: list[Group], evidence: Evidence, likeness: Likeness | None
+) -> Flow[Judgement]:
+    """Judge a partition by contents where that is affordable, else by counting."""
+    judgement = judging.judge(groups, ordered=evidence.ordered, by_content=likeness is not None)
+    compared = judging.to_compare(judgement, everything=not evidence.doubts)
+    if likeness is None or not compared:
+        return judgement
+    offsets = [offset for group in compared for offset in (*group.known, *group.doubts, *group.rows)]
+    if len(offsets) > _MOST_COMPARED:
+        counted = judging.judge(groups, ordered=evidence.ordered)
+        counted.unknown += [offset for group in counted.unclear for offset in group.doubts]
+        return counted
     found = yield Parallel(api.get_message(topic, partition, offset, download=True) for offset in offsets)
     values = {offset: message.value if message else offset for offset, message in zip(offsets, found, strict=True)}
     split: list[Group] = []
-    for group in groups:
+    for group in compared:
         named = [{offset: values[offset] for offset in part} for part in (group.known, group.doubts, group.rows)]
         split += judging.groups_of(*named).values()
-    judging.judge_by_content(judgement, split)
+    return judging.judge_by_content(judgement, split)
 
 
 def _verdict(evidence: Evidence, judged: Mapping[int, Judgement], likeness: Likeness | None) -> Verdict:
