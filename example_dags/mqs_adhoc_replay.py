@@ -55,5 +55,4 @@ with DAG(
         max_messages="{{ params.max_messages }}",
         max_rate="{{ params.max_rate or '' }}",
         on_failure="{{ params.on_failure }}",
-        retries=0,  # a try that was killed outright cannot tell the next one what it has sent
     )

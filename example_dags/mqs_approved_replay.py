@@ -53,6 +53,5 @@ with DAG(
         task_id="resend",
         messages=query.output,
         consumer_key=CONSUMER_KEY,
-        retries=0,  # a try that was killed outright cannot tell the next one what it has sent
     )
     query >> approve >> resend

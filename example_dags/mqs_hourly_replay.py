@@ -37,6 +37,5 @@ with DAG(
         task_id="resend",
         messages=query.output,
         dry_run="{{ dag_run.run_type == 'scheduled' }}",
-        retries=0,  # a try that was killed outright cannot tell the next one what it has sent
     )
     wait >> query >> resend

@@ -28,5 +28,4 @@ with DAG(
         dry_run="{{ dag_run.run_type == 'scheduled' }}",  # unpausing starts a run that nobody asked for
         max_rate=100,  # a second, in each batch
         max_active_tis_per_dagrun=4,
-        retries=0,  # a try that was killed outright cannot tell the next one what it has sent
     ).expand(messages=query.output)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -33,6 +34,23 @@ def test_the_dag_of_the_readme_sends_its_hour(mqs: MqsEmulator, tmp_path: Path) 
 
     assert run.state == "success"
     assert mqs.resend_counts("orders") == dict.fromkeys(mqs.offsets("orders", end - HOUR, end), 1)
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 0), reason="the README shows the imports of Airflow 3")
+def test_the_careful_resend_of_the_readme_sends_all(mqs: MqsEmulator, tmp_path: Path) -> None:
+    """Each option that it shows is accepted, and the canary is verified."""
+    end = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - HOUR
+    mqs.seed("orders", 30, end - HOUR, end, partitions=3)
+    dag, careful = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[:2]
+    names: dict[str, Any] = {"__file__": str(tmp_path / "readme.py")}
+    exec(compile(dag, "README.md", "exec"), names)  # noqa: S102 - our own text
+    found = names["query"].execute({"data_interval_start": end - HOUR, "data_interval_end": end})
+    names["query"] = SimpleNamespace(output=found)
+
+    exec(compile(careful, "README.md", "exec"), names)  # noqa: S102 - our own text
+    report = names["careful"].execute({})
+
+    assert (report["sent"], report["verified"], report["plan"]["canary"]) == (30, True, 10)
 
 
 def test_the_connection_table_has_every_field() -> None:
