@@ -30,10 +30,12 @@ def recorded(*, known: bool, state: str = "complete") -> MemoryStore:
     return store
 
 
-@pytest.mark.parametrize(("start_ms", "end_ms"), [(NOW_MS, NOW_MS + 1), (NOW_MS - 9, NOW_MS - MARGIN_MS + 10**6)])
+@pytest.mark.parametrize(("start_ms", "end_ms"), [(0, 1), (-9, MARGIN_MS), (-2 * MARGIN_MS, 1 - MARGIN_MS)])
 def test_known_copies_are_left_out(start_ms: int, end_ms: int) -> None:
     """In every window that touches the time in which they were made."""
-    assert copies_in(recorded(known=True), TimeWindow(start_ms, end_ms), **PLACE) == Copies({0: ((10, 19),)})
+    window = TimeWindow(NOW_MS + start_ms, NOW_MS + end_ms)
+
+    assert copies_in(recorded(known=True), window, **PLACE) == Copies({0: ((10, 19),)})
 
 
 def test_unknown_copies_are_a_doubt() -> None:
