@@ -277,17 +277,3 @@ def test_two_processes_at_once_send_nothing_twice(plan: Path, mqs_emulator: MqsE
     codes = sorted(process.wait() for process in both)
     assert codes in ([0, 0], [0, 1])
     assert _once(mqs_emulator)
-
-
-async def test_signal_before_the_first_message_sends_nothing(plan: Path, mqs_emulator: MqsEmulator) -> None:
-    """Ctrl-C while the plan is being checked is not lost."""
-    mqs_emulator.faults.latency_s, mqs_emulator.faults.latency_operations = 0.5, frozenset({"content"})
-    process = await asyncio.create_subprocess_exec(
-        *PROGRAM, "resend", str(plan), "--yes", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    logins = len(mqs_emulator.requests("login"))
-    await until(lambda: len(mqs_emulator.requests("login")) > logins)
-    process.send_signal(signal.SIGINT)
-    out, _ = await process.communicate()
-    assert (process.returncode, json.loads(out)["not_attempted"]) == (130, 60)
-    assert mqs_emulator.requests("resend") == []

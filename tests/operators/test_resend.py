@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSki
 from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.exceptions import ResendError
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMessagesOperator
+from airflow_provider_mqs.replay.replay import Replay
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -373,6 +374,23 @@ def test_a_dry_run_and_a_real_run_have_the_same_plan(mqs: MqsEmulator, messages:
     plans = [resend(messages, dry_run=dry, max_rate=500, canary=2)["plan"] for dry in (True, False)]
 
     assert {**plans[0], "expected_s": 0} == {**plans[1], "expected_s": 0}
+
+
+def test_a_stop_while_the_plan_is_checked_sends_nothing(mqs: MqsEmulator, messages: Any) -> None:
+    """It is not lost because the sending has not begun."""
+    operator = ResendMessagesOperator(task_id="resend", messages=messages)
+    original = Replay.prepare
+
+    async def prepare(self: Replay) -> Any:
+        operator.on_kill()
+        return await original(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Replay, "prepare", prepare)
+        with pytest.raises(ResendError, match="killed"):
+            operator.execute({})
+
+    assert mqs.requests("resend") == []
 
 
 def test_killing_a_task_that_does_not_send_is_harmless(mqs: MqsEmulator) -> None:
