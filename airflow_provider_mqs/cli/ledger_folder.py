@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.hooks.stores import folder_store, record_store
+from airflow_provider_mqs.hooks.stores import memory_of
 
 if TYPE_CHECKING:
     import argparse
 
-    from airflow_provider_mqs.replay.stores import Store
+    from airflow_provider_mqs.replay.stores import Memory
 
 _NAME = "airflow-provider-mqs"
 
@@ -30,17 +30,18 @@ def add_argument(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGr
     )
 
 
-def ledger_folder(path: str | None) -> Store:
+def ledger_folder(path: str | None) -> Memory:
     """
     Find the folder; nothing is made before it is written to.
 
     :param path: what the user said, relative to the working directory; ``None`` for the default
-    :return: a store for ledgers and for the record of replays
+    :return: the folder, for ledgers and for the record of replays
     :raises ConfigurationError: the folder is on a storage that is not installed
     """
     if path is not None and "://" not in path:
         path = str(Path(path).expanduser().absolute())
-    return record_store({}, path) or folder_store(str(_state_home() / _NAME))
+    found = memory_of({}, path)
+    return found if found.records else memory_of({}, str(_state_home() / _NAME))
 
 
 def _state_home() -> Path:

@@ -93,8 +93,8 @@ def _window(args: argparse.Namespace, now_ms: int) -> TimeWindow:
 def _copies(args: argparse.Namespace, hook: MqsHook, topic: str, window: TimeWindow) -> Copies:
     if args.include_copies:
         return Copies()
-    record = ledger_folder.ledger_folder(args.ledger_path)
-    return copies_in(record, window, endpoint=hook.settings.host, instance_id=hook.instance_id, topic=topic)
+    records = ledger_folder.ledger_folder(args.ledger_path).records
+    return copies_in(records, window, endpoint=hook.settings.host, instance_id=hook.instance_id, topic=topic)
 
 
 def _judge(found: Found, query: Query, most: int | None) -> None:

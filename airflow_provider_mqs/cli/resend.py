@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import sys
-import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from airflow_provider_mqs.cli import ledger_folder, output
 from airflow_provider_mqs.exceptions import ConfigurationError
-from airflow_provider_mqs.hooks.job import ReplayJob
+from airflow_provider_mqs.hooks.job import job_of
 from airflow_provider_mqs.hooks.mqs import MqsHook
-from airflow_provider_mqs.models.ledger import Owner
-from airflow_provider_mqs.models.names import whole_number
-from airflow_provider_mqs.models.plan import Plan, plan_of
-from airflow_provider_mqs.models.sending import sending_of
-from airflow_provider_mqs.replay.journal import journal_for
+from airflow_provider_mqs.replay.stores import Memory
 
 if TYPE_CHECKING:
     import argparse
 
-    from airflow_provider_mqs.models.sending import Sending
-    from airflow_provider_mqs.replay.journal import Journal
+    from airflow_provider_mqs.hooks.job import ReplayJob
 
 _NO_RUN: Final = dict.fromkeys(("dag_id", "run_id", "task_id", "map_index", "try_number"))
-_SENDING: Final = (
-    "consumer_key",
-    "ordering",
-    "max_rate",
-    "on_failure",
-    "max_failures",
-    "on_unknown",
-    "on_replayed",
-    "verify",
-    "verify_wait",
-    "canary",
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,23 +93,17 @@ def _verdict(job: ReplayJob) -> int:
 def _remedy(job: ReplayJob) -> str:
     report = job.report
     left = report.not_attempted + report.failed + report.unknown
-    resumes = job.journal.durable and job.sending.on_replayed == "skip"
-    return " The same call again sends what is left." if left and resumes else ""
+    return " The same call again sends what is left." if left and job.journal.durable else ""
 
 
 def _job(hook: MqsHook, args: argparse.Namespace) -> ReplayJob:
-    plan = _plan(hook, args)
-    sending = sending_of(hook.settings, plan, **{name: getattr(args, name) for name in _SENDING})
-    concurrency = whole_number(args.concurrency, "--concurrency", minimum=1, maximum=256)
-    return ReplayJob(hook, plan, sending, _journal(hook, plan, sending, args), concurrency, dry_run=not args.yes)
-
-
-def _plan(hook: MqsHook, args: argparse.Namespace) -> Plan:
-    plan = plan_of(_read(args.file), args.topic, endpoint=hook.settings.host, instance_id=hook.instance_id)
-    most = whole_number(args.max_messages, "--max-messages", minimum=1)
-    if plan.count > most:
-        raise ConfigurationError(f"{args.file} holds {plan.count} messages, more than --max-messages {most}.")
-    return plan
+    return job_of(
+        hook,
+        {**vars(args), "messages": _read(args.file)},
+        run={**_NO_RUN, "conn_id": args.conn_id},
+        memory=Memory() if args.no_ledger else ledger_folder.ledger_folder(args.ledger_path),
+        dry_run=not args.yes,
+    )
 
 
 def _read(file: str) -> str:
@@ -141,17 +115,3 @@ def _read(file: str) -> str:
     if not text.strip():
         raise ConfigurationError(f"{name} is empty: has the query failed?")
     return text
-
-
-def _journal(hook: MqsHook, plan: Plan, sending: Sending, args: argparse.Namespace) -> Journal:
-    store = None if args.no_ledger else ledger_folder.ledger_folder(args.ledger_path)
-    run: dict[str, Any] = {**_NO_RUN, "conn_id": args.conn_id}
-    return journal_for(
-        plan,
-        endpoint=hook.settings.host,
-        instance_id=hook.instance_id,
-        consumer_key=sending.consumer_key,
-        owner=Owner(uuid.uuid4().hex, run, None, socket.gethostname(), os.getpid()),
-        ledger=store,
-        record=store,
-    )

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 import time
+import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs._compat import mask_secret
+from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.models import places as sets
 from airflow_provider_mqs.models import ranges as runs
-from airflow_provider_mqs.models.plan import receivers_of
+from airflow_provider_mqs.models.ledger import Owner
+from airflow_provider_mqs.models.names import is_absent, whole_number
+from airflow_provider_mqs.models.plan import plan_of, receivers_of
 from airflow_provider_mqs.models.report import Report, report_document
+from airflow_provider_mqs.models.sending import sending_of
 from airflow_provider_mqs.models.window import iso
 from airflow_provider_mqs.replay.claims import CLAIM
 from airflow_provider_mqs.replay.desk import Desk
 from airflow_provider_mqs.replay.interrupts import interrupts
+from airflow_provider_mqs.replay.journal import journal_for
 from airflow_provider_mqs.replay.replay import Replay
 
 if TYPE_CHECKING:
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.models.sending import Sending
     from airflow_provider_mqs.replay.journal import Journal
     from airflow_provider_mqs.replay.pace import Progress
+    from airflow_provider_mqs.replay.stores import Memory
 
 _log = logging.getLogger(__name__)
 
@@ -200,6 +209,70 @@ class ReplayJob:
             "expected_s": round(count / rate, 1) if 0 < rate < float("inf") else 0.0,
             "receivers": receivers_of(sending.consumer_key),
         }
+
+
+SENDING_NAMES = (
+    "consumer_key",
+    "ordering",
+    "max_rate",
+    "on_failure",
+    "max_failures",
+    "on_unknown",
+    "on_replayed",
+    "verify",
+    "verify_wait",
+    "canary",
+)
+"""The arguments that say how to send, for ``sending_of``."""
+
+
+def job_of(
+    hook: MqsHook,
+    arguments: Mapping[str, Any],
+    *,
+    run: Mapping[str, Any],
+    memory: Memory,
+    dry_run: bool,
+    max_tries: int | None = None,
+    brake: Callable[[Progress], bool] | None = None,
+) -> ReplayJob:
+    """
+    Check the arguments of a resend, and make it ready to run. Nothing is asked and nothing is written.
+
+    :param hook: the connection
+    :param arguments: ``messages``, ``topic``, ``max_messages``, ``concurrency`` and ``SENDING_NAMES``, perhaps others
+    :param run: who runs it, see ``Owner``
+    :param memory: where it is remembered
+    :param dry_run: whether to send nothing
+    :param max_tries: Airflow's
+    :param brake: called at most once a second; true stops
+    :return: the replay
+    :raises ConfigurationError: an argument is wrong, or the connection does not allow this resend
+    """
+    plan = _plan_of(hook, arguments)
+    sending = sending_of(hook.settings, plan, **{name: arguments[name] for name in SENDING_NAMES})
+    journal = journal_for(
+        plan,
+        endpoint=hook.settings.host,
+        instance_id=hook.instance_id,
+        consumer_key=sending.consumer_key,
+        owner=Owner(uuid.uuid4().hex, run, max_tries, socket.gethostname(), os.getpid()),
+        memory=memory,
+    )
+    concurrency = whole_number(arguments["concurrency"], "concurrency", minimum=1, maximum=256)
+    return ReplayJob(hook, plan, sending, journal, concurrency, dry_run, brake)
+
+
+def _plan_of(hook: MqsHook, arguments: Mapping[str, Any]) -> Plan:
+    topic = None if is_absent(arguments["topic"]) else arguments["topic"]
+    plan = plan_of(arguments["messages"], topic, endpoint=hook.settings.host, instance_id=hook.instance_id)
+    most = whole_number(arguments["max_messages"], "max_messages", minimum=1)
+    if plan.count > most:
+        raise ConfigurationError(
+            f"messages holds {plan.count} messages, more than max_messages={most}: "
+            "send a shorter window, or raise the limit."
+        )
+    return plan
 
 
 def _now_ms() -> int:

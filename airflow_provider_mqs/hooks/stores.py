@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import Asset, Variable, conf
 from airflow_provider_mqs._compat import AIRFLOW_VERSION
 from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
 from airflow_provider_mqs.models.names import is_absent
-from airflow_provider_mqs.replay.stores import FileStore
+from airflow_provider_mqs.replay.stores import FileStore, Memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,32 +96,25 @@ def record_inlets() -> list[Any]:
     return [Asset(name=RECORD_NAME, uri=RECORD_URI)] if _HAS_STATE_STORES else []
 
 
-def ledger_store(context: Mapping[str, Any], path: str | None) -> Store | None:
+def memory_of(context: Mapping[str, Any], path: Any) -> Memory:
     """
-    Find where the ledger of a task is kept.
+    Find where a replay is remembered, and where earlier ones are.
 
     :param context: Airflow's context; a plain dict will do
     :param path: folder, local or of an object storage; absent for ``[mqs] ledger_path``
-    :return: a folder, else the task's state store, else ``None``
+    :return: the ledger in the folder, else in the task's state store (3.3 and later); the records in the state store
+        of the record's asset (3.3 and later) and in the folder, else in Variables; nowhere outside a task without a
+        folder
     :raises ConfigurationError: the folder cannot be understood
     """
-    accessor = context.get("task_state_store")
-    return _folder(path) or (None if accessor is None else TaskStateStore(accessor))
-
-
-def record_store(context: Mapping[str, Any], path: str | None) -> Store | None:
-    """
-    Find where the record of replays is kept.
-
-    :param context: Airflow's context; a plain dict will do
-    :param path: folder, local or of an object storage; absent for ``[mqs] ledger_path``
-    :return: the state store of the record's asset, else a folder, else Variables; ``None`` outside a task
-    :raises ConfigurationError: the folder cannot be understood
-    """
-    accessors = context.get("asset_state_store")
-    if accessors is not None:
-        return AssetStateStore(accessors[record_inlets()[0]])
-    return _folder(path) or (VariableStore() if context.get("ti") is not None else None)
+    task, assets, folder = context.get("task_state_store"), context.get("asset_state_store"), _folder(path)
+    records: list[Store] = [] if assets is None else [AssetStateStore(assets[record_inlets()[0]])]
+    if folder is not None:
+        # also where there is a state store: commands look here
+        records.append(folder)
+    if not records and context.get("ti") is not None:
+        records.append(VariableStore())
+    return Memory(folder or (None if task is None else TaskStateStore(task)), tuple(records))
 
 
 def folder_store(path: str) -> FileStore:
@@ -149,7 +142,7 @@ def folder_store(path: str) -> FileStore:
         ) from error
 
 
-def _folder(path: str | None) -> FileStore | None:
+def _folder(path: Any) -> FileStore | None:
     wanted = conf.get("mqs", "ledger_path", fallback="") if is_absent(path) else path
     return folder_store(str(wanted)) if wanted else None
 

@@ -50,21 +50,20 @@ def opening_of(first: Ledger, mine: Ledger | None, others: Sequence[Ledger], on_
     """
     retried = mine is not None and _is_retried(mine, first.owner)
     resumed = mine.done if mine and retried else {}
-    past = [ledger for ledger in (*others, *([mine] if mine and not retried else [])) if ledger.has_copies]
+    past = [ledger for ledger in (mine, *others) if ledger and ledger.has_copies]
     sent = sets.without(sets.shared(sets.union(*(one.ever_sent for one in past)), first.planned), resumed)
     if sent and on_replayed == "fail":
         raise ConfigurationError(
             f"{sets.count(sent)} of these messages were sent already ({past[-1].owner}) and on_replayed is 'fail'."
         )
     if on_replayed == "resend":
-        past, sent = [], {}
-    doubtful = [*past, *([mine] if mine and retried else [])]
-    doubts = sets.shared(sets.union(*(one.claimed for one in doubtful)), first.planned)
+        past, sent = [ledger for ledger in past if ledger is mine and retried], {}
+    doubts = sets.shared(sets.union(*(one.claimed for one in past)), first.planned)
     return Opening(
         resumed=resumed,
         already=sent,
         doubts=sets.without(doubts, sets.union(resumed, sent)),
-        past=tuple(doubtful),
+        past=tuple(past),
         by=past[-1].owner if past else None,
         retried=retried,
     )
@@ -99,4 +98,7 @@ def taken_over(first: Ledger, mine: Ledger, opening: Opening, on_replayed: str) 
 
 
 def _is_retried(mine: Ledger, me: Owner) -> bool:
-    return mine.owner.same_task(me) and (mine.state != COMPLETE or mine.owner.max_tries == me.max_tries)
+    """Tell whether this goes on with the last execution: Airflow tries again, or that one left something to a call."""
+    if mine.state == COMPLETE:
+        return mine.owner.same_task(me) and mine.owner.max_tries == me.max_tries
+    return mine.owner.task_instance == me.task_instance

@@ -13,7 +13,7 @@ from airflow_provider_mqs.exceptions import ConfigurationError, EmptyWindowError
 from airflow_provider_mqs.hooks.failing import permanent_errors_fail
 from airflow_provider_mqs.hooks.interval import window_of
 from airflow_provider_mqs.hooks.mqs import MqsHook
-from airflow_provider_mqs.hooks.stores import record_store
+from airflow_provider_mqs.hooks.stores import memory_of
 from airflow_provider_mqs.models.names import choice, flag, is_absent, topic_name, whole_number
 from airflow_provider_mqs.models.window import TimeWindow, iso
 from airflow_provider_mqs.operators.base import RecordedOperator
@@ -204,12 +204,12 @@ class QueryMessagesOperator(RecordedOperator):
     def _copies(self, context: Context, hook: MqsHook, query: Query) -> Copies:
         if not flag(self.exclude_copies, "exclude_copies"):
             return Copies()
-        record = record_store(context, None if is_absent(self.ledger_path) else str(self.ledger_path))
-        if record is None:
+        records = memory_of(context, self.ledger_path).records
+        if not records:
             self.log.warning("There is no record of earlier replays: their copies are not told from originals.")
             return Copies()
         place = {"endpoint": hook.settings.host, "instance_id": hook.instance_id, "topic": query.topic}
-        return copies_in(record, query.window, **place)
+        return copies_in(records, query.window, **place)
 
     def _judge(self, found: Found, query: Query, max_messages: int | None) -> None:
         offsets = found.offsets

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
-import uuid
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
@@ -16,15 +13,12 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_mqs.exceptions import ConfigurationError, ResendError
 from airflow_provider_mqs.hooks.failing import permanent_errors_fail
-from airflow_provider_mqs.hooks.job import ReplayJob
+from airflow_provider_mqs.hooks.job import job_of
 from airflow_provider_mqs.hooks.mqs import MqsHook
-from airflow_provider_mqs.hooks.stores import ledger_store, record_store
-from airflow_provider_mqs.models.ledger import Owner
-from airflow_provider_mqs.models.names import flag, is_absent, whole_number
-from airflow_provider_mqs.models.plan import Plan, plan_of
-from airflow_provider_mqs.models.sending import sending_of
+from airflow_provider_mqs.hooks.stores import memory_of
+from airflow_provider_mqs.models.names import flag
 from airflow_provider_mqs.operators.base import RecordedOperator
-from airflow_provider_mqs.replay.journal import journal_for
+from airflow_provider_mqs.replay.stores import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,8 +26,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_mqs.models.sending import Sending
-    from airflow_provider_mqs.replay.journal import Journal
+    from airflow_provider_mqs.hooks.job import ReplayJob
     from airflow_provider_mqs.replay.pace import Progress
 
 
@@ -181,59 +174,32 @@ class ResendMessagesOperator(RecordedOperator):
             self._job.stop("the task was killed")
 
     def _prepared(self, context: Context) -> ReplayJob:
-        hook = MqsHook(self.mqs_conn_id, self.instance_id)
-        plan = self._plan(hook)
-        sending = sending_of(hook.settings, plan, **{name: getattr(self, name) for name in _SENDING})
         dry_run = flag(self.dry_run, "dry_run")
-        return ReplayJob(
-            hook,
-            plan,
-            sending,
-            self._journal(hook, plan, sending, context, dry_run=dry_run),
-            whole_number(self.concurrency, "concurrency", minimum=1, maximum=256),
-            dry_run,
-            self.brake,
+        memory = memory_of(context, self.ledger_path) if flag(self.durable, "durable") else Memory()
+        job = job_of(
+            MqsHook(self.mqs_conn_id, self.instance_id),
+            vars(self),
+            run=_run_of(context, self.mqs_conn_id),
+            memory=memory,
+            dry_run=dry_run,
+            max_tries=getattr(context.get("ti"), "max_tries", None),
+            brake=self.brake,
         )
+        if job.plan.count and not dry_run:
+            self._check_memory(context, memory)
+        return job
 
-    def _plan(self, hook: MqsHook) -> Plan:
-        topic = None if is_absent(self.topic) else self.topic
-        plan = plan_of(self.messages, topic, endpoint=hook.settings.host, instance_id=hook.instance_id)
-        most = whole_number(self.max_messages, "max_messages", minimum=1)
-        if plan.count > most:
-            raise ConfigurationError(
-                f"messages holds {plan.count} messages, more than max_messages={most}: "
-                "send a shorter window, or raise the limit."
-            )
-        return plan
-
-    def _journal(self, hook: MqsHook, plan: Plan, sending: Sending, context: Context, *, dry_run: bool) -> Journal:
-        path = None if is_absent(self.ledger_path) else str(self.ledger_path)
-        durable = flag(self.durable, "durable")
-        ledger = ledger_store(context, path) if durable else None
-        record = record_store(context, path) if durable else None
-        if plan.count and not dry_run:
-            self._check_memory(context, bool(ledger or record), found=record is not None)
-        return journal_for(
-            plan,
-            endpoint=hook.settings.host,
-            instance_id=hook.instance_id,
-            consumer_key=sending.consumer_key,
-            owner=_owner_of(context, self.mqs_conn_id),
-            ledger=ledger,
-            record=record,
-        )
-
-    def _check_memory(self, context: Context, durable: bool, *, found: bool) -> None:
+    def _check_memory(self, context: Context, memory: Memory) -> None:
         """Refuse what would loop, and say what is not remembered."""
         scheduled = str(getattr(context.get("dag_run"), "run_type", "")).endswith("scheduled")
-        if scheduled and not found:
+        if scheduled and not memory.records:
             raise ConfigurationError(
                 "A scheduled replay needs a record of earlier ones: its copies land in the same topic, and the next "
                 "interval would send them again. Leave durable on, set ledger_path, or run on Airflow 3.3 or later."
             )
-        if not found:
+        if not memory.records:
             self.log.warning("There is no record of earlier replays: their copies are not told from originals.")
-        if self.retries and not durable:
+        if self.retries and not memory.stores:
             self.log.warning("There is no ledger, so a failure is final once something was sent; set ledger_path.")
 
     def _end_skipped(self, job: ReplayJob, document: dict[str, Any], context: Context) -> None:
@@ -267,29 +233,10 @@ class ResendMessagesOperator(RecordedOperator):
             self.log.info("%d messages were left out: other runs have sent them.", report.already_sent)
 
 
-_SENDING = (
-    "consumer_key",
-    "ordering",
-    "max_rate",
-    "on_failure",
-    "max_failures",
-    "on_unknown",
-    "on_replayed",
-    "verify",
-    "verify_wait",
-    "canary",
-)
-
-
 def _push(context: Mapping[str, Any], document: dict[str, Any]) -> None:
     ti = context.get("ti")
     if ti is not None:
         ti.xcom_push(key="return_value", value=document)
-
-
-def _owner_of(context: Mapping[str, Any], conn_id: str) -> Owner:
-    max_tries = getattr(context.get("ti"), "max_tries", None)
-    return Owner(uuid.uuid4().hex, _run_of(context, conn_id), max_tries, socket.gethostname(), os.getpid())
 
 
 def _run_of(context: Mapping[str, Any], conn_id: str) -> dict[str, Any]:

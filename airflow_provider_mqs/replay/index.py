@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.exceptions import StoreError
+from airflow_provider_mqs.models.ledger import Ledger, merged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from airflow_provider_mqs.replay.stores import Store
 
@@ -111,7 +112,7 @@ class ReplayIndex:
         jitter: Callable[[], float] = random.random,
         now_ms: Callable[[], int] = _now_ms,
     ) -> None:
-        self._store = store
+        self.store = store
         self._prefix = "i-" + hashlib.sha256(f"{endpoint}|{instance_id}|{topic}".encode()).hexdigest()[:24]
         self._sleep = sleep
         self._jitter = jitter
@@ -144,14 +145,44 @@ class ReplayIndex:
             else:
                 seen = 0
                 kept = [one for one in entries.values() if self._is_kept(one) and one.replay_id != entry.replay_id]
-                self._store.set(key, [one.to_json() for one in (*kept, entry)])
+                self.store.set(key, [one.to_json() for one in (*kept, entry)])
             self._sleep(_PAUSE_S * (0.2 + self._jitter()))
-        raise StoreError(f"The index of replays in {self._store.name} is being overwritten all the time.")
+        raise StoreError(f"The index of replays in {self.store.name} is being overwritten all the time.")
 
     def _read(self, key: str) -> dict[str, IndexEntry]:
-        entries = map(IndexEntry.from_json, self._store.get(key) or [])
+        entries = map(IndexEntry.from_json, self.store.get(key) or [])
         return {entry.replay_id: entry for entry in entries}
 
     def _is_kept(self, entry: IndexEntry) -> bool:
         last_ms = entry.since_ms if entry.until_ms is None else entry.until_ms
         return self._now_ms() - last_ms < _KEPT_MS
+
+
+def load(stores: Iterable[Store], replay_id: str) -> Ledger | None:
+    """
+    Read a ledger from every store that may hold it.
+
+    :param stores: where to look
+    :param replay_id: which
+    :return: what they know together; ``None`` where none holds it
+    :raises StoreError: a store cannot be read, or the ledger in it
+    """
+    found: Ledger | None = None
+    for store in stores:
+        value = store.get(replay_id)
+        found = merged(found, None if value is None else Ledger.from_json(value, store.name))
+    return found
+
+
+def ledgers_of(indexes: Sequence[ReplayIndex], chosen: Callable[[IndexEntry], bool]) -> list[Ledger]:
+    """
+    Read the ledgers of replays that any index lists.
+
+    :param indexes: of one topic, each of another store
+    :param chosen: which entries matter
+    :return: one ledger a replay
+    :raises StoreError: an index or a ledger cannot be read
+    """
+    ids = {entry.replay_id for index in indexes for entry in index.entries() if chosen(entry)}
+    found = (load([index.store for index in indexes], replay_id) for replay_id in sorted(ids))
+    return [ledger for ledger in found if ledger]

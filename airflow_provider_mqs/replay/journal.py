@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.exceptions import ReplayInProgressError, StoreError
 from airflow_provider_mqs.models import places as sets
-from airflow_provider_mqs.models.ledger import ENDED, OPENING, SENDING, Ledger, merged
+from airflow_provider_mqs.models.ledger import ENDED, OPENING, SENDING, Ledger
 from airflow_provider_mqs.models.opening import opening_of, taken_over
 from airflow_provider_mqs.models.report import replay_id_of
 from airflow_provider_mqs.models.window import iso
-from airflow_provider_mqs.replay.index import IndexEntry, ReplayIndex
+from airflow_provider_mqs.replay.index import IndexEntry, ReplayIndex, ledgers_of, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from airflow_provider_mqs.models.ledger import Owner
     from airflow_provider_mqs.models.opening import Opening
     from airflow_provider_mqs.models.places import Places
     from airflow_provider_mqs.models.plan import Plan
-    from airflow_provider_mqs.replay.stores import Store
+    from airflow_provider_mqs.replay.stores import Memory, Store
 
 _LOOKS = 20
 _PAUSE_S = 0.25
@@ -44,8 +44,7 @@ class Journal:
 
     :param first: the ledger as it is before anything was sent; its owner is this execution
     :param stores: where the ledger is written; none where there is no memory
-    :param record: where other replays find it, and it finds them; one of ``stores``, or ``None``
-    :param index: which replays the topic had; ``None`` without ``record``
+    :param indexes: which replays the topic had, in each store where others look
     :param now_ms: this machine's time, epoch ms
     :param sleep: waits for a number of seconds
     """
@@ -54,16 +53,14 @@ class Journal:
         self,
         first: Ledger,
         stores: Sequence[Store],
-        record: Store | None = None,
-        index: ReplayIndex | None = None,
+        indexes: Sequence[ReplayIndex] = (),
         *,
         now_ms: Callable[[], int] = _now_ms,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.ledger = first
         self._stores = tuple(stores)
-        self._record = record
-        self._index = index
+        self._indexes = tuple(indexes)
         self._now_ms = now_ms
         self._sleep = sleep
         self._expected: set[str] = {first.owner.token}
@@ -92,7 +89,7 @@ class Journal:
         :raises ConfigurationError: some were sent already and ``on_replayed`` is ``fail``
         :raises StoreError: a ledger cannot be read
         """
-        mine, others = self._load(), list(self._overlapping())
+        mine, others = load(self._stores, self.ledger.replay_id), self._overlapping()
         for ledger in (mine, *others):
             self._check_idle(ledger)
         self._expected |= {mine.owner.token} if mine else set()
@@ -109,7 +106,7 @@ class Journal:
         :raises StoreError: a ledger cannot be read or written; nothing may be sent
         """
         opening = self.look(on_replayed)
-        mine = self._load()
+        mine = load(self._stores, self.ledger.replay_id)
         if mine is not None:
             self.ledger = taken_over(self.ledger, mine, opening, on_replayed)
         self.write(state=OPENING)
@@ -150,33 +147,21 @@ class Journal:
         :param since_ms: the service's time, epoch ms
         :return: the copies, as far as they are known
         """
-        ledgers = (self._read(entry.replay_id) for entry in self._entries() if (entry.until_ms or since_ms) >= since_ms)
-        return sets.union(*(one.copies for one in ledgers if one and one.replay_id != self.ledger.replay_id))
+        found = self._others(lambda entry: (entry.until_ms or since_ms) >= since_ms)
+        return sets.union(*(ledger.copies for ledger in found))
 
-    def _load(self) -> Ledger | None:
-        found: Ledger | None = None
-        for store in self._stores:
-            value = store.get(self.ledger.replay_id)
-            found = merged(found, None if value is None else Ledger.from_json(value, store.name))
-        return found
-
-    def _entries(self) -> list[IndexEntry]:
-        return self._index.entries() if self._index else []
-
-    def _read(self, replay_id: str) -> Ledger | None:
-        value = self._record.get(replay_id) if self._record else None
-        return None if value is None or self._record is None else Ledger.from_json(value, self._record.name)
-
-    def _overlapping(self) -> Iterator[Ledger]:
+    def _overlapping(self) -> list[Ledger]:
         """Find the other replays that have messages in common with this one, for the same consumer."""
         mine = self.ledger
-        for entry in self._entries():
-            same = entry.replay_id == mine.replay_id or entry.consumer_key != mine.scope["consumer_key"]
-            if same or not sets.shared({p: (span,) for p, span in entry.spans.items()}, mine.planned):
-                continue
-            ledger = self._read(entry.replay_id)
-            if ledger and sets.shared(ledger.planned, mine.planned):
-                yield ledger
+
+        def touches(entry: IndexEntry) -> bool:
+            spans = {partition: (span,) for partition, span in entry.spans.items()}
+            return entry.consumer_key == mine.scope["consumer_key"] and bool(sets.shared(spans, mine.planned))
+
+        return [ledger for ledger in self._others(touches) if sets.shared(ledger.planned, mine.planned)]
+
+    def _others(self, chosen: Callable[[IndexEntry], bool]) -> list[Ledger]:
+        return ledgers_of(self._indexes, lambda entry: entry.replay_id != self.ledger.replay_id and chosen(entry))
 
     def _busy(self, ledger: Ledger | None) -> bool:
         if ledger is None or not ledger.alive(self._now_ms()):
@@ -201,19 +186,16 @@ class Journal:
             )
 
     def _tell_index(self, until_ms: int | None) -> None:
-        if self._index is None:
-            return
         mine = self.ledger
-        spans = {partition: (ranges[0][0], ranges[-1][1]) for partition, ranges in mine.planned.items()}
-        self._index.put(
-            IndexEntry(
-                replay_id=mine.replay_id,
-                consumer_key=mine.scope["consumer_key"],
-                since_ms=mine.first_ms or self._now_ms(),
-                until_ms=until_ms,
-                spans=spans,
-            )
+        entry = IndexEntry(
+            replay_id=mine.replay_id,
+            consumer_key=mine.scope["consumer_key"],
+            since_ms=mine.first_ms or self._now_ms(),
+            until_ms=until_ms,
+            spans={partition: (ranges[0][0], ranges[-1][1]) for partition, ranges in mine.planned.items()},
         )
+        for index in self._indexes:
+            index.put(entry)
 
     def _give_way_or_wait(self) -> None:
         """See whether another replay announced itself, too; of two the one with the smaller token goes on."""
@@ -237,8 +219,7 @@ def journal_for(
     instance_id: str,
     consumer_key: str | None,
     owner: Owner,
-    ledger: Store | None,
-    record: Store | None,
+    memory: Memory,
 ) -> Journal:
     """
     Make the journal of a replay.
@@ -248,16 +229,14 @@ def journal_for(
     :param instance_id: instance that is asked
     :param consumer_key: to whom
     :param owner: who sends
-    :param ledger: where the ledger is kept, ``None`` for nowhere
-    :param record: where other replays look, ``None`` for nowhere; may be the same place
+    :param memory: where it is remembered
     :return: the journal; nothing was read or written yet
     """
     scope = {"endpoint": endpoint, "instance_id": instance_id, "topic": plan.topic, "consumer_key": consumer_key}
     replay_id = replay_id_of(endpoint, instance_id, plan, consumer_key)
     first = Ledger(replay_id, scope, plan.digest, owner, plan.partitions)
-    stores = [ledger, *([record] if record != ledger else [])]
-    index = ReplayIndex(record, endpoint, instance_id, plan.topic) if record else None
-    return Journal(first, [store for store in stores if store], record, index)
+    indexes = [ReplayIndex(record, endpoint, instance_id, plan.topic) for record in memory.records]
+    return Journal(first, memory.stores, indexes)
 
 
 def _is_running(pid: int) -> bool:

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.models import places as sets
-from airflow_provider_mqs.models.ledger import MARGIN_MS, Ledger
+from airflow_provider_mqs.models.ledger import MARGIN_MS
 from airflow_provider_mqs.models.window import iso
-from airflow_provider_mqs.replay.index import ReplayIndex
+from airflow_provider_mqs.replay.index import ReplayIndex, ledgers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Sequence
 
+    from airflow_provider_mqs.models.ledger import Ledger
     from airflow_provider_mqs.models.places import Places
     from airflow_provider_mqs.models.window import TimeWindow
+    from airflow_provider_mqs.replay.index import IndexEntry
     from airflow_provider_mqs.replay.stores import Store
 
 
@@ -32,37 +34,38 @@ class Copies:
     doubts: tuple[str, ...] = ()
 
 
-def copies_in(record: Store, window: TimeWindow, *, endpoint: str, instance_id: str, topic: str) -> Copies:
+def copies_in(records: Iterable[Store], window: TimeWindow, *, endpoint: str, instance_id: str, topic: str) -> Copies:
     """
     Find the copies that earlier replays have put into a window. Read-only.
 
-    :param record: where replays are recorded
+    :param records: where replays are recorded
     :param window: the time window
     :param endpoint: host that is asked
     :param instance_id: instance that is asked
     :param topic: topic name
     :return: the copies, and the replays that cannot be told from originals
-    :raises StoreError: the record cannot be read
+    :raises StoreError: a record cannot be read
     """
-    ledgers = list(_replays_in(record, window, ReplayIndex(record, endpoint, instance_id, topic)))
+    ledgers = _replays_in(window, [ReplayIndex(record, endpoint, instance_id, topic) for record in records])
     return Copies(
         sets.union(*(ledger.copies for ledger in ledgers)),
         tuple(_doubt(ledger) for ledger in ledgers if ledger.has_copies and not ledger.copies_known),
     )
 
 
-def _replays_in(record: Store, window: TimeWindow, index: ReplayIndex) -> Iterator[Ledger]:
+def _replays_in(window: TimeWindow, indexes: Sequence[ReplayIndex]) -> list[Ledger]:
     now_ms = time.time_ns() // 1_000_000
-    for entry in index.entries():
-        if entry.since_ms - MARGIN_MS >= window.end_ms or (entry.until_ms or now_ms) + MARGIN_MS < window.start_ms:
-            continue
-        value = record.get(entry.replay_id)
-        if value is None:
-            continue
-        ledger = Ledger.from_json(value, record.name)
-        # one that was killed and never retried still says that it sends; its last write tells when it was alive
-        if ledger.alive(now_ms) or ledger.until_ms + MARGIN_MS >= window.start_ms:
-            yield ledger
+
+    def touches(entry: IndexEntry) -> bool:
+        until_ms = entry.until_ms or now_ms
+        return entry.since_ms - MARGIN_MS < window.end_ms and until_ms + MARGIN_MS >= window.start_ms
+
+    # one that was killed and never retried still says that it sends; its last write tells when it was alive
+    return [
+        ledger
+        for ledger in ledgers_of(indexes, touches)
+        if ledger.alive(now_ms) or ledger.until_ms + MARGIN_MS >= window.start_ms
+    ]
 
 
 def _doubt(ledger: Ledger) -> str:

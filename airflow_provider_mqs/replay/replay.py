@@ -155,6 +155,9 @@ class Replay:
             marks = await self._client.run(find_marks(api, self._plan.topic, self._plan.partitions))
             self._journal.begin(marks, since_ms=api.now_ms())
         self._take_in(await self._desk.ask(self._journal.open, self._sending.on_replayed))
+        if self.opening.retried:
+            sent, doubtful = map(sets.count, (self.opening.resumed, self.opening.doubts))
+            _log.info("Going on after an earlier try, which sent %d messages and left %d in doubt.", sent, doubtful)
         ledger = self._journal.ledger
         self.report.possible_doubles = ledger.doubles
         self._base, self._earlier_known = ledger.done, ledger.copies_known or not ledger.earlier

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -112,6 +113,25 @@ class FileStore:
         if not _KEY.fullmatch(key):
             raise StoreError(f"{key[:60]!r} cannot be the name of a file.")
         return self.folder / f"{key}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """
+    Where a replay is remembered; nowhere by default.
+
+    :param ledger: where later tries of the same task look; ``None`` where only records are kept
+    :param records: where other replays and queries look; each holds all that it was told
+    """
+
+    ledger: Store | None = None
+    records: tuple[Store, ...] = ()
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """All of them, each once, in the order in which they are written."""
+        own = () if self.ledger is None or self.ledger in self.records else (self.ledger,)
+        return (*own, *self.records)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -11,8 +11,10 @@ from airflow_provider_mqs.replay.stores import FileStore
 
 
 def _folder(path: str | None = None) -> str:
-    store = ledger_folder(path)
+    memory = ledger_folder(path)
+    [store] = memory.records
     assert isinstance(store, FileStore)
+    assert memory.ledger == store
     return str(store.folder)
 
 

@@ -186,8 +186,8 @@ def test_ledger_that_cannot_be_written_sends_nothing(
         (["{empty}"], "is empty: has the query failed?"),
         (["{foreign}"], "neither JSON nor a Python literal"),
         (["{plan}", "--topic", "payments"], "messages are of topic 'orders'"),
-        (["{plan}", "--max-messages", "59"], "more than --max-messages 59"),
-        (["{plan}", "--concurrency", "0"], "--concurrency must be"),
+        (["{plan}", "--max-messages", "59"], "more than max_messages=59"),
+        (["{plan}", "--concurrency", "0"], "concurrency must be"),
         (["{plan}", "--max-rate", "-1"], "max_rate must be"),
         (["{plan}", "--conn-id", "read_only"], "allow_resend"),
     ],
@@ -261,9 +261,38 @@ async def test_signal_stops_in_order_and_the_next_call_goes_on(
 
     mqs_emulator.faults.latency_s = 0.0
     again = await asyncio.to_thread(_resent, capsys, str(plan), "--yes")
-    assert again["already_sent"] == report["sent"]
-    assert again["verified"] is True
+    assert (again["sent"], again["already_sent"], again["verified"]) == (60, 0, True)
     assert _once(mqs_emulator)
+
+
+def test_a_second_round_that_broke_off_is_finished_by_the_same_call(
+    plan: Path, mqs_emulator: MqsEmulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--on-replayed resend`` sends all once more, also when it takes two calls."""
+    again = (str(plan), "--yes", "--on-replayed", "resend")
+    _resent(capsys, str(plan), "--yes")
+    mqs_emulator.faults.error_400 = Rule(next=1, skip=20, operations=RESENDS)
+
+    broken = _resent(capsys, *again, code=1)
+    finished = _resent(capsys, *again)
+
+    assert (broken["failed"], finished["sent"]) == (1, 60)
+    assert set(mqs_emulator.resend_counts("orders").values()) == {2}
+
+
+def test_a_second_round_that_broke_off_is_left_alone_by_a_plain_call(
+    plan: Path, mqs_emulator: MqsEmulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without ``--on-replayed resend`` what was ever sent is left out."""
+    _resent(capsys, str(plan), "--yes")
+    mqs_emulator.faults.error_400 = Rule(next=1, skip=20, operations=RESENDS)
+    broken = _resent(capsys, str(plan), "--yes", "--on-replayed", "resend", code=1)
+    posts = len(mqs_emulator.requests("resend"))
+
+    plain = _resent(capsys, str(plan), "--yes")
+
+    assert (plain["sent"], plain["already_sent"]) == (broken["sent"], 60 - broken["sent"])
+    assert len(mqs_emulator.requests("resend")) == posts
 
 
 def test_two_processes_at_once_send_nothing_twice(plan: Path, mqs_emulator: MqsEmulator) -> None:

@@ -15,12 +15,11 @@ from airflow_provider_mqs.hooks.stores import (
     TaskStateStore,
     VariableStore,
     folder_store,
-    ledger_store,
+    memory_of,
     record_inlets,
-    record_store,
 )
 from airflow_provider_mqs.operators.base import RecordedOperator
-from airflow_provider_mqs.replay.stores import FileStore
+from airflow_provider_mqs.replay.stores import FileStore, Memory
 from tests.airflow import AIRFLOW, run_dag, xcom
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class Remembering(RecordedOperator):
         self.number = number
 
     def execute(self, context: Any) -> dict[str, Any]:
-        stores = [store for store in (ledger_store(context, None), record_store(context, None)) if store]
+        stores = memory_of(context, None).stores
         key = f"a-key-{self.number}"
         before = [store.get(key) for store in stores]
         for store in stores:
@@ -91,15 +90,25 @@ def test_the_configuration_may_name_the_folder(tmp_path: Path, monkeypatch: pyte
     """The argument goes before it."""
     monkeypatch.setenv("AIRFLOW__MQS__LEDGER_PATH", str(tmp_path))
 
-    assert ledger_store({}, None) == record_store({}, None) == FileStore(tmp_path)
-    assert ledger_store({}, str(tmp_path / "own")) == FileStore(tmp_path / "own")
+    assert memory_of({}, None) == Memory(FileStore(tmp_path), (FileStore(tmp_path),))
+    assert memory_of({}, str(tmp_path / "own")).ledger == FileStore(tmp_path / "own")
+
+
+def test_a_folder_is_a_record_beside_the_asset(tmp_path: Path) -> None:
+    """So that commands know what tasks have sent, and tasks what commands have."""
+    assets = {asset: object() for asset in record_inlets()}
+    context = {"ti": object(), **({"asset_state_store": assets} if assets else {})}
+
+    memory = memory_of(context, str(tmp_path))
+
+    assert memory.ledger == FileStore(tmp_path)
+    assert [type(store) for store in memory.records] == [AssetStateStore, FileStore][not assets :]
 
 
 def test_outside_a_task_there_is_no_store() -> None:
     """A plain dict as context has no memory."""
-    assert ledger_store({}, None) is None
-    assert record_store({}, None) is None
-    assert isinstance(record_store({"ti": object()}, None), VariableStore)
+    assert memory_of({}, None) == Memory()
+    assert [type(store) for store in memory_of({"ti": object()}, None).records] == [VariableStore]
 
 
 def test_a_storage_that_is_not_installed_is_told() -> None:

@@ -29,7 +29,7 @@ PAST = replace(
     first_ms=5,
     since_ms=5,
 )
-DONE, DOUBT = {0: ((0, 3),)}, {0: ((4, 4),)}
+DONE, DOUBT, REST = {0: ((0, 3),)}, {0: ((4, 4),)}, {0: ((5, 9),)}
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,8 @@ DONE, DOUBT = {0: ((0, 3),)}, {0: ((4, 4),)}
         pytest.param(replace(PAST, owner=OTHER), "skip", {}, DONE, DOUBT, id="other-run-skip"),
         pytest.param(replace(PAST, owner=OTHER), "resend", {}, {}, {}, id="other-run-resend"),
         pytest.param(None, "skip", {}, {}, {}, id="nothing"),
+        pytest.param(replace(PAST, earlier=REST), "skip", DONE, REST, DOUBT, id="retry-of-a-second-round-skip"),
+        pytest.param(replace(PAST, earlier=REST), "resend", DONE, {}, DOUBT, id="retry-of-a-second-round-resend"),
     ],
 )
 def test_what_is_left_out(past: Ledger | None, on_replayed: str, resumed: Any, already: Any, doubts: Any) -> None:
@@ -55,6 +57,25 @@ def test_what_is_left_out(past: Ledger | None, on_replayed: str, resumed: Any, a
     opening = opening_of(FIRST, past, [], on_replayed)
 
     assert (opening.resumed, opening.already, opening.doubts) == (resumed, already, doubts)
+
+
+@pytest.mark.parametrize("on_replayed", ["skip", "resend"])
+@pytest.mark.parametrize("state", [SENDING, ENDED, COMPLETE])
+def test_a_call_goes_on_where_another_call_was_broken_off(state: str, on_replayed: str) -> None:
+    """Outside Airflow nobody counts tries; what was complete is a replay of its own."""
+    call = Owner("call", {"conn_id": "mqs_default"})
+    past = replace(PAST, owner=replace(call, token="past"), state=state)
+
+    opening = opening_of(replace(FIRST, owner=call), past, [], on_replayed)
+
+    assert (opening.retried, opening.resumed) == ((True, DONE) if state != COMPLETE else (False, {}))
+
+
+def test_a_task_does_not_go_on_with_a_call() -> None:
+    """What somebody sent by hand is left out, or sent again."""
+    past = replace(PAST, owner=Owner("call"))
+
+    assert opening_of(FIRST, past, [], "skip").retried is False
 
 
 def test_fail_is_refused_with_who_sent_it() -> None:

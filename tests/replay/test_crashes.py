@@ -21,7 +21,7 @@ from airflow_provider_mqs.models.settings import ConnectionSettings
 from airflow_provider_mqs.replay.desk import Desk
 from airflow_provider_mqs.replay.journal import journal_for
 from airflow_provider_mqs.replay.replay import Replay
-from airflow_provider_mqs.replay.stores import MemoryStore
+from airflow_provider_mqs.replay.stores import Memory, MemoryStore
 from airflow_provider_mqs.testing import running_emulator
 
 if TYPE_CHECKING:
@@ -159,8 +159,7 @@ class Crashes(RuleBasedStateMachine):
             instance_id=str(self.settings.instance_id),
             consumer_key=None,
             owner=Owner(f"try {self.tries}", run),
-            ledger=self.store,
-            record=self.store,
+            memory=Memory(records=(self.store,)),
         )
         with Desk() as desk:
             async with MortalClient(self.settings, concurrency=6, policy=SOON) as client:

@@ -14,7 +14,7 @@ from airflow_provider_mqs.models.ledger import COMPLETE, ENDED, LEASE_MS, SENDIN
 from airflow_provider_mqs.models.plan import Plan
 from airflow_provider_mqs.replay.index import ReplayIndex
 from airflow_provider_mqs.replay.journal import Journal, journal_for
-from airflow_provider_mqs.replay.stores import MemoryStore
+from airflow_provider_mqs.replay.stores import Memory, MemoryStore
 
 NOW_MS = 1_700_000_000_000
 PLAN = Plan("orders", {0: ((0, 9),)})
@@ -29,9 +29,9 @@ def owner(token: str, number: int = 1, **changes: Any) -> Owner:
 
 
 def journal(store: Any, who: Owner, plan: Plan = PLAN, *, now_ms: int = NOW_MS, key: str | None = None) -> Journal:
-    made = journal_for(plan, endpoint="h", instance_id="i", consumer_key=key, owner=who, ledger=store, record=store)
+    made = journal_for(plan, endpoint="h", instance_id="i", consumer_key=key, owner=who, memory=Memory(store))
     index = ReplayIndex(store, "h", "i", plan.topic, sleep=lambda _: None, now_ms=lambda: now_ms)
-    return Journal(made.ledger, [store], store, index, now_ms=lambda: now_ms, sleep=lambda _: None)
+    return Journal(made.ledger, [store], [index], now_ms=lambda: now_ms, sleep=lambda _: None)
 
 
 def sending(store: Any, who: Owner, plan: Plan = PLAN, **changes: Any) -> Journal:
@@ -179,9 +179,7 @@ def test_a_store_that_fails_stops_everything() -> None:
 
 def test_without_a_store_nothing_is_remembered() -> None:
     """Nor found."""
-    made = journal_for(
-        PLAN, endpoint="h", instance_id="i", consumer_key=None, owner=owner("a"), ledger=None, record=None
-    )
+    made = journal_for(PLAN, endpoint="h", instance_id="i", consumer_key=None, owner=owner("a"), memory=Memory())
 
     assert made.durable is False
     assert made.open("skip").already == {}
@@ -198,3 +196,22 @@ def test_copies_of_other_replays_are_found() -> None:
 
     assert mine.around(NOW_MS) == {0: ((21, 23),)}
     assert mine.around(NOW_MS + 6) == {}
+
+
+def test_a_replay_that_only_one_record_knows_is_found() -> None:
+    """A command writes into a folder, a task of Airflow 3.3 into that folder and into an asset's store."""
+    folder, asset = MemoryStore(), MemoryStore()
+    by_hand = Memory(folder, (folder,))
+    in_airflow = Memory(folder, (asset, folder))
+    names = {"endpoint": "h", "instance_id": "i", "consumer_key": None}
+    for memory, token, plan in ((by_hand, "a", PLAN), (in_airflow, "b", OVERLAP)):
+        made = journal_for(plan, **names, owner=owner(token, run_id=token), memory=memory)
+        made.begin({0: 20}, since_ms=NOW_MS)
+        made.open("skip")
+        made.close(state=COMPLETE, done=plan.partitions, claimed={})
+
+    found = journal_for(PLAN, **names, owner=owner("c", run_id="c"), memory=Memory(None, (asset,))).look("skip")
+    call = journal_for(OVERLAP, **names, owner=Owner("call"), memory=by_hand).look("skip")
+
+    assert found.already == {0: ((5, 9),)}
+    assert call.already == OVERLAP.partitions

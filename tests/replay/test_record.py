@@ -12,7 +12,7 @@ from airflow_provider_mqs.models.plan import Plan
 from airflow_provider_mqs.models.window import TimeWindow
 from airflow_provider_mqs.replay.journal import journal_for
 from airflow_provider_mqs.replay.record import Copies, copies_in
-from airflow_provider_mqs.replay.stores import MemoryStore
+from airflow_provider_mqs.replay.stores import Memory, MemoryStore
 
 PLACE = {"endpoint": "h", "instance_id": "i", "topic": "orders"}
 NOW_MS = time.time_ns() // 1_000_000
@@ -20,9 +20,8 @@ NOW_MS = time.time_ns() // 1_000_000
 
 def recorded(*, known: bool, state: str = "complete") -> MemoryStore:
     store, plan = MemoryStore(), Plan("orders", {0: ((0, 9),)})
-    journal = journal_for(
-        plan, endpoint="h", instance_id="i", consumer_key=None, owner=Owner("t"), ledger=store, record=store
-    )
+    memory = Memory(records=(store,))
+    journal = journal_for(plan, endpoint="h", instance_id="i", consumer_key=None, owner=Owner("t"), memory=memory)
     journal.begin({0: 9}, since_ms=NOW_MS)
     journal.open("skip")
     journal.ledger = replace(journal.ledger, until_ms=NOW_MS)
@@ -35,12 +34,12 @@ def test_known_copies_are_left_out(start_ms: int, end_ms: int) -> None:
     """In every window that touches the time in which they were made."""
     window = TimeWindow(NOW_MS + start_ms, NOW_MS + end_ms)
 
-    assert copies_in(recorded(known=True), window, **PLACE) == Copies({0: ((10, 19),)})
+    assert copies_in([recorded(known=True)], window, **PLACE) == Copies({0: ((10, 19),)})
 
 
 def test_unknown_copies_are_a_doubt() -> None:
     """They cannot be told from originals."""
-    copies = copies_in(recorded(known=False), TimeWindow(NOW_MS, NOW_MS + 1), **PLACE)
+    copies = copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), **PLACE)
 
     assert len(copies.doubts) == 1
     assert "up to 10 copies" in copies.doubts[0]
@@ -51,5 +50,5 @@ def test_a_window_before_or_behind_is_not_concerned(shift_ms: int) -> None:
     """Nor is another topic."""
     window = TimeWindow(NOW_MS + shift_ms, NOW_MS + shift_ms + 1)
 
-    assert copies_in(recorded(known=False), window, **PLACE) == Copies()
-    assert copies_in(recorded(known=False), TimeWindow(NOW_MS, NOW_MS + 1), **{**PLACE, "topic": "b"}) == Copies()
+    assert copies_in([recorded(known=False)], window, **PLACE) == Copies()
+    assert copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), **{**PLACE, "topic": "b"}) == Copies()

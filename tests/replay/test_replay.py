@@ -19,7 +19,7 @@ from airflow_provider_mqs.models.settings import ConnectionSettings
 from airflow_provider_mqs.replay.desk import Desk
 from airflow_provider_mqs.replay.journal import journal_for
 from airflow_provider_mqs.replay.replay import Replay
-from airflow_provider_mqs.replay.stores import MemoryStore
+from airflow_provider_mqs.replay.stores import Memory, MemoryStore
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.testing import MqsEmulator
@@ -50,8 +50,7 @@ async def replayed(
         instance_id=str(settings.instance_id),
         consumer_key=None,
         owner=Owner(f"try {number}", run),
-        ledger=store,
-        record=store,
+        memory=Memory(records=(store,) if store else ()),
     )
     how = Sending(**{"verify_wait_s": 0.4, **sending})
     with Desk() as desk:
