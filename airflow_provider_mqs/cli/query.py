@@ -7,12 +7,12 @@ import time
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.cli import ledger_folder, output
-from airflow_provider_mqs.exceptions import ConfigurationError, IncompleteWindowError
+from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.models.names import topic_name, whole_number
 from airflow_provider_mqs.models.window import TimeWindow, duration_s, instant_ms, iso
 from airflow_provider_mqs.replay.filter_arguments import filters_of
-from airflow_provider_mqs.replay.query import Found, Query, find_offsets
+from airflow_provider_mqs.replay.query import Query, check_found, find_offsets
 from airflow_provider_mqs.replay.record import Copies, copies_in
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _query(args: argparse.Namespace, emit: output.Emit) -> int:
         query = Query(topic, window, filters, args.on_incomplete, _copies(args, hook, topic, window))
         _log.info("Querying topic %r in %s.", topic, window)
         found = hook.run_concurrently(lambda api: find_offsets(api, query, now_ms=now_ms))
-    _judge(found, query, most)
+    check_found(found, query, most)
     emit(found.offsets.to_xcom())
     return output.OK
 
@@ -95,19 +95,3 @@ def _copies(args: argparse.Namespace, hook: MqsHook, topic: str, window: TimeWin
         return Copies()
     records = ledger_folder.ledger_folder(args.ledger_path).records
     return copies_in(records, window, endpoint=hook.settings.host, instance_id=hook.instance_id, topic=topic)
-
-
-def _judge(found: Found, query: Query, most: int | None) -> None:
-    offsets = found.offsets
-    for note in found.notes:
-        _log.warning("%s", note)
-    _log.info("Found %d messages in %d partitions.", offsets.count, len(offsets.partitions))
-    if offsets.excluded_copies:
-        _log.info("%d copies of earlier replays were left out.", offsets.excluded_copies)
-    doubts = " ".join(found.doubts)
-    if doubts and query.on_incomplete == "fail":
-        raise IncompleteWindowError(f"{doubts} To take what was found all the same, give --on-incomplete warn.")
-    if doubts:
-        _log.warning("The window is not complete. %s", doubts)
-    if most is not None and offsets.count > most:
-        raise ConfigurationError(f"The window holds {offsets.count} messages, more than --max-messages {most}.")

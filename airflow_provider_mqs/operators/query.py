@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, conf
 
-from airflow_provider_mqs.exceptions import ConfigurationError, EmptyWindowError, IncompleteWindowError
+from airflow_provider_mqs.exceptions import ConfigurationError, EmptyWindowError
 from airflow_provider_mqs.hooks.failing import permanent_errors_fail
 from airflow_provider_mqs.hooks.interval import window_of
 from airflow_provider_mqs.hooks.mqs import MqsHook
@@ -18,7 +18,7 @@ from airflow_provider_mqs.models.names import choice, flag, is_absent, topic_nam
 from airflow_provider_mqs.models.window import TimeWindow, iso
 from airflow_provider_mqs.operators.base import RecordedOperator
 from airflow_provider_mqs.replay.filter_arguments import filters_of
-from airflow_provider_mqs.replay.query import Found, Query, find_offsets
+from airflow_provider_mqs.replay.query import Query, check_found, find_offsets
 from airflow_provider_mqs.replay.record import Copies, copies_in
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class QueryMessagesOperator(RecordedOperator):
                 found = hook.run_concurrently(
                     lambda api: find_offsets(api, query, now_ms=now_ms), concurrency=concurrency
                 )
-            self._judge(found, query, max_messages)
+            check_found(found, query, max_messages)
             if not found.offsets.count:
                 self._end_empty(window, on_empty)
             return _pushed(found.offsets, batch_size)
@@ -210,26 +210,6 @@ class QueryMessagesOperator(RecordedOperator):
             return Copies()
         place = {"endpoint": hook.settings.host, "instance_id": hook.instance_id, "topic": query.topic}
         return copies_in(records, query.window, **place)
-
-    def _judge(self, found: Found, query: Query, max_messages: int | None) -> None:
-        offsets = found.offsets
-        for note in found.notes:
-            self.log.warning("%s", note)
-        for number, partition in offsets.partitions.items():
-            self.log.info("Partition %d: %d messages in %d runs.", number, partition.count, len(partition.ranges))
-        self.log.info("Found %d messages in %d partitions.", offsets.count, len(offsets.partitions))
-        if offsets.excluded_copies:
-            self.log.info("%d copies of earlier replays were left out.", offsets.excluded_copies)
-        doubts = " ".join(found.doubts)
-        if doubts and query.on_incomplete == "fail":
-            raise IncompleteWindowError(f"{doubts} To take what was found all the same, set on_incomplete='warn'.")
-        if doubts:
-            self.log.warning("The window is not complete. %s", doubts)
-        if max_messages is not None and offsets.count > max_messages:
-            raise ConfigurationError(
-                f"The window holds {offsets.count} messages, more than max_messages={max_messages}: "
-                "shorten the window or raise the limit."
-            )
 
     def _end_empty(self, window: TimeWindow, on_empty: str) -> None:
         sentence = f"There is no message of topic {self.topic!r} in {window} that fits."

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.client.flow import Flow, Parallel
-from airflow_provider_mqs.exceptions import ConfigurationError, NotFoundError, PermissionDeniedError
+from airflow_provider_mqs.exceptions import (
+    ConfigurationError,
+    IncompleteWindowError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from airflow_provider_mqs.models import ranges as runs
 from airflow_provider_mqs.models.offsets import Offsets
 from airflow_provider_mqs.models.window import iso
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.models.message import Message, Topic
     from airflow_provider_mqs.models.window import TimeWindow
 
+_log = logging.getLogger(__name__)
 _HOUR_MS = 3_600_000
 
 
@@ -97,6 +104,35 @@ def find_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[Found]:
         excluded_copies=excluded.unique(),
     )
     return Found(offsets, tuple(doubts), tuple(notes))
+
+
+def check_found(found: Found, query: Query, max_messages: int | None) -> None:
+    """
+    Log what was found, and refuse what is not to be used.
+
+    :param found: what the query found
+    :param query: what was looked for
+    :param max_messages: most messages that it may hold, ``None`` for no limit
+    :raises IncompleteWindowError: messages may be missing, and ``on_incomplete`` is ``fail``
+    :raises ConfigurationError: there are more than ``max_messages``
+    """
+    offsets, doubts = found.offsets, " ".join(found.doubts)
+    for note in found.notes:
+        _log.warning("%s", note)
+    for number, partition in offsets.partitions.items():
+        _log.info("Partition %d: %d messages in %d runs.", number, partition.count, len(partition.ranges))
+    _log.info("Found %d messages in %d partitions.", offsets.count, len(offsets.partitions))
+    if offsets.excluded_copies:
+        _log.info("%d copies of earlier replays were left out.", offsets.excluded_copies)
+    if doubts and query.on_incomplete == "fail":
+        raise IncompleteWindowError(f"{doubts} To take what was found all the same, set on_incomplete='warn'.")
+    if doubts:
+        _log.warning("The window is not complete. %s", doubts)
+    if max_messages is not None and offsets.count > max_messages:
+        raise ConfigurationError(
+            f"The window holds {offsets.count} messages, more than max_messages={max_messages}: "
+            "shorten the window or raise the limit."
+        )
 
 
 def find_messages(api: MqsApi, topic: str, window: TimeWindow, *, now_ms: int) -> Flow[tuple[list[Message], list[str]]]:

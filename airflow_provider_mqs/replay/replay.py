@@ -12,31 +12,31 @@ import logging
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.exceptions import MqsError, StoreError
+from airflow_provider_mqs.exceptions import StoreError
 from airflow_provider_mqs.models import places as sets
 from airflow_provider_mqs.models.ledger import COMPLETE, ENDED, SENDING
 from airflow_provider_mqs.models.opening import Opening
 from airflow_provider_mqs.models.report import Failure, Report
 from airflow_provider_mqs.replay.pace import Meter
+from airflow_provider_mqs.replay.proof import Proof
 from airflow_provider_mqs.replay.resend import Resender
-from airflow_provider_mqs.replay.sources import Sources
-from airflow_provider_mqs.replay.verify import Evidence, find_marks, settle
+from airflow_provider_mqs.replay.verify import find_marks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from airflow_provider_mqs.client.client import AsyncMqsClient
-    from airflow_provider_mqs.models.places import Places
+    from airflow_provider_mqs.models.places import Place, Places
     from airflow_provider_mqs.models.plan import Plan
     from airflow_provider_mqs.models.sending import Sending
     from airflow_provider_mqs.replay.desk import Desk
     from airflow_provider_mqs.replay.journal import Journal
     from airflow_provider_mqs.replay.pace import Progress
-    from airflow_provider_mqs.replay.verify import Verdict
 
 _log = logging.getLogger(__name__)
 _HEARTBEAT_S = 15.0
 _BRAKE_S = 1.0
+_MOST_PILOTS = 5
 
 
 class Replay:
@@ -69,11 +69,11 @@ class Replay:
         self._journal = journal
         self._desk = desk
         self._brake = brake
-        self._sources = Sources(client.api, plan)
-        self._foreign: Places = {}
-        self._base: Places = {}
+        self._proof = Proof(client, plan, sending, journal)
         self._earlier_known = True
-        self._resender = Resender(client, plan.topic, sending, self.report, write=self._write, settle=self._settle)
+        self._resender = Resender(
+            client, plan.topic, sending, self.report, write=self._write, settle=self._proof.settle
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._error: StoreError | None = None
         self._hurried = False
@@ -109,7 +109,7 @@ class Replay:
         :raises StoreError: the ledger or the record cannot be read
         """
         self._take_in(await self._desk.ask(self._journal.look, self._sending.on_replayed))
-        await self._client.run(self._sources.check_ends(sets.union(self._left, self.opening.doubts)))
+        await self._client.run(self._proof.sources.check_ends(sets.union(self._left, self.opening.doubts)))
         return self._left
 
     async def run(self) -> None:
@@ -160,81 +160,46 @@ class Replay:
             _log.info("Going on after an earlier try, which sent %d messages and left %d in doubt.", sent, doubtful)
         ledger = self._journal.ledger
         self.report.possible_doubles = ledger.doubles
-        self._base, self._earlier_known = ledger.done, ledger.copies_known or not ledger.earlier
-        self._foreign = await self._desk.ask(self._journal.around, ledger.since_ms)
+        self._earlier_known = ledger.copies_known or not ledger.earlier
+        self._proof.begin(self.opening, await self._desk.ask(self._journal.around, ledger.since_ms))
 
     async def _send(self) -> None:
         resender, left = self._resender, self._left
         resender.meter = Meter(self.report)
         for place in sets.expand(self.opening.doubts):
             resender.doubts[place] = Failure(*place, "", "An earlier try may have sent it.", "", unknown=True)
-        if not self._base:
-            # with one message surely sent there is something to compare copies with
-            await resender.send(self._pilot(left))
+        await self._send_pilot(left)
         left = sets.union(left, await resender.settle_doubts())
         if self._sending.canary:
             await self._send_canary(left)
         await resender.send(sets.without(left, sets.union(resender.done, resender.open)))
 
-    def _pilot(self, left: Places) -> Places:
-        """Choose one message to send before all others; not before one in doubt whose order it would break."""
-        doubtful = self.opening.doubts if self._sending.ordering == "partition" else {}
-        return sets.places_of(islice(sets.expand({p: left[p] for p in left if p not in doubtful}), 1))
+    async def _send_pilot(self, left: Places) -> None:
+        """Send one message before all others, so that there is something to compare copies with; others if need be."""
+        for place in islice(self._pilots(left), _MOST_PILOTS):
+            if self._proof.base or self._resender.done or self.stopped:
+                return
+            await self._resender.probe(place)
+
+    def _pilots(self, left: Places) -> Iterable[Place]:
+        """Choose messages that break no order, also where one of the others turns out not to be sent."""
+        if self._sending.ordering == "none":
+            return sets.expand(left)
+        return ((p, ranges[0][0]) for p, ranges in left.items() if p not in self.opening.doubts)
 
     async def _send_canary(self, left: Places) -> None:
         wanted = self._sending.canary - sets.count(self.report.sent_ranges())
         await self._resender.send(sets.first(sets.without(left, self._resender.done), max(wanted, 0)))
         if self.stopped:
             return
-        await self._verify()
+        await self._proof.verify(self._resender.done, self.report)
         verified, self.report.verified = self.report.verified, None
         if not verified:
             self._resender.stop(f"the copies of the canary ({self.report.counts()}) could not be verified", hurry=False)
 
-    async def _verify(self) -> None:
-        """Look for the copy of everything that this replay has sent."""
-        known, ledger, report = sets.union(self._base, self._resender.done), self._journal.ledger, self.report
-        if not known:
-            return
-        if ledger.copies_known and ledger.done == known:
-            report.copies, report.verified = ledger.copies, True
-            return
-        try:
-            verdict = await self._settle({}, known)
-        except MqsError as error:
-            _log.warning("The copies could not be read back: %s", error)
-            return
-        report.copies, report.missing = verdict.copies, verdict.missing
-        report.verified = False if verdict.missing else True if verdict.complete else None
-        _log.info("Found %d copies of %d messages.", sets.count(verdict.copies), sets.count(known))
-
-    async def _settle(self, doubts: Places, known: Places) -> Verdict:
-        evidence = self._evidence(doubts, known)
-        until_s = self._client.api.clock() + self._sending.verify_wait_s
-        flow = settle(self._client.api, self._plan.topic, evidence, self._sources, until_s=until_s)
-        return await self._client.run(flow)
-
-    def _evidence(self, doubts: Places, known: Places) -> Evidence:
-        """Join what this replay knows with what the replays know whose doubts it settles."""
-        mine = self._journal.ledger
-        past = [
-            one for one in self.opening.past if one.replay_id != mine.replay_id and sets.shared(one.claimed, doubts)
-        ]
-        marks = {p: min([mark, *(one.marks.get(p, mark) for one in past)]) for p, mark in mine.marks.items()}
-        known = sets.union(self._base, known, *(one.done for one in past))
-        here = {partition: ranges for partition, ranges in known.items() if partition in doubts}
-        return Evidence(
-            known=here or known,
-            doubts=doubts,
-            marks=marks,
-            since_ms=min([mine.since_ms, *(one.since_ms for one in past)]),
-            foreign=self._foreign,
-            ordered=self._sending.ordering == "partition",
-        )
-
     async def _write(self, done: Places, claimed: Places) -> None:
         changes = {
-            "done": sets.union(self._base, done),
+            "done": sets.union(self._proof.base, done),
             "claimed": claimed,
             "doubles": self.report.possible_doubles,
             "state": SENDING,
@@ -278,8 +243,8 @@ class Replay:
         resender, journal = self._resender, self._journal
         resender.give_up()
         if self._sending.verify and not self._hurried and self.report.verified is None:
-            await self._verify()
-        done = sets.union(self._base, resender.done)
+            await self._proof.verify(self._resender.done, self.report)
+        done = sets.union(self._proof.base, resender.done)
         left = sets.without(self._plan.partitions, sets.union(done, self.report.already))
         known = bool(self.report.verified) and not resender.open and self._earlier_known
         changes = {

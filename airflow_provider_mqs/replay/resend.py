@@ -119,12 +119,21 @@ class Resender:
         left = places
         while left and not self.stopped:
             before = left
-            await self._round(left)
+            await self._round(self._lanes(left))
             left = sets.without(left, sets.union(self.done, sets.places_of(self._failed), self.open))
             if self.doubts and not self.stopped:
                 left = sets.union(left, await self.settle_doubts())
             elif left == before:
                 self.stop("too many messages are in doubt")
+
+    async def probe(self, place: Place) -> None:
+        """
+        Send one message; one in doubt stays so until ``settle_doubts``.
+
+        :param place: partition and offset
+        :raises StoreError: the ledger could not be written, so that nothing was sent
+        """
+        await self._round([Lane(iter([place]), exclusive=False)])
 
     async def settle_doubts(self) -> Places:
         """
@@ -150,14 +159,11 @@ class Resender:
             self._count_failure(failure)
         self.doubts.clear()
 
-    async def _round(self, places: Places) -> None:
+    async def _round(self, lanes: list[Lane]) -> None:
         """Send each message once; where no order is kept, those in doubt are left over."""
-        claims = Claims(
-            self._lanes(places), self._write, concurrency=self._client.concurrency, done=self.done, doubts=self.open
-        )
+        claims = Claims(lanes, self._write, concurrency=self._client.concurrency, done=self.done, doubts=self.open)
         self._claims = claims
-        most = len(claims.lanes) if self._ordered else sets.count(places)
-        workers = min(self._client.concurrency, most)
+        workers = min(self._client.concurrency, len(lanes)) if self._ordered else self._client.concurrency
         try:
             await self._drained(side_by_side(self._work(claims) for _ in range(workers)))
         finally:

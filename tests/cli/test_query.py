@@ -103,7 +103,7 @@ def test_filters(words: tuple[str, ...], count: int, capsys: pytest.CaptureFixtu
         (["--topic", "orders", *WINDOW[2:], "--start", "9998-01-01"], "window is empty"),
         (["--topic", "or/ders", *WINDOW], "topic must start"),
         (["--topic", "nowhere", *WINDOW], "topic 'nowhere' is not in the instance"),
-        (["--topic", "orders", *WINDOW, "--max-messages", "59"], "more than --max-messages 59"),
+        (["--topic", "orders", *WINDOW, "--max-messages", "59"], "more than max_messages=59"),
         (["--topic", "orders", *WINDOW, "--partitions", "x"], "partitions must be"),
         (["--topic", "orders", *WINDOW, "--output", "/nowhere/at/all"], "--output '/nowhere/at/all' cannot be"),
         (["--topic", "orders", *WINDOW, "--output", "/"], "--output '/' cannot be"),
@@ -136,7 +136,7 @@ def test_window_that_is_not_complete(mqs_emulator: MqsEmulator, capsys: pytest.C
     words = ["query", "--topic", "short", *WINDOW[:1], (START - timedelta(hours=9)).isoformat(), *WINDOW[2:]]
     assert main(words) == 1
     captured = capsys.readouterr()
-    assert "give --on-incomplete warn" in captured.err.splitlines()[-1]
+    assert "set on_incomplete='warn'" in captured.err.splitlines()[-1]
     assert captured.out == ""
     assert main([*words, "--on-incomplete", "warn"]) == 0
     assert json.loads(capsys.readouterr().out)["complete"] is False

@@ -82,6 +82,39 @@ async def test_every_kind_of_lost_answer_is_settled(mqs_emulator: MqsEmulator, o
 
 
 @BOTH
+@pytest.mark.parametrize("fault", ["timeout_504", "lost_504"])
+async def test_a_first_message_without_an_answer_is_settled_in_the_same_try(
+    mqs_emulator: MqsEmulator, fault: str, ordering: str
+) -> None:
+    """Another one is sent before it is judged, so that there is something to compare with."""
+    plan = seeded(mqs_emulator)
+    setattr(mqs_emulator.faults, fault, Rule(next=2, operations=RESEND))
+
+    replay = await replayed(mqs_emulator, plan, ordering=ordering)
+
+    assert (replay.report.sent, replay.report.unknown, replay.report.verified) == (120, 0, True)
+    assert len(mqs_emulator.resend_counts("orders")) == 120
+    assert once(mqs_emulator)
+
+
+@pytest.mark.parametrize("fault", ["timeout_504", "lost_504"])
+async def test_in_a_single_partition_order_keeps_the_first_message_in_doubt(
+    mqs_emulator: MqsEmulator, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says how to go on; without order a later try settles it."""
+    plan, store = seeded(mqs_emulator, 40, partitions=1), MemoryStore()
+    setattr(mqs_emulator.faults, fault, Rule(next=1, operations=RESEND))
+
+    first = await replayed(mqs_emulator, plan, store)
+    second = await replayed(mqs_emulator, plan, store, 2, ordering="none")
+
+    assert (first.report.sent, first.report.unknown) == (0, 1)
+    assert "ordering='none' sends others first" in caplog.text
+    assert (second.report.sent, second.report.verified) == (40, True)
+    assert once(mqs_emulator)
+
+
+@BOTH
 @pytest.mark.parametrize(
     "behaviour",
     [
