@@ -172,7 +172,7 @@ class Replay:
         left = sets.union(left, await resender.settle_doubts())
         if self._sending.canary:
             await self._send_canary(left)
-        await resender.send(sets.without(left, sets.union(resender.done, resender.open)))
+        await resender.send(sets.without(left, resender.settled))
 
     async def _send_pilot(self, left: Places) -> None:
         """Send one message before all others, so that there is something to compare copies with; others if need be."""
@@ -189,7 +189,7 @@ class Replay:
 
     async def _send_canary(self, left: Places) -> None:
         wanted = self._sending.canary - sets.count(self.report.sent_ranges())
-        await self._resender.send(sets.first(sets.without(left, self._resender.done), max(wanted, 0)))
+        await self._resender.send(sets.first(sets.without(left, self._resender.settled), max(wanted, 0)))
         if self.stopped:
             return
         await self._proof.verify(self._resender.done, self.report)

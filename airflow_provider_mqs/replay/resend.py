@@ -8,43 +8,35 @@ together, at the end of a round.
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.client.client import side_by_side
-from airflow_provider_mqs.client.flow import Sleep, adrive
-from airflow_provider_mqs.exceptions import AuthenticationError, MqsError, StoreError
+from airflow_provider_mqs.exceptions import StoreError
 from airflow_provider_mqs.models import places as sets
 from airflow_provider_mqs.models.report import Failure
 from airflow_provider_mqs.replay.claims import Claims, Lane
 from airflow_provider_mqs.replay.doubting import Doubting
-from airflow_provider_mqs.replay.outcome import failure_of
-from airflow_provider_mqs.replay.pace import Breaker, Meter, Pacer, Throttle
+from airflow_provider_mqs.replay.pace import Breaker, Meter, Pacer
+from airflow_provider_mqs.replay.poster import Poster
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from typing import TypeAlias
 
     from airflow_provider_mqs.client.client import AsyncMqsClient
-    from airflow_provider_mqs.client.flow import Step
     from airflow_provider_mqs.models.places import Place, Places
     from airflow_provider_mqs.models.report import Report
     from airflow_provider_mqs.models.sending import Sending
     from airflow_provider_mqs.replay.doubting import Settle
+    from airflow_provider_mqs.replay.poster import Outcome
 
     Write: TypeAlias = Callable[[Places, Places], Awaitable[None]]
-    Outcome: TypeAlias = Failure | bool
 
-_log = logging.getLogger(__name__)
 DRAIN_S = 3.0
 """So long are messages in flight waited for when a task must end; Airflow kills it five seconds after SIGTERM."""
 _MOST_DOUBTS = 100
 """So many messages in doubt, and the sending pauses until they are settled."""
-
-
-class _StoppedError(Exception):
-    """A flow was about to wait before another attempt, but there is no time for that; it surely did not run."""
 
 
 class Resender:
@@ -74,12 +66,9 @@ class Resender:
         meter: Meter | None = None,
     ) -> None:
         self._client = client
-        self._topic = topic
         self._sending = sending
         self._report = report
         self._write = write
-        self._pacer = pacer or Pacer(sending.max_rate)
-        self._throttle = Throttle(client.concurrency)
         self._breaker = Breaker()
         self.meter = meter or Meter(report)
         self.done: Places = report.resumed
@@ -89,12 +78,17 @@ class Resender:
         self._failed: set[Place] = set()
         self._doubting = Doubting(sending.on_unknown, report, settle)
         self._claims: Claims | None = None
-        self._hurry = asyncio.Event()
+        self._poster = Poster(client, topic, sending.consumer_key, pacer or Pacer(sending.max_rate), self.doubts)
 
     @property
     def open(self) -> Places:
         """Messages that may have been sent: those in doubt, and those that could not be settled."""
         return sets.places_of((*self.doubts, *self._unknown))
+
+    @property
+    def settled(self) -> Places:
+        """Messages that must not be posted again: sent, failed, or in doubt."""
+        return sets.union(self.done, sets.places_of(self._failed), self.open)
 
     def stop(self, reason: str, *, hurry: bool = True) -> None:
         """
@@ -104,8 +98,7 @@ class Resender:
         :param hurry: whether messages in flight get three seconds; else they are finished
         """
         self.stopped = self.stopped or reason
-        if hurry:
-            self._hurry.set()
+        self._poster.stop(hurry=hurry)
         if self._claims is not None:
             self._claims.close()
 
@@ -120,7 +113,7 @@ class Resender:
         while left and not self.stopped:
             before = left
             await self._round(self._lanes(left))
-            left = sets.without(left, sets.union(self.done, sets.places_of(self._failed), self.open))
+            left = sets.without(left, self.settled)
             if self.doubts and not self.stopped:
                 left = sets.union(left, await self.settle_doubts())
             elif left == before:
@@ -180,7 +173,7 @@ class Resender:
 
     async def _drained(self, crew: Coroutine[Any, Any, None]) -> None:
         """Let the workers end; three seconds after a stop that is in a hurry, cut what is still in flight."""
-        work, hurry = asyncio.ensure_future(crew), asyncio.ensure_future(self._hurry.wait())
+        work, hurry = asyncio.ensure_future(crew), asyncio.ensure_future(self._poster.hurry.wait())
         try:
             await asyncio.wait({work, hurry}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait({work}, timeout=DRAIN_S)
@@ -202,7 +195,7 @@ class Resender:
     async def _work(self, claims: Claims) -> None:
         while (taken := await claims.take()) is not None:
             lane, place = taken
-            outcome = await self._post(place)
+            outcome = await self._poster.post(place)
             settled = False
             while lane.exclusive and not settled and isinstance(outcome, Failure) and outcome.unknown:
                 outcome, settled = await self._settle_one(place, outcome, claims)
@@ -216,56 +209,12 @@ class Resender:
         sent, again = await self._doubting.decide(sets.places_of([place]), claims.done)
         del self.doubts[place]
         if again:
-            return await self._post(place), False
+            return await self._poster.post(place), False
         return (True if sent else failure), True
 
-    async def _post(self, place: Place) -> Outcome:
-        """Post a message: ``True`` for sent, ``False`` for not posted at all."""
-        await self._throttle.enter()
-        outcome: Outcome = False
-        try:
-            await self._pacer.wait()
-            if not self.stopped:
-                outcome = await self._exchange(place)
-        finally:
-            self._throttle.leave(sent=outcome is True)
-        return outcome
-
-    async def _exchange(self, place: Place) -> Outcome:
-        try:
-            await adrive(self._client.api.resend(self._topic, *place, self._sending.consumer_key), self._perform)
-        except _StoppedError:
-            return False
-        except MqsError as error:
-            return self._judged(place, error)
-        except BaseException:
-            # cancelled in flight: the copy may be there all the same
-            self.doubts[place] = Failure(*place, "", "The sending was stopped before an answer came.", "", unknown=True)
-            raise
-        return True
-
-    async def _perform(self, step: Step) -> Any:
-        """Perform a step; a wait is cut short by a stop, and tells that the service is asked too often."""
-        if not isinstance(step, Sleep):
-            return await self._client.perform(step)
-        if step.throttled:
-            self._throttle.slow_down()
-        _log.info("Trying again in %.1f s (%s)", step.seconds, step.reason)
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), step.seconds)
-        if self.stopped:
-            raise _StoppedError
-        return None
-
-    def _judged(self, place: Place, error: MqsError) -> Failure:
-        failure = failure_of(*place, error)
-        outcome = "may or may not have been resent" if failure.unknown else "was not resent"
-        _log.warning("Partition %d, message_offset %d %s: %s", *place, outcome, error)
-        if isinstance(error, AuthenticationError):
-            self.stop("the credentials are not accepted any more", hurry=False)
-        return failure
-
     def _account(self, claims: Claims, lane: Lane, place: Place, outcome: Outcome, *, settled: bool) -> None:
+        if self._poster.locked_out:
+            self.stop("the credentials are not accepted any more", hurry=False)
         if not isinstance(outcome, Failure):
             claims.finish(lane, place, sent=outcome)
             if outcome:

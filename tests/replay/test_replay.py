@@ -97,6 +97,21 @@ async def test_a_first_message_without_an_answer_is_settled_in_the_same_try(
     assert once(mqs_emulator)
 
 
+@BOTH
+@pytest.mark.parametrize("canary", [0, 10])
+async def test_a_first_message_that_is_refused_stays_failed(
+    mqs_emulator: MqsEmulator, ordering: str, canary: int
+) -> None:
+    """It is posted once, and counted once."""
+    plan = seeded(mqs_emulator)
+    mqs_emulator.faults.error_400 = Rule(next=1, operations=RESEND)
+
+    report = (await replayed(mqs_emulator, plan, ordering=ordering, canary=canary, max_failures=1)).report
+
+    assert (report.sent, report.failed, report.not_attempted) == (119, 1, 0)
+    assert len(mqs_emulator.requests("resend")) == 120
+
+
 @pytest.mark.parametrize("fault", ["timeout_504", "lost_504"])
 async def test_in_a_single_partition_order_keeps_the_first_message_in_doubt(
     mqs_emulator: MqsEmulator, fault: str, caplog: pytest.LogCaptureFixture

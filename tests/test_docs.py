@@ -1,0 +1,116 @@
+"""What the guide to replays says is run: each block, with what must come of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMessagesOperator
+
+if TYPE_CHECKING:
+    from airflow_provider_mqs.testing import MqsEmulator
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+GUIDE = (DOCS / "replay.md").read_text()
+END = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+CONTEXT = {"data_interval_start": END - timedelta(hours=1), "data_interval_end": END}
+
+
+class Example(NamedTuple):
+    """A block and the comment above it."""
+
+    expected: dict[str, Any]
+    language: str
+    code: str
+
+
+EXAMPLES = [
+    Example(json.loads(expected), language, code)
+    for expected, language, code in re.findall(r"<!-- (\{[^\n]*\}) -->\n```(\w+)\n(.*?)```", GUIDE, re.DOTALL)
+]
+SETTINGS = {"faults", "latency_s", "runs", "query"}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=[one.code.strip().splitlines()[-1][:60] for one in EXAMPLES])
+def test_an_example_does_what_is_said(
+    example: Example, mqs: MqsEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report, the error and the number of posts are those that the comment names."""
+    mqs.seed("orders", 30, *CONTEXT.values(), partitions=3)
+    found = QueryMessagesOperator(task_id="query", topic="orders").execute(CONTEXT)
+    mqs.faults.update(example.expected.get("faults", {}))
+    mqs.faults.latency_s = example.expected.get("latency_s", 0.0)
+    if example.language == "json":
+        monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", mqs.connection_json(**json.loads(example.code)))
+
+    pushed = Pushed()
+    outcome = [run(example, found, tmp_path, pushed) for _ in range(example.expected.get("runs", 1))][-1]
+
+    seen = {**pushed.document, **outcome, "posts": len(mqs.requests("resend"))}
+    for name, wanted in example.expected.items():
+        if name == "error":
+            assert wanted in seen["error"]
+        elif name == "sent_below":
+            assert 0 < seen["sent"] < wanted
+        elif name not in SETTINGS:
+            assert valued(seen, name) == wanted, name
+    assert ("error" in seen) == ("error" in example.expected)
+
+
+def test_every_block_of_the_guide_is_an_example() -> None:
+    """None is left out by a comment that cannot be read."""
+    assert len(EXAMPLES) == GUIDE.count("```") / 2
+
+
+def test_the_guide_shows_every_argument_of_the_resend() -> None:
+    """An option that nobody explains is not used, or used wrongly."""
+    arguments = set(ResendMessagesOperator.template_fields) - {"mqs_conn_id", "instance_id"} | {"brake"}
+
+    assert {name for name in arguments if f"{name}=" not in GUIDE and f"`{name}`" not in GUIDE} == set()
+
+
+def test_every_link_of_the_docs_leads_somewhere() -> None:
+    """Relative links point at files of the repository."""
+    for page in DOCS.glob("*.md"):
+        targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+        assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+class Pushed:
+    """The task instance of an example, which keeps the report that a failing task pushes."""
+
+    def __init__(self) -> None:
+        self.document: dict[str, Any] = {}
+
+    def xcom_push(self, *, key: str, value: dict[str, Any]) -> None:
+        assert key == "return_value"
+        self.document = value
+
+
+def run(example: Example, messages: Any, folder: Path, pushed: Pushed) -> dict[str, Any]:
+    """Execute a block once, as a task would."""
+    code = 'resend = ResendMessagesOperator(task_id="resend", messages=messages)'
+    if example.language == "python":
+        code = example.code.replace("/srv/mqs-ledgers", str(folder))
+    names: dict[str, Any] = {
+        "messages": messages,
+        "QueryMessagesOperator": QueryMessagesOperator,
+        "ResendMessagesOperator": ResendMessagesOperator,
+    }
+    exec(compile(code, "replay.md", "exec"), names)  # noqa: S102 - our own text
+    operator = names["query" if example.expected.get("query") else "resend"]
+    try:
+        return dict(operator.execute({**CONTEXT, "ti": pushed} if operator.task_id == "resend" else CONTEXT))
+    except Exception as error:  # noqa: BLE001 - whatever it is must be what the comment says
+        return {"skipped": True} if "Skip" in type(error).__name__ else {"error": str(error)}
+
+
+def valued(document: dict[str, Any], name: str) -> Any:
+    for part in name.split("."):
+        document = document[part]
+    return document
