@@ -97,6 +97,38 @@ def test_moving_total_costs_requests_and_no_rows(wobble: int, count: int) -> Non
     assert queries(client) < 400
 
 
+@pytest.mark.parametrize("paging", ["page0", "page1", "row"])
+@pytest.mark.parametrize("cap", [None, 500])
+@pytest.mark.parametrize("behind", [1, 30, 70])
+@pytest.mark.parametrize("count", [50, 51, 120, 520])
+def test_wary_reader_finds_what_a_total_hides(paging: Any, cap: int | None, behind: int, count: int) -> None:
+    """A total that is behind the rows ends the reading too early where the last page is full."""
+    client = seeded(count, Behaviour(paging=paging, cap=cap))
+
+    def perform(step: Step) -> Any:
+        if isinstance(step, Parallel):
+            return [drive(flow, perform) for flow in step.flows]
+        answer = client.perform(step)
+        body = answer.json()
+        body["total"] = max(0, body["total"] - behind)
+        return Response(200, {}, json.dumps(body).encode())
+
+    rows: set[tuple[int, int]] = set()
+    add = lambda row: rows.add((row.partition, row.message_offset))  # noqa: E731
+    drive(WindowReader(client.api, "orders", add, 3, wary=True).read(HOUR), perform)
+
+    assert rows == expected(client)
+
+
+def test_wary_reader_asks_again_only_behind_a_full_page() -> None:
+    """One request more in one window of fifty."""
+    for count, requests in ((49, 1), (120, 3), (150, 4)):
+        client = seeded(count)
+        client.run(WindowReader(client.api, "orders", lambda _: None, 3, wary=True).read(HOUR))
+
+        assert queries(client) == requests
+
+
 def test_rows_that_arrive_between_pages_are_found_or_doubted() -> None:
     """Messages that are written into the window while it is read make it read again."""
     client = seeded(300)
