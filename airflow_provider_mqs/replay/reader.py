@@ -26,7 +26,7 @@ from airflow_provider_mqs.replay.bag import OffsetBag
 from airflow_provider_mqs.replay.saturated import read_millisecond
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from airflow_provider_mqs.client.api import MqsApi
     from airflow_provider_mqs.models.message import Message, Page
@@ -122,7 +122,7 @@ class WindowReader:
     :param api: the calls
     :param topic: topic name
     :param sink: is given each row inside the window, sometimes more than once
-    :param partitions: how many the topic has, ``None`` where that is not known
+    :param partitions: those whose rows are wanted, ``None`` for all where they are not known
     :param wary: whether ``total`` is not believed where it ends with a full page, since it may be behind the rows
     """
 
@@ -131,7 +131,7 @@ class WindowReader:
         api: MqsApi,
         topic: str,
         sink: Callable[[Message], None],
-        partitions: int | None = None,
+        partitions: Collection[int] | None = None,
         *,
         wary: bool = False,
     ) -> None:

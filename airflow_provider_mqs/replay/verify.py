@@ -99,7 +99,7 @@ def find_marks(api: MqsApi, topic: str, partitions: Places) -> Flow[dict[int, in
             marks[message.partition] = max(marks[message.partition], message.message_offset)
 
     now_ms = api.now_ms()
-    reader = WindowReader(api, topic, note, wary=True)
+    reader = WindowReader(api, topic, note, partitions, wary=True)
     yield from reader.read(Slice(now_ms - MARGIN_MS, now_ms + MARGIN_MS, _only(partitions)))
     return marks
 
@@ -152,7 +152,7 @@ def _candidates(api: MqsApi, topic: str, evidence: Evidence) -> Flow[tuple[Rows,
             rows.setdefault(message.partition, {})[message.message_offset] = traits_of(message)
 
     now_ms = api.now_ms()
-    reader = WindowReader(api, topic, note, wary=True)
+    reader = WindowReader(api, topic, note, partitions, wary=True)
     for start_ms, end_ms in ((evidence.since_ms - MARGIN_MS, now_ms), (now_ms, now_ms + MARGIN_MS)):
         yield from reader.read(Slice(start_ms, end_ms, _only(partitions)))
     for place in sets.expand(sets.shared(evidence.foreign, sets.places_of((p, o) for p in rows for o in rows[p]))):

@@ -32,7 +32,7 @@ def seeded(count: int, behaviour: Behaviour | None = None, **changes: Any) -> Lo
 
 def read(client: Local, part: Slice = HOUR) -> tuple[list[tuple[int, int]], list[str]]:
     rows: list[tuple[int, int]] = []
-    reader = WindowReader(client.api, "orders", lambda row: rows.append((row.partition, row.message_offset)), 3)
+    reader = WindowReader(client.api, "orders", lambda row: rows.append((row.partition, row.message_offset)), range(3))
     client.run(reader.read(part))
     return rows, reader.doubts
 
@@ -115,7 +115,7 @@ def test_wary_reader_finds_what_a_total_hides(paging: Any, cap: int | None, behi
 
     rows: set[tuple[int, int]] = set()
     add = lambda row: rows.add((row.partition, row.message_offset))  # noqa: E731
-    drive(WindowReader(client.api, "orders", add, 3, wary=True).read(HOUR), perform)
+    drive(WindowReader(client.api, "orders", add, range(3), wary=True).read(HOUR), perform)
 
     assert rows == expected(client)
 
@@ -124,7 +124,7 @@ def test_wary_reader_asks_again_only_behind_a_full_page() -> None:
     """One request more in one window of fifty."""
     for count, requests in ((49, 1), (120, 3), (150, 4)):
         client = seeded(count)
-        client.run(WindowReader(client.api, "orders", lambda _: None, 3, wary=True).read(HOUR))
+        client.run(WindowReader(client.api, "orders", lambda _: None, range(3), wary=True).read(HOUR))
 
         assert queries(client) == requests
 
@@ -294,7 +294,7 @@ def test_concurrent_pages_may_end_in_any_order() -> None:
     """Side by side, in whatever order: the same rows."""
     client = seeded(1300)
     rows: set[tuple[int, int]] = set()
-    reader = WindowReader(client.api, "orders", lambda row: rows.add((row.partition, row.message_offset)), 3)
+    reader = WindowReader(client.api, "orders", lambda row: rows.add((row.partition, row.message_offset)), range(3))
     shuffled = random.Random(1)  # noqa: S311 - an order, no secret
 
     def perform(step: Step) -> Any:
@@ -327,7 +327,7 @@ def test_pages_that_lose_rows_are_never_taken_for_whole() -> None:
         return answer
 
     rows: set[tuple[int, int]] = set()
-    reader = WindowReader(client.api, "orders", lambda row: rows.add((row.partition, row.message_offset)), 3)
+    reader = WindowReader(client.api, "orders", lambda row: rows.add((row.partition, row.message_offset)), range(3))
     drive(reader.read(HOUR), perform)
 
     assert rows == expected(client) - {(1, 7)}
