@@ -68,7 +68,7 @@ class Local:
 
     @property
     def api(self) -> MqsApi:
-        return MqsApi(self.settings, self.auth, policy=RetryPolicy(jitter=lambda: 0.0))
+        return MqsApi(self.settings, self.auth, policy=RetryPolicy(jitter=lambda: 0.0), clock=lambda: self.now_s[0])
 
     @property
     def state(self) -> State:

@@ -43,6 +43,7 @@ retention in hours, aged messages are not found      known      retention_hours 
 topic list: offset counts rows                       inferred   -
 throttling: 429 APIGW.0308, or 404 DMS.10240407      known      faults throttle_429, throttle_404
 real limits, latency                                 unknown    faults, latency_s
+how soon queries show an appended message            unknown    faults, visible_after_s
 ==================================================== ========== ================================================
 
 The rooms, bottom up: ``wire`` (values), ``behaviour``/``rules``/``faults``/``identity`` (switches), ``errors`` (one

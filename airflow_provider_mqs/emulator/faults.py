@@ -55,6 +55,7 @@ class Faults:
     :param retry_after_s: ``Retry-After`` of a 429, in seconds; ``None`` for no header
     :param redirect_to: URL before the path of a redirect
     :param late_append_s: longest time between a lost answer and its append, in seconds
+    :param visible_after_s: seconds from an append until queries show the message; the service's own log has it at once
     :param latency_s: seconds before an answer is sent
     :param latency_operations: which operations ``latency_s`` slows; default all
     :param token_requests: requests after which each token dies with 401 APIGW.0307; ``None`` for never
@@ -93,6 +94,7 @@ class Faults:
     retry_after_s: int | None = 1
     redirect_to: str = "http://127.0.0.1:9"
     late_append_s: float = 1.0
+    visible_after_s: float = 0.0
     latency_s: float = 0.0
     latency_operations: frozenset[str] = frozenset()
     token_requests: int | None = None

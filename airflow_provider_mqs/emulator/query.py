@@ -42,7 +42,7 @@ def known_topic(state: State, name: object) -> Topic:
 
 def visible_message(state: State, topic: Topic, place: tuple[int, int]) -> StoredMessage | None:
     """
-    Find a message that retention has not taken.
+    Find a message that is in sight and that retention has not taken.
 
     :param state: messages and clock
     :param topic: its topic
@@ -50,7 +50,10 @@ def visible_message(state: State, topic: Topic, place: tuple[int, int]) -> Store
     :return: the message, or ``None``
     """
     message = state.store.message(topic.name, *place)
-    return message if message and message.timestamp_ms >= state.oldest_ms(topic) else None
+    if message is None or message.timestamp_ms < state.oldest_ms(topic):
+        return None
+    seen_at_ms = state.seen_at_ms()
+    return message if seen_at_ms is None or message.visible_ms <= seen_at_ms else None
 
 
 def query_window(state: State, call: Call) -> Outcome:
@@ -136,6 +139,7 @@ def _window(state: State, call: Call, topic: Topic) -> Window:
         partition if state.behaviour.partition_narrows else None,
         call.boolean("asc", state.behaviour.default_asc),
         search,
+        state.seen_at_ms(),
     )
 
 

@@ -41,6 +41,7 @@ class StoredMessage(NamedTuple):
     :param tag: label
     :param headers: Kafka headers; the query API does not show them
     :param source_offset: for a copy made by a resend, the offset of its source
+    :param visible_ms: epoch ms from which queries show it, by a fault; default at once
     """
 
     topic: str
@@ -55,6 +56,7 @@ class StoredMessage(NamedTuple):
     tag: str = ""
     headers: Mapping[str, str] = MappingProxyType({})
     source_offset: int | None = None
+    visible_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Window:
     :param partition: of this partition only; ``None`` for all
     :param by_time: order by time; else by partition and offset
     :param search: texts that a column contains (``key``) or equals (``tag``, ``message_id``)
+    :param seen_at_ms: without messages that come into sight after this epoch ms; ``None`` where there are none
     """
 
     topic: str
@@ -99,3 +102,4 @@ class Window:
     partition: int | None = None
     by_time: bool = True
     search: tuple[tuple[str, str], ...] = ()
+    seen_at_ms: int | None = None

@@ -37,6 +37,7 @@ class State:
     faults: Faults = field(default_factory=Faults)
     identity: Identity = field(default_factory=Identity)
     clock: Callable[[], float] = time.time
+    _all_visible_ms: int = field(default=0, init=False, repr=False)
 
     def now_s(self) -> float:
         """
@@ -62,6 +63,15 @@ class State:
         :return: epoch ms
         """
         return self.now_ms() - topic.retention_hours * HOUR_MS
+
+    def seen_at_ms(self) -> int | None:
+        """
+        Say what moment decides which messages are in sight.
+
+        :return: now in epoch ms; ``None`` where no message is out of sight, which costs a query nothing
+        """
+        now_ms = self.now_ms()
+        return now_ms if now_ms < self._all_visible_ms else None
 
     def append(
         self,
@@ -94,6 +104,9 @@ class State:
         :param source_offset: for a copy, the offset of its source
         :return: the message as stored
         """
+        delay_s = self.faults.visible_after_s
+        visible_ms = self.now_ms() + round(delay_s * 1000) if delay_s else 0
+        self._all_visible_ms = max(self._all_visible_ms, visible_ms)
         message = StoredMessage(
             topic,
             partition,
@@ -107,6 +120,7 @@ class State:
             tag,
             headers or {},
             source_offset,
+            visible_ms,
         )
         self.store.add([message])
         return message

@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS topics (
 CREATE TABLE IF NOT EXISTS messages (
   id INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL, message_offset INTEGER NOT NULL,
   timestamp_ms INTEGER NOT NULL, key TEXT, value TEXT NOT NULL, size INTEGER NOT NULL, message_id TEXT NOT NULL,
-  app_id TEXT NOT NULL, tag TEXT NOT NULL, headers TEXT NOT NULL, source_offset INTEGER
+  app_id TEXT NOT NULL, tag TEXT NOT NULL, headers TEXT NOT NULL, source_offset INTEGER,
+  visible_ms INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX IF NOT EXISTS messages_by_offset ON messages (topic, partition, message_offset);
 CREATE INDEX IF NOT EXISTS messages_by_time ON messages (topic, timestamp_ms, partition, message_offset);
@@ -54,12 +55,12 @@ _SEARCHES = {"key": "instr(key, ?) > 0", "tag": "tag = ?", "message_id": "messag
 
 def _message(row: tuple[Any, ...]) -> StoredMessage:
     headers = {} if row[10] == _NO_HEADERS else json.loads(row[10])
-    return StoredMessage._make((*row[:10], headers, row[11]))
+    return StoredMessage._make((*row[:10], headers, *row[11:]))
 
 
 def _row(message: StoredMessage) -> tuple[Any, ...]:
     headers = json.dumps(dict(message.headers)) if message.headers else _NO_HEADERS
-    return (*message[:10], headers, message.source_offset)
+    return (*message[:10], headers, *message[11:])
 
 
 class Store:
@@ -271,5 +272,8 @@ def _window_query(window: Window) -> tuple[str, tuple[Any, ...]]:
     for name, text in window.search:
         conditions.append(_SEARCHES[name])
         values.append(text)
+    if window.seen_at_ms is not None:
+        conditions.append("visible_ms <= ?")
+        values.append(window.seen_at_ms)
     order = "timestamp_ms, partition, message_offset" if window.by_time else "partition, message_offset"
     return f"SELECT id FROM messages WHERE {' AND '.join(conditions)} ORDER BY {order}", tuple(values)  # noqa: S608  # conditions are constants

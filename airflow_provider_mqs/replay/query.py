@@ -159,7 +159,7 @@ def _read(
     api: MqsApi, topic: str, window: TimeWindow, sink: Callable[[Message], None], now_ms: int
 ) -> Flow[tuple[list[str], list[str]]]:
     known, notes = yield from find_topic(api, topic)
-    reader = WindowReader(api, topic, sink, known.partitions if known else None)
+    reader = WindowReader(api, topic, sink, range(known.partitions) if known and known.partitions else None)
     yield from reader.read(Slice(window.start_ms, window.end_ms))
     return retention_doubts(known, window, now_ms) + reader.doubts, notes
 

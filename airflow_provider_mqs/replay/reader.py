@@ -26,7 +26,7 @@ from airflow_provider_mqs.replay.bag import OffsetBag
 from airflow_provider_mqs.replay.saturated import read_millisecond
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from airflow_provider_mqs.client.api import MqsApi
     from airflow_provider_mqs.models.message import Message, Page
@@ -122,16 +122,26 @@ class WindowReader:
     :param api: the calls
     :param topic: topic name
     :param sink: is given each row inside the window, sometimes more than once
-    :param partitions: how many the topic has, ``None`` where that is not known
+    :param partitions: those whose rows are wanted, ``None`` for all where they are not known
+    :param wary: whether ``total`` is not believed where it ends with a full page, since it may be behind the rows
     """
 
-    def __init__(self, api: MqsApi, topic: str, sink: Callable[[Message], None], partitions: int | None = None) -> None:
+    def __init__(
+        self,
+        api: MqsApi,
+        topic: str,
+        sink: Callable[[Message], None],
+        partitions: Collection[int] | None = None,
+        *,
+        wary: bool = False,
+    ) -> None:
         self.api = api
         self.topic = topic
         self.partitions = partitions
         self.doubts: list[str] = []
         self.landmarks: dict[int, Message] = {}
         self._sink = sink
+        self._wary = wary
         self._limit = api.settings.page_size
         self._paging: Paging | None = None
         self._uncapped = False
@@ -172,15 +182,21 @@ class WindowReader:
         """
         shown = Shown(messages=[] if up_to_cap else None)
         first = yield from self._page(part, 0, shown)
+        yield from self._look_further(part, first, shown, up_to_cap=up_to_cap)
+        if self._wary and shown.whole:
+            yield from self._look_behind(part, first, shown)
+        return shown
+
+    def _look_further(self, part: Slice, first: Page, shown: Shown, *, up_to_cap: bool) -> Flow[None]:
         rows = len(first.messages)
         if rows >= first.total or not rows:
             shown.capped = rows >= CAP and not self._uncapped
-            return shown
+            return
         # a service that shows fewer rows than asked for is asked for that many: its pages may count either number
         self._limit = min(self._limit, rows)
         if first.total == CAP and not self._uncapped and not up_to_cap:
             shown.capped = True
-            return shown
+            return
         asked = yield from self._learn_paging(part, first, shown)
         if first.total > CAP and not self._uncapped:
             shown.capped = not (yield from self._shows_beyond_cap(part, shown, asked))
@@ -189,7 +205,19 @@ class WindowReader:
             offsets = (offset for offset in self._meaning.offsets(total, self._limit) if offset not in asked)
             yield Parallel(self._page(part, offset, shown) for offset in offsets)
         shown.capped = shown.capped or (shown.total == CAP and not self._uncapped)
-        return shown
+
+    def _look_behind(self, part: Slice, first: Page, shown: Shown) -> Flow[None]:
+        """Where the last page is full, read on until one is not, or shows nothing new."""
+        if not shown.rows.unique() or shown.rows.unique() % self._limit:
+            return
+        if self._paging is None:
+            yield from self._learn_paging(part, first, shown)
+        full, number, before = True, shown.rows.unique() // self._limit, 0
+        while full and shown.rows.unique() > before:
+            before = shown.rows.unique()
+            page = yield from self._page(part, self._meaning.offset_of(number, self._limit), shown)
+            full, number = len(page.messages) >= self._limit, number + 1
+        shown.capped = shown.rows.unique() >= CAP and not self._uncapped
 
     def take(self, message: Message) -> None:
         """

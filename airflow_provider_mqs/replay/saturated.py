@@ -49,7 +49,7 @@ def read_millisecond(reader: WindowReader, part: Slice, reason: str) -> Flow[Non
     if shown.whole:
         return
     if part.partition is None and (yield from _heeds_partition(reader, part, shown)):
-        numbers = range(reader.partitions or 0) or {row.partition for row in shown.messages or ()}
+        numbers = reader.partitions or {row.partition for row in shown.messages or ()}
         yield Parallel(reader.read(replace(part, partition=number)) for number in numbers)
         if not reader.partitions:
             reader.doubts.append(f"{part} holds more rows than are shown, and the topic's partitions are not known.")
@@ -60,7 +60,7 @@ def read_millisecond(reader: WindowReader, part: Slice, reason: str) -> Flow[Non
 def _heeds_partition(reader: WindowReader, part: Slice, shown: Shown) -> Flow[bool]:
     """Ask for each partition that was seen; a service that ignores the parameter shows others, too."""
     seen = {row.partition for row in shown.messages or ()}
-    if len(seen) == 1 and reader.partitions == 1:
+    if len(seen) == 1 and len(reader.partitions or ()) == 1:
         return False
     number = max(seen, default=0)
     other = yield from reader.look(replace(part, partition=number), up_to_cap=True)
@@ -73,7 +73,7 @@ def _walk_all(reader: WindowReader, part: Slice, shown: Shown, reason: str) -> F
     for row in filter(part.__contains__, shown.messages or ()):
         known.setdefault(row.partition, set()).add(row.message_offset)
         walk.found.add(row)
-    numbers = [part.partition] if part.partition is not None else sorted({*known, *range(reader.partitions or 0)})
+    numbers = [part.partition] if part.partition is not None else sorted({*known, *(reader.partitions or ())})
     if not known or not (yield from walk.answers(known)):
         reader.doubts.append(f"{part} could not be read whole: {reason}, and single messages cannot be asked for.")
         return

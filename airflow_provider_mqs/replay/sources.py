@@ -10,7 +10,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.client.flow import Flow, Parallel
-from airflow_provider_mqs.exceptions import BadRequestError, ConfigurationError, NotFoundError
+from airflow_provider_mqs.exceptions import (
+    BadRequestError,
+    ConfigurationError,
+    NotFoundError,
+    ServerError,
+    WindowTooLargeError,
+)
 from airflow_provider_mqs.models import places as sets
 from airflow_provider_mqs.models.likeness import Traits, traits_of
 from airflow_provider_mqs.models.window import iso
@@ -100,7 +106,11 @@ class Sources:
         if not self._times:
             return False
         window = (min(self._times), max(self._times) + 1)
-        page = yield from self._api.query_page(self._plan.topic, *window, limit=1, offset=0)
+        try:
+            page = yield from self._api.query_page(self._plan.topic, *window, limit=1, offset=0)
+        except (WindowTooLargeError, ServerError):
+            # a range that is too much for the service is too much for the few messages that are wanted from it
+            return False
         # a total at the cap may be any number
         return page.total != CAP and page.total < wanted * self._api.settings.page_size
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _MOST_COMPARED = 2_000
 """So many contents are asked for at most in one look."""
+_PROBES, _FEW_ROWS = 3, 20
+"""So many messages must have a copy of their content before another one is called not sent, and where that is cheap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,8 @@ def find_marks(api: MqsApi, topic: str, partitions: Places) -> Flow[dict[int, in
             marks[message.partition] = max(marks[message.partition], message.message_offset)
 
     now_ms = api.now_ms()
-    yield from WindowReader(api, topic, note).read(Slice(now_ms - MARGIN_MS, now_ms + MARGIN_MS, _only(partitions)))
+    reader = WindowReader(api, topic, note, partitions, wary=True)
+    yield from reader.read(Slice(now_ms - MARGIN_MS, now_ms + MARGIN_MS, _only(partitions)))
     return marks
 
 
@@ -119,25 +122,30 @@ def settle(api: MqsApi, topic: str, evidence: Evidence, sources: Sources, *, unt
     pause_s = _FIRST_PAUSE_S
     while True:
         asked_s = api.clock()
-        verdict = yield from _look(api, topic, evidence, sources)
-        if not verdict.open or asked_s >= until_s:
+        last = asked_s >= until_s
+        verdict = yield from _look(api, topic, evidence, sources, last=last)
+        if last or not verdict.open:
             return verdict
         yield Sleep(min(pause_s, max(until_s - api.clock(), 0.0)), "copies may still come into sight")
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
-def _look(api: MqsApi, topic: str, evidence: Evidence, sources: Sources) -> Flow[Verdict]:
+def _look(api: MqsApi, topic: str, evidence: Evidence, sources: Sources, *, last: bool) -> Flow[Verdict]:
     rows, whole = yield from _candidates(api, topic, evidence)
     known, doubts = _traits(evidence.known, sources), _traits(evidence.doubts, sources)
     all_there = sum(map(len, known.values())) == sets.count(evidence.known)
     likeness = learn(_values(known), _values(rows)) if whole and all_there else None
     kept = likeness or learn_most(_values(known), _values(rows))
     judged: dict[int, Judgement] = {}
+    probes: list[tuple[int, Group]] = []
     for partition in sorted({*evidence.known, *evidence.doubts}):
-        groups = judging.groups_of(
-            *(_marks(kept, found.get(partition, {}), source=found is not rows) for found in (known, doubts, rows))
-        )
-        judged[partition] = yield from _judged(api, topic, partition, list(groups.values()), evidence, likeness)
+        looks = (_marks(kept, found.get(partition, {}), source=found is not rows) for found in (known, doubts, rows))
+        groups = list(judging.groups_of(*looks).values())
+        judged[partition] = yield from _judged(api, topic, partition, groups, evidence, likeness)
+        probes += [(partition, group) for group in groups if group.known and len(group.rows) <= _FEW_ROWS]
+    doubtful = last and sources.by_offset and any(one.unsent for one in judged.values())
+    if doubtful and not (yield from _have_copies(api, topic, probes)):
+        likeness = None
     return _verdict(evidence, judged, likeness)
 
 
@@ -151,7 +159,7 @@ def _candidates(api: MqsApi, topic: str, evidence: Evidence) -> Flow[tuple[Rows,
             rows.setdefault(message.partition, {})[message.message_offset] = traits_of(message)
 
     now_ms = api.now_ms()
-    reader = WindowReader(api, topic, note)
+    reader = WindowReader(api, topic, note, partitions, wary=True)
     for start_ms, end_ms in ((evidence.since_ms - MARGIN_MS, now_ms), (now_ms, now_ms + MARGIN_MS)):
         yield from reader.read(Slice(start_ms, end_ms, _only(partitions)))
     for place in sets.expand(sets.shared(evidence.foreign, sets.places_of((p, o) for p in rows for o in rows[p]))):
@@ -181,6 +189,17 @@ def _judged(
     return judging.judge_by_content(judgement, split)
 
 
+def _have_copies(api: MqsApi, topic: str, probes: list[tuple[int, Group]]) -> Flow[bool]:
+    """Tell whether messages that were surely sent have their contents among the rows that look like their copies."""
+    for partition, group in sorted(probes, key=lambda probe: len(probe[1].rows))[:_PROBES]:
+        offsets = [group.known[-1], *group.rows]
+        found = yield Parallel(api.get_message(topic, partition, offset, download=True) for offset in offsets)
+        source, *rows = (message and message.value for message in found)
+        if source not in rows:
+            return False
+    return True
+
+
 def _verdict(evidence: Evidence, judged: Mapping[int, Judgement], likeness: Likeness | None) -> Verdict:
     def gathered(name: str) -> Places:
         return sets.places_of(
@@ -190,7 +209,9 @@ def _verdict(evidence: Evidence, judged: Mapping[int, Judgement], likeness: Like
     missing = sets.places_of(
         (partition, offset) for partition, one in judged.items() if one.copies for offset in one.missing
     )
-    sent, unsent = (gathered("sent"), gathered("unsent")) if likeness else ({}, {})
+    # without a row of its content, what looked like the copy of a message that was surely sent is something else
+    calibrated = likeness is not None and not any(one.missing for one in judged.values())
+    sent, unsent = gathered("sent") if likeness else {}, gathered("unsent") if calibrated else {}
     unclear = any(one.unclear for one in judged.values())
     return Verdict(
         sent=sent,
@@ -198,8 +219,8 @@ def _verdict(evidence: Evidence, judged: Mapping[int, Judgement], likeness: Like
         unknown=sets.without(evidence.doubts, sets.union(sent, unsent)),
         copies=gathered("copies"),
         missing=missing,
-        calibrated=likeness is not None,
-        complete=likeness is not None and not unclear,
+        calibrated=calibrated,
+        complete=calibrated and not unclear,
     )
 
 

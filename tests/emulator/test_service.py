@@ -175,6 +175,41 @@ def test_late_appends_keep_their_order_in_time(world: World) -> None:
     assert len(times) == 20
 
 
+@pytest.mark.parametrize("timestamp", ["fresh", "source"])
+def test_a_copy_comes_into_sight_late(world: World, timestamp: str) -> None:
+    """Acknowledged and in the log at once, but in no query yet, whatever its time is."""
+    world.topic({})
+    world.behave(copy_timestamp=timestamp)
+    world.state.faults.visible_after_s = 2.5
+    assert world.resend().status == 200
+    for seconds, total in ((0, 1), (2.4, 1), (0.1, 2)):
+        world.now_s += seconds
+        assert world.query(end_time=NOW_MS + HOUR_MS).json()["total"] == total
+        assert len(world.content(message_offset=1).json()["messages"]) == total - 1
+    assert resend_counts(world.service, "orders") == {(0, 0): 1}
+
+
+def test_what_live_producers_write_comes_into_sight_late_too(world: World) -> None:
+    """Together with the copy beside which it was written."""
+    world.topic({"value": "abc"})
+    world.state.faults.update({"visible_after_s": 1, "live_producers": 1})
+    world.resend()
+    assert world.query(end_time=NOW_MS + HOUR_MS).json()["total"] == 1
+    world.now_s += 1
+    assert world.query(end_time=NOW_MS + HOUR_MS).json()["total"] == 3
+
+
+def test_each_message_keeps_the_delay_that_it_was_appended_with(world: World) -> None:
+    """So a test can hide some copies and not others."""
+    world.topic({})
+    world.state.faults.visible_after_s = 60
+    world.resend()
+    world.state.faults.visible_after_s = 0
+    world.resend()
+    assert world.offsets(end_time=NOW_MS + HOUR_MS) == [0, 2]
+    assert world.content(message_offset=1).json()["messages"] == []
+
+
 def test_a_wrong_request_is_refused_whatever_fault_waits_behind_it(world: World) -> None:
     """A lost answer needs a request that was accepted."""
     world.topic({})

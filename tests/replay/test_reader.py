@@ -29,7 +29,8 @@ SHAPES = {
 
 def read(client: Local, partitions: int | None = 3) -> tuple[set[tuple[int, int]], list[str]]:
     places: set[tuple[int, int]] = set()
-    reader = WindowReader(client.api, "orders", lambda row: places.add((row.partition, row.message_offset)), partitions)
+    numbers = None if partitions is None else range(partitions)
+    reader = WindowReader(client.api, "orders", lambda row: places.add((row.partition, row.message_offset)), numbers)
     client.run(reader.read(Slice(START_MS, END_MS)))
     return places, reader.doubts
 

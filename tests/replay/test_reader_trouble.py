@@ -32,7 +32,7 @@ def seeded(count: int, behaviour: Behaviour | None = None, **changes: Any) -> Lo
 
 def read(client: Local, part: Slice = HOUR) -> tuple[list[tuple[int, int]], list[str]]:
     rows: list[tuple[int, int]] = []
-    reader = WindowReader(client.api, "orders", lambda row: rows.append((row.partition, row.message_offset)), 3)
+    reader = WindowReader(client.api, "orders", lambda row: rows.append((row.partition, row.message_offset)), range(3))
     client.run(reader.read(part))
     return rows, reader.doubts
 
@@ -95,6 +95,38 @@ def test_moving_total_costs_requests_and_no_rows(wobble: int, count: int) -> Non
 
     assert set(rows) == expected(client)
     assert queries(client) < 400
+
+
+@pytest.mark.parametrize("paging", ["page0", "page1", "row"])
+@pytest.mark.parametrize("cap", [None, 500])
+@pytest.mark.parametrize("behind", [1, 30, 70])
+@pytest.mark.parametrize("count", [50, 51, 120, 520])
+def test_wary_reader_finds_what_a_total_hides(paging: Any, cap: int | None, behind: int, count: int) -> None:
+    """A total that is behind the rows ends the reading too early where the last page is full."""
+    client = seeded(count, Behaviour(paging=paging, cap=cap))
+
+    def perform(step: Step) -> Any:
+        if isinstance(step, Parallel):
+            return [drive(flow, perform) for flow in step.flows]
+        answer = client.perform(step)
+        body = answer.json()
+        body["total"] = max(0, body["total"] - behind)
+        return Response(200, {}, json.dumps(body).encode())
+
+    rows: set[tuple[int, int]] = set()
+    add = lambda row: rows.add((row.partition, row.message_offset))  # noqa: E731
+    drive(WindowReader(client.api, "orders", add, range(3), wary=True).read(HOUR), perform)
+
+    assert rows == expected(client)
+
+
+def test_wary_reader_asks_again_only_behind_a_full_page() -> None:
+    """One request more in one window of fifty."""
+    for count, requests in ((49, 1), (120, 3), (150, 4)):
+        client = seeded(count)
+        client.run(WindowReader(client.api, "orders", lambda _: None, range(3), wary=True).read(HOUR))
+
+        assert queries(client) == requests
 
 
 def test_rows_that_arrive_between_pages_are_found_or_doubted() -> None:
@@ -262,7 +294,7 @@ def test_concurrent_pages_may_end_in_any_order() -> None:
     """Side by side, in whatever order: the same rows."""
     client = seeded(1300)
     rows: set[tuple[int, int]] = set()
-    reader = WindowReader(client.api, "orders", lambda row: rows.add((row.partition, row.message_offset)), 3)
+    reader = WindowReader(client.api, "orders", lambda row: rows.add((row.partition, row.message_offset)), range(3))
     shuffled = random.Random(1)  # noqa: S311 - an order, no secret
 
     def perform(step: Step) -> Any:
@@ -295,7 +327,7 @@ def test_pages_that_lose_rows_are_never_taken_for_whole() -> None:
         return answer
 
     rows: set[tuple[int, int]] = set()
-    reader = WindowReader(client.api, "orders", lambda row: rows.add((row.partition, row.message_offset)), 3)
+    reader = WindowReader(client.api, "orders", lambda row: rows.add((row.partition, row.message_offset)), range(3))
     drive(reader.read(HOUR), perform)
 
     assert rows == expected(client) - {(1, 7)}

@@ -35,7 +35,8 @@ def stored(partitions: int, *runs: tuple[int, Iterable[int], int], behaviour: Be
 
 def read(client: Local, partitions: int | None, part: Slice = WIDE) -> tuple[set[tuple[int, int]], list[str]]:
     places: set[tuple[int, int]] = set()
-    reader = WindowReader(client.api, "orders", lambda row: places.add((row.partition, row.message_offset)), partitions)
+    numbers = None if partitions is None else range(partitions)
+    reader = WindowReader(client.api, "orders", lambda row: places.add((row.partition, row.message_offset)), numbers)
     client.run(reader.read(part))
     return places, reader.doubts
 
