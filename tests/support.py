@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_mqs.client.auth import Auth
+    from airflow_provider_mqs.models.message import Message, Row
 
 T = TypeVar("T")
 
@@ -36,6 +37,11 @@ async def until(holds: Callable[[], object]) -> None:
     """Give way until something holds that the service brings about in its own thread."""
     while not holds():  # noqa: ASYNC110 - nobody sets an event for us over there
         await asyncio.sleep(0.001)
+
+
+def place_of(row: Row | Message) -> tuple[int, int]:
+    """Partition and offset of a row."""
+    return row.partition, row.message_offset
 
 
 def settings_for(url: str = "http://127.0.0.1:1", **changes: Any) -> ConnectionSettings:

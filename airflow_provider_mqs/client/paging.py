@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_mqs.models.message import Message, Page
+    from airflow_provider_mqs.models.message import Page, Rows
 
 
 class Paging(Enum):
@@ -57,12 +57,12 @@ def paging_of(first: Page, second: Page) -> Paging:
     :param second: the page of ``offset=1``, asked with the same ``limit``
     :return: rows where the second starts one row later, pages from 1 where it is the first again, else pages from 0
     """
-    before, after = _places(first.messages), _places(second.messages)
+    before, after = _places(first.rows), _places(second.rows)
     if after == before:
         return Paging.PAGE_FROM_1
     overlap = len(before & after)
     return Paging.ROW if overlap and overlap >= len(before) - 1 else Paging.PAGE_FROM_0
 
 
-def _places(messages: tuple[Message, ...]) -> set[tuple[int, int]]:
-    return {(message.partition, message.message_offset) for message in messages}
+def _places(rows: Rows) -> set[tuple[int, int]]:
+    return {(row.partition, row.message_offset) for row in rows}

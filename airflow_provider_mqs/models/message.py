@@ -7,13 +7,11 @@ The API documents and the deployments differ in types (``total`` as a float, ids
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple, TypeAlias
 
 from airflow_provider_mqs.exceptions import ProtocolError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +46,11 @@ class Message:
     app_id: str | None = None
     tag: str | None = None
 
+    @property
+    def message(self) -> Message:
+        """Itself, so that it may stand for a row."""
+        return self
+
     @classmethod
     def from_api(cls, row: Mapping[str, Any], topic: str) -> Message:
         """
@@ -74,17 +77,69 @@ class Message:
         )
 
 
+class Row(NamedTuple):
+    """
+    A row of a page: which message it is, and the rest as it came, for those who ask; windows have millions of them.
+
+    :param partition: partition of the topic
+    :param message_offset: position in the partition
+    :param timestamp: the producer's CreateTime, epoch ms
+    :param fields: the row as the service wrote it
+    :param topic: topic that was asked for
+    """
+
+    partition: int
+    message_offset: int
+    timestamp: int
+    fields: Mapping[str, Any]
+    topic: str
+
+    @property
+    def message(self) -> Message:
+        """The whole message, read anew each time."""
+        return Message.from_api(self.fields, self.topic)
+
+    def __repr__(self) -> str:
+        return f"Row({self.partition}, {self.message_offset}, {self.timestamp})"
+
+    @classmethod
+    def from_api(cls, fields: Mapping[str, Any], topic: str) -> Row:
+        """
+        Read a row of the answer.
+
+        :param fields: one element of ``messages``
+        :param topic: the topic that was asked for
+        :return: the row
+        :raises ProtocolError: the row has no partition, offset or timestamp
+        """
+        partition, offset, timestamp = fields.get("partition"), fields.get("message_offset"), fields.get("timestamp")
+        # what nearly every row is; a bool is no int here
+        if type(partition) is type(offset) is type(timestamp) is int:
+            return cls(partition, offset, timestamp, fields, topic)
+        name = "offset" if offset is None else "message_offset"
+        return cls(_int(fields, "partition"), _int(fields, name), _int(fields, "timestamp"), fields, topic)
+
+
+Rows: TypeAlias = Sequence[Row | Message]
+"""Rows of a window query; messages may stand for them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """
     One page of a query.
 
-    :param messages: its rows
+    :param rows: its rows
     :param total: how many rows the service says that the query has
     """
 
-    messages: tuple[Message, ...]
+    rows: Rows
     total: int
+
+    @property
+    def messages(self) -> list[Message]:
+        """Its rows, read whole."""
+        return [row.message for row in self.rows]
 
     @classmethod
     def from_api(cls, body: Any, topic: str) -> Page:
@@ -104,7 +159,7 @@ class Page:
         total = _optional_int(body, "total")
         if total is None:
             total = len(rows)
-        return cls(tuple(Message.from_api(row, topic) for row in rows), total)
+        return cls([Row.from_api(row, topic) for row in rows], total)
 
 
 @dataclass(frozen=True, slots=True)

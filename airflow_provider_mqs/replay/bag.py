@@ -1,35 +1,66 @@
-"""Offsets as they come in: packed arrays, eight bytes each, made into runs at the end."""
+"""Offsets as they come in: eight bytes each, made into runs before they are many."""
 
 from __future__ import annotations
 
 from array import array
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.models import ranges as runs
 from airflow_provider_mqs.models.offsets import PartitionOffsets
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.models.message import Message
+    from airflow_provider_mqs.models.message import Rows
     from airflow_provider_mqs.models.ranges import Ranges
+
+_NEWS = 8_192
+"""Offsets that wait to be joined with the runs; more of them where there are more runs, which are then moved rarely."""
+
+
+class _Part:
+    """What came in of one partition."""
+
+    __slots__ = ("first", "last", "most", "news", "runs")
+
+    def __init__(self, timestamp: int) -> None:
+        self.first = self.last = timestamp
+        self.news = array("q")
+        self.most = _NEWS
+        self.runs: Ranges = ()
+
+    def joined(self) -> Ranges:
+        if self.news:
+            self.runs = runs.merge(chain(self.runs, runs.ranges_of(self.news)))
+            self.news = array("q")
+            self.most = max(_NEWS, len(self.runs))
+        return self.runs
 
 
 class OffsetBag:
-    """A multiset of places, with the first and last timestamp of each partition."""
+    """A set of places, with the first and last timestamp of each partition."""
 
     def __init__(self) -> None:
-        self._offsets: dict[int, array[int]] = {}
-        self._times: dict[int, tuple[int, int]] = {}
+        self._parts: dict[int, _Part] = {}
 
-    def add(self, message: Message) -> None:
+    def update(self, rows: Rows) -> None:
         """
-        Put a message in.
+        Put rows in.
 
-        :param message: a row; the same place may come again
+        :param rows: of any partitions; the same place may come again
         """
-        partition, timestamp = message.partition, message.timestamp
-        self._offsets.setdefault(partition, array("q")).append(message.message_offset)
-        first, last = self._times.get(partition, (timestamp, timestamp))
-        self._times[partition] = (min(first, timestamp), max(last, timestamp))
+        parts = self._parts
+        for row in rows:
+            timestamp = row.timestamp
+            part = parts.get(row.partition)
+            if part is None:
+                part = parts[row.partition] = _Part(timestamp)
+            part.news.append(row.message_offset)
+            if timestamp < part.first:
+                part.first = timestamp
+            elif timestamp > part.last:
+                part.last = timestamp
+            if len(part.news) >= part.most:
+                part.joined()
 
     def ranges(self, partition: int) -> Ranges:
         """
@@ -38,7 +69,8 @@ class OffsetBag:
         :param partition: partition of the topic
         :return: each once, as runs
         """
-        return runs.ranges_of(self._offsets.get(partition, ()))
+        part = self._parts.get(partition)
+        return part.joined() if part else ()
 
     def unique(self) -> int:
         """
@@ -46,7 +78,7 @@ class OffsetBag:
 
         :return: how many different ones are in
         """
-        return sum(len(set(offsets)) for offsets in self._offsets.values())
+        return sum(runs.count(part.joined()) for part in self._parts.values())
 
     def partitions(self) -> dict[int, PartitionOffsets]:
         """
@@ -55,6 +87,6 @@ class OffsetBag:
         :return: by partition, ascending
         """
         return {
-            partition: PartitionOffsets(self.ranges(partition), *self._times[partition])
-            for partition in sorted(self._offsets)
+            number: PartitionOffsets(part.joined(), part.first, part.last)
+            for number, part in sorted(self._parts.items())
         }

@@ -20,14 +20,13 @@ from airflow_provider_mqs.exceptions import (
     WindowTooLargeError,
 )
 from airflow_provider_mqs.models.verdict import Counted
-from airflow_provider_mqs.replay.filters import Filters
 from airflow_provider_mqs.replay.query import Query, find_offsets, find_topic, retention_doubts
 from airflow_provider_mqs.replay.reader import CAP
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.client.api import MqsApi
     from airflow_provider_mqs.client.flow import Flow
-    from airflow_provider_mqs.models.message import Message, Page, Topic
+    from airflow_provider_mqs.models.message import Page, Rows, Topic
     from airflow_provider_mqs.models.window import TimeWindow
 
 _log = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ class WindowCounter:
     @property
     def is_quick(self) -> bool:
         """Whether one request is usually enough: nothing to filter, and fewer wanted than the service's cap."""
-        return self.query.filters == Filters() and self.wanted < CAP
+        return self.query.filters.unset and self.wanted < CAP
 
     def count(self, api: MqsApi, now_ms: int) -> Flow[Counted]:
         """
@@ -66,7 +65,7 @@ class WindowCounter:
         :raises ApiError: the service refused
         """
         yield from self._check_topic(api, now_ms)
-        if self.query.filters == Filters():
+        if self.query.filters.unset:
             counted = yield from self._count_quickly(api)
             if counted is not None:
                 return counted
@@ -128,13 +127,13 @@ def _page(api: MqsApi, topic: str, start_ms: int, end_ms: int) -> Flow[Page]:
         return (yield from api.query_page(topic, start_ms, end_ms, limit=_SMALL_PAGE, offset=0))
 
 
-def _unique(page: Page) -> list[Message]:
-    return list({(row.partition, row.message_offset): row for row in page.messages}.values())
+def _unique(page: Page) -> Rows:
+    return list({(row.partition, row.message_offset): row for row in page.rows}.values())
 
 
 def _is_whole(page: Page) -> bool:
     return len(_unique(page)) >= page.total
 
 
-def _rows(page: Page, window: TimeWindow) -> list[Message]:
+def _rows(page: Page, window: TimeWindow) -> Rows:
     return [row for row in _unique(page) if row.timestamp in window]

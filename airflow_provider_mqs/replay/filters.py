@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.models.message import Message
+    from airflow_provider_mqs.models.message import Message, Rows
 
 FIELDS = ("key", "tag", "message_id", "app_id")
 
@@ -39,6 +39,11 @@ class Filters:
     app_id: str | None = None
     message_filter: Callable[[Message], bool] | None = None
     fetch_values: bool = False
+
+    @property
+    def unset(self) -> bool:
+        """Whether every row counts."""
+        return self == _UNSET
 
     def to_xcom(self) -> dict[str, Any]:
         """
@@ -89,6 +94,9 @@ class Filters:
         return [(name, value) for name in FIELDS if (value := getattr(self, name)) is not None]
 
 
+_UNSET = Filters()
+
+
 class Tally:
     """
     Counts which filtered fields the rows of a window carry.
@@ -101,15 +109,22 @@ class Tally:
         self._rows = 0
         self._lacking: dict[str, int] = {}
 
-    def add(self, message: Message) -> None:
+    def matching(self, rows: Rows) -> Rows:
         """
-        Count a row.
+        Count rows, and choose those that count.
 
-        :param message: a row of the window
+        :param rows: of the window
+        :return: those that the filters let through by what a row shows
         """
+        if self._filters.unset:
+            return rows
+        return [row for row in rows if self._matches(row.message)]
+
+    def _matches(self, message: Message) -> bool:
         self._rows += 1
         for name in self._filters.lacking(message):
             self._lacking[name] = self._lacking.get(name, 0) + 1
+        return self._filters.match_row(message)
 
     def check(self) -> list[str]:
         """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_mqs.client.api import MqsApi
-    from airflow_provider_mqs.models.message import Message, Topic
+    from airflow_provider_mqs.models.message import Message, Rows, Topic
     from airflow_provider_mqs.models.window import TimeWindow
 
 _log = logging.getLogger(__name__)
@@ -79,13 +79,10 @@ def find_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[Found]:
     """
     bag, excluded, tally = OffsetBag(), OffsetBag(), Tally(query.filters)
 
-    def sink(message: Message) -> None:
-        if runs.contains(query.copies.places.get(message.partition, ()), message.message_offset):
-            excluded.add(message)
-            return
-        tally.add(message)
-        if query.filters.match_row(message):
-            bag.add(message)
+    def sink(rows: Rows) -> None:
+        copies, others = query.copies.split(rows)
+        excluded.update(copies)
+        bag.update(tally.matching(others))
 
     doubts, notes = yield from _read(api, query.topic, query.window, sink, now_ms)
     doubts += query.copies.doubts
@@ -148,15 +145,15 @@ def find_messages(api: MqsApi, topic: str, window: TimeWindow, *, now_ms: int) -
     """
     rows: dict[tuple[int, int], Message] = {}
 
-    def sink(message: Message) -> None:
-        rows[message.partition, message.message_offset] = message
+    def sink(found: Rows) -> None:
+        rows.update({(row.partition, row.message_offset): row.message for row in found})
 
     doubts, _ = yield from _read(api, topic, window, sink, now_ms)
     return sorted(rows.values(), key=lambda row: (row.timestamp, row.partition, row.message_offset)), doubts
 
 
 def _read(
-    api: MqsApi, topic: str, window: TimeWindow, sink: Callable[[Message], None], now_ms: int
+    api: MqsApi, topic: str, window: TimeWindow, sink: Callable[[Rows], None], now_ms: int
 ) -> Flow[tuple[list[str], list[str]]]:
     known, notes = yield from find_topic(api, topic)
     reader = WindowReader(api, topic, sink, range(known.partitions) if known and known.partitions else None)
@@ -215,7 +212,7 @@ def _with_values(api: MqsApi, query: Query, rows: OffsetBag) -> Flow[OffsetBag]:
                 f"message {message_offset} of partition {partition} is gone; fetch_values cannot see its content."
             )
         if query.filters.match_value(message):
-            matched.add(message)
+            matched.update([message])
 
     yield Parallel(
         check(partition, message_offset)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from airflow_provider_mqs.client.api import MqsApi
-    from airflow_provider_mqs.models.message import Message, Page
+    from airflow_provider_mqs.models.message import Message, Page, Row, Rows
 
 CAP = 500
 """Rows that a query over all partitions shows at most (the vendor's user guide for Kafka queries)."""
@@ -73,8 +73,15 @@ class Slice:
         for start_ms, end_ms in pairwise(edges):
             yield replace(self, start_ms=start_ms, end_ms=end_ms)
 
-    def __contains__(self, message: Message) -> bool:
-        return self.start_ms <= message.timestamp < self.end_ms
+    def inside(self, rows: Rows) -> Rows:
+        """
+        Leave out what is asked for, but not wanted.
+
+        :param rows: of an answer
+        :return: those whose time is inside
+        """
+        start_ms, end_ms = self.start_ms, self.end_ms
+        return [row for row in rows if start_ms <= row.timestamp < end_ms]
 
     def __str__(self) -> str:
         only = "" if self.partition is None else f" of partition {self.partition}"
@@ -89,13 +96,13 @@ class Shown:
     :param total: the largest ``total`` of its pages
     :param rows: the different rows of its pages, those of the next millisecond included
     :param capped: whether there may be more rows than it would show
-    :param messages: the rows themselves, only where asked for
+    :param kept: the rows themselves, only where asked for
     """
 
     total: int = 0
     rows: OffsetBag = field(default_factory=OffsetBag)
     capped: bool = False
-    messages: list[Message] | None = None
+    kept: list[Row | Message] | None = None
 
     @property
     def whole(self) -> bool:
@@ -109,10 +116,9 @@ class Shown:
         :param page: any page of the slice
         """
         self.total = max(self.total, page.total)
-        for message in page.messages:
-            self.rows.add(message)
-        if self.messages is not None:
-            self.messages.extend(page.messages)
+        self.rows.update(page.rows)
+        if self.kept is not None:
+            self.kept.extend(page.rows)
 
 
 class WindowReader:
@@ -121,7 +127,7 @@ class WindowReader:
 
     :param api: the calls
     :param topic: topic name
-    :param sink: is given each row inside the window, sometimes more than once
+    :param sink: is given the rows inside the window, page by page, some of them more than once
     :param partitions: those whose rows are wanted, ``None`` for all where they are not known
     :param wary: whether ``total`` is not believed where it ends with a full page, since it may be behind the rows
     """
@@ -130,7 +136,7 @@ class WindowReader:
         self,
         api: MqsApi,
         topic: str,
-        sink: Callable[[Message], None],
+        sink: Callable[[Rows], None],
         partitions: Collection[int] | None = None,
         *,
         wary: bool = False,
@@ -139,7 +145,7 @@ class WindowReader:
         self.topic = topic
         self.partitions = partitions
         self.doubts: list[str] = []
-        self.landmarks: dict[int, Message] = {}
+        self.landmarks: dict[int, Row | Message] = {}
         self._sink = sink
         self._wary = wary
         self._limit = api.settings.page_size
@@ -180,7 +186,7 @@ class WindowReader:
         :param up_to_cap: whether to read what is shown of a slice above the cap, and to keep those rows
         :return: what was shown
         """
-        shown = Shown(messages=[] if up_to_cap else None)
+        shown = Shown(kept=[] if up_to_cap else None)
         first = yield from self._page(part, 0, shown)
         yield from self._look_further(part, first, shown, up_to_cap=up_to_cap)
         if self._wary and shown.whole:
@@ -188,7 +194,7 @@ class WindowReader:
         return shown
 
     def _look_further(self, part: Slice, first: Page, shown: Shown, *, up_to_cap: bool) -> Flow[None]:
-        rows = len(first.messages)
+        rows = len(first.rows)
         if rows >= first.total or not rows:
             shown.capped = rows >= CAP and not self._uncapped
             return
@@ -216,17 +222,17 @@ class WindowReader:
         while full and shown.rows.unique() > before:
             before = shown.rows.unique()
             page = yield from self._page(part, self._meaning.offset_of(number, self._limit), shown)
-            full, number = len(page.messages) >= self._limit, number + 1
+            full, number = len(page.rows) >= self._limit, number + 1
         shown.capped = shown.rows.unique() >= CAP and not self._uncapped
 
-    def take(self, message: Message) -> None:
+    def take(self, rows: Rows) -> None:
         """
-        Hand on a row.
+        Hand on rows.
 
-        :param message: a row inside the window
+        :param rows: inside the window
         """
-        self.landmarks[message.partition] = message
-        self._sink(message)
+        self.landmarks.update({row.partition: row for row in rows})
+        self._sink(rows)
 
     @property
     def _meaning(self) -> Paging:
@@ -245,9 +251,7 @@ class WindowReader:
             page = yield from ask(limit=self._limit)
         self._answered = True
         shown.add(page)
-        for message in page.messages:
-            if message in part:
-                self.take(message)
+        self.take(part.inside(page.rows))
         return page
 
     def _learn_paging(self, part: Slice, first: Page, shown: Shown) -> Flow[set[int]]:
@@ -266,7 +270,7 @@ class WindowReader:
         offset = self._meaning.offset_of(-(-CAP // self._limit), self._limit)
         page = yield from self._page(part, offset, shown)
         asked.add(offset)
-        self._uncapped = bool(page.messages)
+        self._uncapped = bool(page.rows)
         return self._uncapped
 
     def _check_alive(self, part: Slice, error: ServerError) -> Flow[None]:

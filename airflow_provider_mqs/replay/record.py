@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.models import places as sets
+from airflow_provider_mqs.models import ranges as runs
 from airflow_provider_mqs.models.ledger import MARGIN_MS
 from airflow_provider_mqs.models.window import iso
 from airflow_provider_mqs.replay.index import ReplayIndex, ledgers_of
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from airflow_provider_mqs.models.ledger import Ledger
+    from airflow_provider_mqs.models.message import Message, Row, Rows
     from airflow_provider_mqs.models.places import Places
     from airflow_provider_mqs.models.window import TimeWindow
     from airflow_provider_mqs.replay.index import IndexEntry
@@ -32,6 +34,22 @@ class Copies:
 
     places: Places = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
+
+    def split(self, rows: Rows) -> tuple[Rows, Rows]:
+        """
+        Tell copies from originals.
+
+        :param rows: of the window
+        :return: the copies, and the others
+        """
+        if not self.places:
+            return (), rows
+        copies: list[Row | Message] = []
+        others: list[Row | Message] = []
+        for row in rows:
+            is_copy = runs.contains(self.places.get(row.partition, ()), row.message_offset)
+            (copies if is_copy else others).append(row)
+        return copies, others
 
 
 def copies_in(records: Iterable[Store], window: TimeWindow, *, endpoint: str, instance_id: str, topic: str) -> Copies:

@@ -44,12 +44,12 @@ def read_millisecond(reader: WindowReader, part: Slice, reason: str) -> Flow[Non
             part = replace(part, counts_end=True)
         else:
             shown = yield from reader.look(part, up_to_cap=True)
-            if any(row not in part for row in shown.messages or ()):
+            if len(part.inside(shown.kept or ())) < len(shown.kept or ()):
                 return  # the service does count the end in, so the first look was right: nothing is in here
     if shown.whole:
         return
     if part.partition is None and (yield from _heeds_partition(reader, part, shown)):
-        numbers = reader.partitions or {row.partition for row in shown.messages or ()}
+        numbers = reader.partitions or {row.partition for row in shown.kept or ()}
         yield Parallel(reader.read(replace(part, partition=number)) for number in numbers)
         if not reader.partitions:
             reader.doubts.append(f"{part} holds more rows than are shown, and the topic's partitions are not known.")
@@ -59,20 +59,21 @@ def read_millisecond(reader: WindowReader, part: Slice, reason: str) -> Flow[Non
 
 def _heeds_partition(reader: WindowReader, part: Slice, shown: Shown) -> Flow[bool]:
     """Ask for each partition that was seen; a service that ignores the parameter shows others, too."""
-    seen = {row.partition for row in shown.messages or ()}
+    seen = {row.partition for row in shown.kept or ()}
     if len(seen) == 1 and len(reader.partitions or ()) == 1:
         return False
     number = max(seen, default=0)
     other = yield from reader.look(replace(part, partition=number), up_to_cap=True)
-    return all(row.partition == number for row in other.messages or ()) and other.total < shown.total
+    return all(row.partition == number for row in other.kept or ()) and other.total < shown.total
 
 
 def _walk_all(reader: WindowReader, part: Slice, shown: Shown, reason: str) -> Flow[None]:
     known: dict[int, set[int]] = {}
     walk = _Walk(reader, part)
-    for row in filter(part.__contains__, shown.messages or ()):
+    inside = part.inside(shown.kept or ())
+    walk.found.update(inside)
+    for row in inside:
         known.setdefault(row.partition, set()).add(row.message_offset)
-        walk.found.add(row)
     numbers = [part.partition] if part.partition is not None else sorted({*known, *(reader.partitions or ())})
     if not known or not (yield from walk.answers(known)):
         reader.doubts.append(f"{part} could not be read whole: {reason}, and single messages cannot be asked for.")
@@ -135,10 +136,9 @@ class _Walk:
 
     def _stride(self, number: int, places: list[int]) -> Flow[int]:
         rows = yield Parallel(self._at(number, place) for place in places)
-        inside = [row for row in rows if row is not None and row in self._part]
-        for row in inside:
-            self._reader.take(row)
-            self.found.add(row)
+        inside = self._part.inside([row for row in rows if row is not None])
+        self._reader.take(inside)
+        self.found.update(inside)
         return len(inside)
 
     def _search(self, number: int) -> Flow[int | None]:

@@ -24,7 +24,7 @@ from airflow_provider_mqs.replay.reader import CAP, Slice, WindowReader
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.client.api import MqsApi
-    from airflow_provider_mqs.models.message import Message
+    from airflow_provider_mqs.models.message import Message, Rows
     from airflow_provider_mqs.models.places import Place, Places
     from airflow_provider_mqs.models.plan import Plan
 
@@ -128,7 +128,7 @@ class Sources:
     def _message(self, place: Place) -> Flow[Message | None]:
         message = yield from self._api.get_message(self._plan.topic, *place)
         if message is not None:
-            self._note(message)
+            self._note([message])
         return message
 
     def _refusable(self, place: Place) -> Flow[Message | Exception | None]:
@@ -138,8 +138,9 @@ class Sources:
             # the documents do not say what an offset that is gone answers
             return error
 
-    def _note(self, message: Message) -> None:
-        self._traits.setdefault(message.partition, {})[message.message_offset] = traits_of(message)
+    def _note(self, rows: Rows) -> None:
+        for row in rows:
+            self._traits.setdefault(row.partition, {})[row.message_offset] = traits_of(row.message)
 
     def _check(self, place: Place, answer: Message | Exception | None) -> None:
         partition, offset = place

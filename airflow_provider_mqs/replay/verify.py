@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from airflow_provider_mqs.client.api import MqsApi
     from airflow_provider_mqs.models.judgement import Group, Judgement
-    from airflow_provider_mqs.models.message import Message
+    from airflow_provider_mqs.models.message import Rows
     from airflow_provider_mqs.models.places import Places
     from airflow_provider_mqs.replay.sources import Sources
 
-    Rows: TypeAlias = dict[int, dict[int, Traits]]
+    Looks: TypeAlias = dict[int, dict[int, Traits]]
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _MOST_COMPARED = 2_000
@@ -96,9 +96,10 @@ def find_marks(api: MqsApi, topic: str, partitions: Places) -> Flow[dict[int, in
     """
     marks = {partition: ranges[-1][1] for partition, ranges in partitions.items()}
 
-    def note(message: Message) -> None:
-        if message.partition in marks:
-            marks[message.partition] = max(marks[message.partition], message.message_offset)
+    def note(found: Rows) -> None:
+        for row in found:
+            if row.partition in marks:
+                marks[row.partition] = max(marks[row.partition], row.message_offset)
 
     now_ms = api.now_ms()
     reader = WindowReader(api, topic, note, partitions, wary=True)
@@ -149,14 +150,15 @@ def _look(api: MqsApi, topic: str, evidence: Evidence, sources: Sources, *, last
     return _verdict(evidence, judged, likeness)
 
 
-def _candidates(api: MqsApi, topic: str, evidence: Evidence) -> Flow[tuple[Rows, bool]]:
+def _candidates(api: MqsApi, topic: str, evidence: Evidence) -> Flow[tuple[Looks, bool]]:
     """Read the rows that can be copies; the past and the future apart, since only the past stands still."""
-    rows: Rows = {}
+    rows: Looks = {}
     partitions = sets.union(evidence.known, evidence.doubts)
 
-    def note(message: Message) -> None:
-        if message.message_offset > evidence.marks.get(message.partition, -1):
-            rows.setdefault(message.partition, {})[message.message_offset] = traits_of(message)
+    def note(found: Rows) -> None:
+        for row in found:
+            if row.message_offset > evidence.marks.get(row.partition, -1):
+                rows.setdefault(row.partition, {})[row.message_offset] = traits_of(row.message)
 
     now_ms = api.now_ms()
     reader = WindowReader(api, topic, note, partitions, wary=True)
@@ -229,8 +231,8 @@ def _only(partitions: Places) -> int | None:
     return next(iter(partitions)) if len(partitions) == 1 else None
 
 
-def _traits(places: Places, sources: Sources) -> Rows:
-    found: Rows = {}
+def _traits(places: Places, sources: Sources) -> Looks:
+    found: Looks = {}
     for partition, offset in sets.expand(places):
         traits = sources.traits(partition, offset)
         if traits is not None:
@@ -238,7 +240,7 @@ def _traits(places: Places, sources: Sources) -> Rows:
     return found
 
 
-def _values(rows: Rows) -> dict[int, list[Traits]]:
+def _values(rows: Looks) -> dict[int, list[Traits]]:
     return {partition: list(found.values()) for partition, found in rows.items()}
 
 

@@ -19,7 +19,7 @@ def test_bag_holds_each_place_once(found: list[tuple[int, int, int]]) -> None:
     bag = OffsetBag()
 
     for partition, offset, timestamp in found:
-        bag.add(Message("orders", partition, offset, timestamp))
+        bag.update([Message("orders", partition, offset, timestamp)])
 
     assert bag.unique() == len({row[:2] for row in found})
     assert bag.partitions() == {
@@ -42,6 +42,6 @@ def test_largest_offset_fits() -> None:
     """Offsets up to 2^63 - 1 are held as they are."""
     bag = OffsetBag()
 
-    bag.add(Message("orders", 0, 2**63 - 1, 0))
+    bag.update([Message("orders", 0, 2**63 - 1, 0)])
 
     assert bag.ranges(0) == ((2**63 - 1, 2**63 - 1),)

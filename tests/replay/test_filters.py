@@ -85,7 +85,7 @@ def test_what_was_asked_for_is_written_down() -> None:
 def tallied(filters: Filters, *rows: Message) -> list[str]:
     tally = Tally(filters)
     for row in rows:
-        tally.add(row)
+        tally.matching([row])
     return tally.check()
 
 

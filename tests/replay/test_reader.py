@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.seeds import seed
 from airflow_provider_mqs.replay.reader import Slice, WindowReader
-from tests.support import END_MS, START_MS, Local, local
+from tests.support import END_MS, START_MS, Local, local, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ SHAPES = {
 def read(client: Local, partitions: int | None = 3) -> tuple[set[tuple[int, int]], list[str]]:
     places: set[tuple[int, int]] = set()
     numbers = None if partitions is None else range(partitions)
-    reader = WindowReader(client.api, "orders", lambda row: places.add((row.partition, row.message_offset)), numbers)
+    reader = WindowReader(client.api, "orders", lambda rows: places.update(map(place_of, rows)), numbers)
     client.run(reader.read(Slice(START_MS, END_MS)))
     return places, reader.doubts
 

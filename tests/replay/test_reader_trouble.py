@@ -19,7 +19,7 @@ from airflow_provider_mqs.emulator.seeds import seed
 from airflow_provider_mqs.exceptions import BadRequestError, ServerError, WindowTooLargeError
 from airflow_provider_mqs.models.window import TimeWindow
 from airflow_provider_mqs.replay.reader import Slice, WindowReader
-from tests.support import END_MS, START_MS, Local, local
+from tests.support import END_MS, START_MS, Local, local, place_of
 
 HOUR = Slice(START_MS, END_MS)
 
@@ -32,7 +32,7 @@ def seeded(count: int, behaviour: Behaviour | None = None, **changes: Any) -> Lo
 
 def read(client: Local, part: Slice = HOUR) -> tuple[list[tuple[int, int]], list[str]]:
     rows: list[tuple[int, int]] = []
-    reader = WindowReader(client.api, "orders", lambda row: rows.append((row.partition, row.message_offset)), range(3))
+    reader = WindowReader(client.api, "orders", lambda found: rows.extend(map(place_of, found)), range(3))
     client.run(reader.read(part))
     return rows, reader.doubts
 
@@ -114,8 +114,8 @@ def test_wary_reader_finds_what_a_total_hides(paging: Any, cap: int | None, behi
         return Response(200, {}, json.dumps(body).encode())
 
     rows: set[tuple[int, int]] = set()
-    add = lambda row: rows.add((row.partition, row.message_offset))  # noqa: E731
-    drive(WindowReader(client.api, "orders", add, range(3), wary=True).read(HOUR), perform)
+    reader = WindowReader(client.api, "orders", lambda found: rows.update(map(place_of, found)), range(3), wary=True)
+    drive(reader.read(HOUR), perform)
 
     assert rows == expected(client)
 
@@ -294,7 +294,7 @@ def test_concurrent_pages_may_end_in_any_order() -> None:
     """Side by side, in whatever order: the same rows."""
     client = seeded(1300)
     rows: set[tuple[int, int]] = set()
-    reader = WindowReader(client.api, "orders", lambda row: rows.add((row.partition, row.message_offset)), range(3))
+    reader = WindowReader(client.api, "orders", lambda found: rows.update(map(place_of, found)), range(3))
     shuffled = random.Random(1)  # noqa: S311 - an order, no secret
 
     def perform(step: Step) -> Any:
@@ -327,7 +327,7 @@ def test_pages_that_lose_rows_are_never_taken_for_whole() -> None:
         return answer
 
     rows: set[tuple[int, int]] = set()
-    reader = WindowReader(client.api, "orders", lambda row: rows.add((row.partition, row.message_offset)), range(3))
+    reader = WindowReader(client.api, "orders", lambda found: rows.update(map(place_of, found)), range(3))
     drive(reader.read(HOUR), perform)
 
     assert rows == expected(client) - {(1, 7)}

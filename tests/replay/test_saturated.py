@@ -10,7 +10,7 @@ from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.records import StoredMessage, Topic
 from airflow_provider_mqs.replay import saturated
 from airflow_provider_mqs.replay.reader import Slice, WindowReader
-from tests.support import START_MS, Local, local
+from tests.support import START_MS, Local, local, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +36,7 @@ def stored(partitions: int, *runs: tuple[int, Iterable[int], int], behaviour: Be
 def read(client: Local, partitions: int | None, part: Slice = WIDE) -> tuple[set[tuple[int, int]], list[str]]:
     places: set[tuple[int, int]] = set()
     numbers = None if partitions is None else range(partitions)
-    reader = WindowReader(client.api, "orders", lambda row: places.add((row.partition, row.message_offset)), numbers)
+    reader = WindowReader(client.api, "orders", lambda rows: places.update(map(place_of, rows)), numbers)
     client.run(reader.read(part))
     return places, reader.doubts
 
