@@ -80,6 +80,12 @@ class OffsetBag:
         """
         return sum(runs.count(part.joined()) for part in self._parts.values())
 
+    @property
+    def span_ms(self) -> int:
+        """Time from the first to the last row; at least a millisecond."""
+        parts = self._parts.values()
+        return 1 + max((part.last for part in parts), default=0) - min((part.first for part in parts), default=0)
+
     def partitions(self) -> dict[int, PartitionOffsets]:
         """
         Give everything.

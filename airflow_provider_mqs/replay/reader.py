@@ -38,6 +38,8 @@ _PASSES = 3
 _CUTS_AFTER_ERRORS = 64
 _FULL_SLICE = 400
 """Rows that a part of a cut slice should hold: enough below the cap for an uneven spread."""
+_MOST_EXPECTED = 64 * _FULL_SLICE
+"""A burst makes a slice look fuller than it is; each empty part costs a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,17 @@ class Shown:
         """Whether every row was shown."""
         return not self.capped and self.rows.unique() >= self.total
 
+    def expected(self, width_ms: int) -> int:
+        """
+        Guess how many rows there are: where the total may be cut, by how close together the first ones are.
+
+        :param width_ms: of the slice
+        :return: a number that is right for rows that are evenly spread, and bounded for others
+        """
+        if self.total != CAP:
+            return self.total
+        return max(self.total, min(self.rows.unique() * width_ms // self.rows.span_ms, _MOST_EXPECTED))
+
     def add(self, page: Page) -> None:
         """
         Count a page.
@@ -175,8 +188,8 @@ class WindowReader:
             yield from self._check_alive(part, error)
             yield from self._cut(part, 2, str(error))
         else:
-            parts = max(2, -(-shown.total // _FULL_SLICE))
-            yield from self._cut(part, parts, f"it showed {shown.rows.unique()} of {shown.total} rows")
+            reason = f"it showed {shown.rows.unique()} of {shown.total} rows"
+            yield from self._cut(part, -(-shown.expected(part.end_ms - part.start_ms) // _FULL_SLICE), reason)
 
     def look(self, part: Slice, *, up_to_cap: bool = False) -> Flow[Shown]:
         """
@@ -287,6 +300,6 @@ class WindowReader:
 
     def _cut(self, part: Slice, parts: int, reason: str) -> Flow[None]:
         if part.end_ms - part.start_ms > 1:
-            yield Parallel(self.read(piece) for piece in part.cut(parts))
+            yield Parallel(self.read(piece) for piece in part.cut(max(2, parts)))
         else:
             yield from read_millisecond(self, part, reason)
