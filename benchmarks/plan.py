@@ -44,7 +44,7 @@ class Size:
 FULL = Size(
     rounds=5,
     queried=100_000,
-    looped=5_000,
+    looped=3_000,
     resent=10_000,
     posted=200,
     cased=20_000,
@@ -55,7 +55,7 @@ FULL = Size(
         "query concurrency": (1, 4, 16, 64, 256),
         "query latency": (1, 5, 20, 50, 200),
         "query partitions": (1, 16, 100),
-        "resend messages": (100, 1_000, 5_000),
+        "resend messages": (100, 1_000, 3_000),
         "resend concurrency": (4, 16, 64, 256),
         "resend latency": (1, 5, 20, 50, 200),
         "resend partitions": (1, 4, 16, 100),
@@ -114,7 +114,7 @@ def curve(name: str, value: int) -> tuple[Job, Job]:
     """Give a point of a curve: ours, and the bare pool."""
     work, _, what = name.partition(" ")
     yardstick = POOL if work == "query" else POSTS
-    messages = {"query": 20_000, "resend": 1_000 if what == "concurrency" else 500}[work]
+    messages = {"query": 20_000, "resend": 500}[work]
     ours = Job(QUERY if work == "query" else RESEND, replace(BASE, messages=messages))
     if what == "concurrency":
         ours = replace(ours, concurrency=value)

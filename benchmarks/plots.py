@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _COLOURS = {"ours": "#1a56db", "bare": "#9aa3af"}
+_SECONDS = 0.02, 100
 _LABELS = {"ours": "this provider", "bare": "bare aiohttp pool"}
 
 
@@ -26,14 +27,17 @@ def draw(curves: Mapping[str, Sequence[Any]], folder: Path) -> None:
 
 def _picture(work: str, curves: Mapping[str, Sequence[Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullLocator
 
     figure, axes = plt.subplots(2, len(curves), figsize=(2.6 * len(curves), 4), sharex="col", squeeze=False)
     for (above, below), (what, points) in zip(axes.T, curves.items(), strict=True):
         for who in _COLOURS:
             _line(above, points, who, 0)
             _line(below, points, who, 1)
-        above.set(title=f"{work} by {what}", xscale="log", yscale="log")
+        above.set(title=f"{work} by {what}", xscale="log", yscale="log", ylim=_SECONDS)
         below.set(xscale="log", ylim=(0, None), xlabel="latency in ms" if what == "latency" else what)
+        for axis in (above.xaxis, above.yaxis, below.xaxis):
+            axis.set_minor_locator(NullLocator())  # most of the bytes
     axes[0][0].set_ylabel("seconds")
     axes[1][0].set_ylabel("seconds / theory")
     axes[0][0].legend(frameon=False)

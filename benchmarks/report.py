@@ -34,7 +34,7 @@ def page(found: Found) -> str:
         *(_curve(name, points) for name, points in found["curves"].items()),
         "## DAG file",
         _table(
-            ["the file", "seconds to load (median)"],
+            ["the file", "processor seconds to load it"],
             [[name, f"{median(seconds):.3f}"] for name, seconds in found["startup"].items()],
         ),
         "## Machine and service",
