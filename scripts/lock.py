@@ -1,4 +1,4 @@
-"""Renew the pins of both Airflow series: the newest versions that fit together on every Python."""
+"""Renew the pins of both Airflow series and of the benchmarks: the newest that fit together on every Python."""
 
 from __future__ import annotations
 
@@ -11,23 +11,42 @@ HEADER = """\
 # Every package that the tests and the demo install, for Python 3.10 and newer. Renew with `make lock`.
 # Airflow's versions are chosen in scripts/lock.py.
 """
+BENCH = "constraints-bench.txt"
+BENCH_HEADER = """\
+# What `make bench` installs beside constraints.txt. Renew with `make lock`.
+"""
 # one resolution cannot hold two Airflow series
 AIRFLOW = {"constraints.txt": "apache-airflow~=3.3.2", "constraints-2.11.txt": "apache-airflow~=2.11.2"}
 COMPILE = [
-    *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--group", "pyproject.toml:dev"),
+    *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml"),
     *("--universal", "--python-version", "3.10", "--constraints", "-", "--upgrade"),
     *("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links", "--quiet"),
 ]
 
 
+def resolve(name: str, group: str, constraints: str) -> str:
+    """Resolve the package with a dependency group, or leave with what uv says."""
+    command = [*COMPILE, "--group", f"pyproject.toml:{group}"]
+    done = subprocess.run(command, cwd=ROOT, input=constraints, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{name}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def write(name: str, header: str, pins: str) -> None:
+    """Write a file of pins."""
+    (ROOT / name).write_text(header + pins)
+    print(f"{name}: {len(pins.splitlines())} pins")
+
+
 def main() -> None:
-    """Write one file per series."""
+    """Write one file per series, and one of what the benchmarks need on top of the newest."""
     for name, airflow in AIRFLOW.items():
-        done = subprocess.run(COMPILE, cwd=ROOT, input=airflow, capture_output=True, text=True, check=False)
-        if done.returncode:
-            sys.exit(f"{name}: {done.stderr.strip()}")
-        (ROOT / name).write_text(HEADER + done.stdout)
-        print(f"{name}: {len(done.stdout.splitlines())} pins")
+        write(name, HEADER, resolve(name, "dev", airflow))
+    pinned = (ROOT / "constraints.txt").read_text()
+    known = set(pinned.splitlines())
+    more = [pin for pin in resolve(BENCH, "bench", pinned).splitlines(keepends=True) if pin.strip() not in known]
+    write(BENCH, BENCH_HEADER, "".join(more))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,90 @@
+"""Measure everything, keep the raw results, and write the page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import plan, report, startup
+from benchmarks.machine import describe
+from benchmarks.measuring import ROOT, Bench
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from benchmarks.contestants import Job
+
+RAW = ROOT / ".data/bench"
+
+
+def say(text: str) -> None:
+    """Print what is being done, with the time since the beginning."""
+    print(f"{time.perf_counter() - BEGAN_S:5.0f} s  {text}", flush=True)
+
+
+def compare(bench: Bench, jobs: Mapping[str, Job], rounds: int) -> dict[str, Any]:
+    """Let everybody work in turns; each round begins with another one."""
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in jobs}
+    for turn in range(rounds):
+        names = list(jobs)
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            result = bench.run(jobs[name])
+            say(f"{turn + 1}/{rounds} {name}: {jobs[name].shape.messages} messages in {result.wall_s:.2f} s")
+            results[name].append(asdict(result))
+    return {name: {"messages": jobs[name].shape.messages, "results": results[name]} for name in jobs}
+
+
+def draw(bench: Bench, name: str, values: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Measure the points of a curve, each beside the bare pool."""
+    points = []
+    for value in values:
+        ours, bare = plan.curve(name, value)
+        results = bench.run(ours), bench.run(bare)
+        say(f"{name} {value}: {results[0].wall_s:.2f} s, bare {results[1].wall_s:.2f} s")
+        points.append(
+            {"value": value, "theory_s": plan.theory_s(ours), "ours": asdict(results[0]), "bare": asdict(results[1])}
+        )
+    return points
+
+
+def measure(size: plan.Size) -> dict[str, Any]:
+    """Measure everything."""
+    with Bench() as bench:
+        pages, busy = bench.capacity(plan.BASE)
+        say(f"the service gives {pages:.0f} pages/s when asked as fast as one process can")
+        return {
+            "machine": describe(),
+            "capacity": {"pages": pages, "busy": busy},
+            "query": compare(bench, plan.queries(size), size.rounds),
+            "resend": compare(bench, plan.resends(size), size.rounds),
+            "cases": compare(bench, plan.cases(size), size.case_rounds),
+            "curves": {name: draw(bench, name, values) for name, values in size.curves.items()},
+            "startup": startup.seconds(size.loads),
+        }
+
+
+def main() -> None:
+    """Measure, or show again what was measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two minutes instead of fifteen; for a look only")
+    parser.add_argument("--page", type=Path, help="Markdown file whose generated part is written")
+    parser.add_argument("--again", action="store_true", help="measure nothing, take the last results")
+    wanted = parser.parse_args()
+    raw = RAW / ("quick.json" if wanted.quick else "full.json")
+    if not wanted.again:
+        RAW.mkdir(parents=True, exist_ok=True)
+        raw.write_text(json.dumps(measure(plan.QUICK if wanted.quick else plan.FULL), indent=1))
+    found = json.loads(raw.read_text())
+    text = report.page(found)
+    print(f"\n{text}")
+    if wanted.page:
+        report.write(wanted.page, text, found)
+
+
+if __name__ == "__main__":
+    BEGAN_S = time.perf_counter()
+    main()

@@ -1,0 +1,117 @@
+"""Write what was measured as Markdown: ratios first, then the numbers they are made of. No number is typed by hand."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.bars import bars, ratio
+from benchmarks.plan import POOL, POSTS
+from benchmarks.shape import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from benchmarks.bars import Found
+
+MARK = "<!-- measured -->"
+_COLUMNS = ("time", "messages/s", "over the pool", "processor", "memory", "XCom", "requests", "connections", "logins")
+
+
+def page(found: Found) -> str:
+    """Write the generated part of the page."""
+    parts = [
+        "## Bars",
+        _table(["work", "bar", "measured", "met"], [bar.row(found) for bar in bars(found)]),
+        "## Query",
+        _comparison(found["query"], POOL),
+        "## Resend",
+        _comparison(found["resend"], POSTS),
+        "## Services that are not so plain",
+        _cases(found["cases"]),
+        "## Growth",
+        *(_curve(name, points) for name, points in found["curves"].items()),
+        "## DAG file",
+        _table(
+            ["the file", "processor seconds to load it"],
+            [[name, f"{median(seconds):.3f}"] for name, seconds in found["startup"].items()],
+        ),
+        "## Machine and service",
+        _table(["", ""], [[f"{name}", value] for name, value in found["machine"].items()]),
+        _service(found),
+    ]
+    return "\n\n".join(parts)
+
+
+def write(path: Path, text: str, found: Found) -> None:
+    """Put the generated part behind the mark of a page, and the plots beside it."""
+    from benchmarks import plots
+
+    head = path.read_text().partition(MARK)[0]
+    path.write_text(f"{head}{MARK}\n{text}\n")
+    plots.draw(found["curves"], path.parent)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _comparison(group: Found, yardstick: str) -> str:
+    rows = [[name, f"{one['messages']:,}", *_cells(group, name, yardstick)] for name, one in group.items()]
+    return _table(["who", "messages", *_COLUMNS], rows)
+
+
+def _cells(group: Found, name: str, yardstick: str) -> list[str]:
+    messages, results = group[name]["messages"], group[name]["results"]
+
+    def middle(field: str) -> float:
+        return float(median(result[field] for result in results))
+
+    return [
+        f"{middle('wall_s'):.2f} s",
+        f"{messages / middle('wall_s'):,.0f}",
+        f"{ratio(group, name, yardstick):.2f} ×",
+        f"{1e6 * middle('cpu_s') / middle('requests'):.0f} µs a request",
+        f"{middle('memory') / 2**20:.1f} MiB",
+        f"{middle('xcom'):,.0f} B" if middle("xcom") else "",
+        f"{middle('requests'):,.0f}",
+        f"{middle('connections'):.0f}",
+        f"{middle('logins'):.0f}",
+    ]
+
+
+def _cases(group: Found) -> str:
+    rows = []
+    for name, one in group.items():
+        if name == POOL:
+            continue
+        pages = -(-one["messages"] // PAGE_SIZE)
+        requests = median(result["requests"] for result in one["results"])
+        cells = f"{ratio(group, name, POOL):.2f} ×", f"{requests / pages:.2f} ×", f"{requests:.0f}"
+        rows.append([name, f"{one['messages']:,}", *cells])
+    return _table(["service", "messages", "time, over the pool", "requests, over pages", "requests"], rows)
+
+
+def _curve(name: str, points: Sequence[Any]) -> str:
+    work, _, what = name.partition(" ")
+    heads = [what if what != "latency" else "latency in ms", "time", "over theory", "bare, over theory", "over bare"]
+    rows = []
+    for point in points:
+        ours, bare, theory = point["ours"]["wall_s"], point["bare"]["wall_s"], point["theory_s"]
+        cells = f"{ours:.2f} s", f"{ours / theory:.2f} ×", f"{bare / theory:.2f} ×", f"{ours / bare:.2f} ×"
+        rows.append([f"{point['value']:,}", *cells])
+    return f"### {work.capitalize()} by {what}\n\n{_table(heads, rows)}"
+
+
+def _service(found: Found) -> str:
+    capacity = found["capacity"]
+    shares = [
+        result["busy"] for work in ("query", "resend") for one in found[work].values() for result in one["results"]
+    ]
+    return (
+        f"Asked by one process as fast as that can, the service gave {capacity['pages']:,.0f} pages a second and was "
+        f"busy {capacity['busy']:.0%} of the time. In the comparisons above it was idle at least "
+        f"{1 - max(shares):.0%} of the time, so it was never what the contestants waited for."
+    )

@@ -1,0 +1,80 @@
+"""The contestants that need nothing but this project: all read or send what the service holds, once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks.contestants import Job
+from benchmarks.measuring import measured
+from benchmarks.shape import END_MS, START_MS, Shape, fingerprint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.measuring import Bench
+
+READERS = ("QueryMessagesOperator", "MqsHook.query", "requests loop", "bare pool")
+SENDERS = ("ResendMessagesOperator", "requests posts", "bare posts")
+
+
+@pytest.fixture(autouse=True)
+def _own_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the connections away again that a contestant gives Airflow."""
+    monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", "")
+    monkeypatch.setenv("AIRFLOW_CONN_HTTP_DEFAULT", "")
+
+
+def job_on(bench: Bench, contestant: str, shape: Shape, folder: Path) -> Job:
+    bench.shape(shape)
+    return Job(contestant, shape, url=f"http://127.0.0.1:{bench.port}", folder=str(folder))
+
+
+@pytest.mark.parametrize("paging", ["row", "page0", "page1"])
+@pytest.mark.parametrize("reader", READERS)
+def test_each_reader_reads_every_message_once(bench: Bench, reader: str, paging: str, tmp_path: Path) -> None:
+    """Whatever `offset` counts."""
+    shape = Shape(430, 7, paging=paging)
+
+    found = measured(job_on(bench, reader, shape, tmp_path))
+
+    assert found["read"] == fingerprint(shape.places())
+    assert shape.pages <= bench.counts()["pages"] <= shape.pages + 1
+
+
+@pytest.mark.parametrize("burst", [False, True])
+def test_the_operator_reads_a_capped_window_whole(bench: Bench, burst: bool, tmp_path: Path) -> None:
+    """Five times as many messages as a query shows, spread evenly or not."""
+    shape = Shape(2_500, cap=500, hides_total=True, burst=burst)
+
+    found = measured(job_on(bench, "QueryMessagesOperator", shape, tmp_path))
+
+    assert found["read"] == fingerprint(shape.places())
+
+
+@pytest.mark.parametrize("sender", SENDERS)
+def test_each_sender_sends_every_message_once(bench: Bench, sender: str, tmp_path: Path) -> None:
+    """The service itself says what was sent again."""
+    shape = Shape(220, 7)
+
+    measured(job_on(bench, sender, shape, tmp_path))
+
+    assert bench.counts()["resent"] == fingerprint(shape.places())
+
+
+def test_a_measurement_says_what_the_work_took_and_what_the_service_saw(bench: Bench) -> None:
+    """In processes of its own: 20 pages of 1 ms through 4 connections take 5 ms at least."""
+    result = bench.run(Job("bare pool", Shape(1_000, latency_ms=1), concurrency=4))
+
+    assert result.wall_s >= 0.005
+    assert result.cpu_s > 0
+    assert (result.requests, result.connections, result.logins, result.max_in_flight) == (20, 4, 0, 4)
+
+
+def test_who_misses_messages_is_no_contestant(bench: Bench) -> None:
+    """A window that ends too early fails the measurement instead of looking fast."""
+    job = Job("bare pool", Shape(1_000), end_ms=(START_MS + END_MS) // 2)
+
+    with pytest.raises(AssertionError, match="missed something"):
+        bench.run(job)

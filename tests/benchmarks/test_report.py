@@ -1,0 +1,62 @@
+"""What is made of the measurements."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from benchmarks import plan, report
+from benchmarks.bars import Bar, ratio
+from benchmarks.measuring import ROOT
+from benchmarks.shape import Shape
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def group(**walls: list[float]) -> dict[str, Any]:
+    return {name: {"messages": 10, "results": [{"wall_s": wall} for wall in walls[name]]} for name in walls}
+
+
+def test_ratios_are_taken_inside_a_round() -> None:
+    """A machine that was slow for one round does not change them."""
+    assert ratio(group(ours=[1.1, 5.5, 1.2], pool=[1.0, 5.0, 1.0]), "ours", "pool") == pytest.approx(1.1)
+
+
+def test_who_had_fewer_messages_is_compared_message_by_message() -> None:
+    """Half the messages in the same time is half as fast."""
+    both = group(ours=[1.0], pool=[1.0])
+    both["ours"]["messages"] = 5
+
+    assert ratio(both, "ours", "pool") == 2
+
+
+@pytest.mark.parametrize(("value", "least", "met"), [(1.2, False, "**no**"), (1.1, False, "yes"), (1.2, True, "yes")])
+def test_a_bar_says_whether_it_is_met(value: float, least: bool, met: str) -> None:
+    """At most, or at least."""
+    assert Bar("work", 1.15, "{:.2f}", lambda _: value, least=least).row({})[-1] == met
+
+
+def test_theory_counts_requests_in_flight() -> None:
+    """Ten messages of two partitions whose order is kept need five turns; without order, one."""
+    job = plan.Job(plan.RESEND, Shape(10, 2, latency_ms=20), ordering="partition")
+
+    assert plan.theory_s(job) == pytest.approx(0.1)
+    assert plan.theory_s(plan.Job(plan.RESEND, Shape(10, 2, latency_ms=20))) == pytest.approx(0.02)
+
+
+def test_only_what_was_generated_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text above the mark stays."""
+    monkeypatch.setattr("benchmarks.plots.draw", lambda _curves, _folder: None)
+    page = tmp_path / "page.md"
+    page.write_text(f"text\n\n{report.MARK}\nold\n")
+
+    report.write(page, "new", {"curves": {}})
+
+    assert page.read_text() == f"text\n\n{report.MARK}\nnew\n"
+
+
+def test_the_page_has_its_mark() -> None:
+    """Else the next run would leave the old numbers in place."""
+    assert (ROOT / "docs/benchmarks.md").read_text().count(report.MARK) == 1
