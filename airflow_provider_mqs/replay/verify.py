@@ -8,7 +8,7 @@ show a message later than it took it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from airflow_provider_mqs.client.flow import Flow, Parallel, Sleep
@@ -147,7 +147,9 @@ def _look(api: MqsApi, topic: str, evidence: Evidence, sources: Sources, *, last
     doubtful = last and sources.by_offset and any(one.unsent for one in judged.values())
     if doubtful and not (yield from _have_copies(api, topic, probes)):
         likeness = None
-    return _verdict(evidence, judged, likeness)
+    verdict = _verdict(evidence, judged, likeness)
+    # what an incomplete reading does not show may be there all the same
+    return verdict if whole else replace(verdict, missing={})
 
 
 def _candidates(api: MqsApi, topic: str, evidence: Evidence) -> Flow[tuple[Looks, bool]]:

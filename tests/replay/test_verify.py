@@ -178,6 +178,25 @@ def test_missing_copies_are_named_where_others_are_there() -> None:
     assert (verdict.missing, verdict.complete) == ({0: ((2, 2),)}, False)
 
 
+def test_nothing_is_called_missing_where_not_every_row_was_shown() -> None:
+    """The service counts a copy and never shows it."""
+    case = Case().seed(5).sent(*((0, offset) for offset in range(5)))
+
+    def perform(step: Step) -> Any:
+        if isinstance(step, Parallel):
+            return [drive(flow, perform) for flow in step.flows]
+        answer = case.client.perform(step)
+        if not isinstance(step, Request):
+            return answer
+        body = answer.json()
+        shown = [row for row in body["messages"] if row["message_offset"] != 7]
+        return Response(200, answer.headers, json.dumps({**body, "messages": shown}).encode())
+
+    verdict = case.settled(wait_s=0, perform=perform)
+
+    assert (verdict.missing, verdict.calibrated, verdict.complete) == ({}, False, False)
+
+
 def test_a_row_from_before_the_sending_is_no_copy() -> None:
     """Although it equals the message in doubt."""
     case = Case().seed(3)
