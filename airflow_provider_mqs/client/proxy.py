@@ -8,6 +8,30 @@ from urllib.request import getproxies, proxy_bypass
 from airflow_provider_mqs.models.endpoints import is_loopback
 
 
+class Proxies:
+    """
+    Chooses proxies, once for each host: reading the environment takes longer than anything else about a request.
+
+    :param configured: the connection's ``proxy``
+    """
+
+    def __init__(self, configured: str | None) -> None:
+        self._configured = configured
+        self._known: dict[str, str | None] = {}
+
+    def of(self, url: str) -> str | None:
+        """
+        Choose the proxy of a request.
+
+        :param url: where the request goes
+        :return: see ``proxy_for``
+        """
+        host = "/".join(url.split("/", 3)[:3])
+        if host not in self._known:
+            self._known[host] = proxy_for(url, self._configured)
+        return self._known[host]
+
+
 def proxy_for(url: str, configured: str | None) -> str | None:
     """
     Choose the proxy of a request.

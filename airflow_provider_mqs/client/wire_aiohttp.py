@@ -9,7 +9,7 @@ import aiohttp
 from yarl import URL
 
 from airflow_provider_mqs.client.flow import USER_AGENT, Response
-from airflow_provider_mqs.client.proxy import proxy_for
+from airflow_provider_mqs.client.proxy import Proxies
 from airflow_provider_mqs.client.tls import not_trusted, ssl_context
 from airflow_provider_mqs.exceptions import TransportError
 
@@ -32,7 +32,7 @@ class AiohttpWire:
     """
 
     def __init__(self, settings: ConnectionSettings, *, connections: int) -> None:
-        self._settings = settings
+        self._proxies = Proxies(settings.proxy)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, ssl=ssl_context(settings) or True),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -59,7 +59,7 @@ class AiohttpWire:
                 headers=request.headers,
                 data=request.body or None,
                 allow_redirects=False,
-                proxy=proxy_for(request.url, self._settings.proxy),
+                proxy=self._proxies.of(request.url),
             ) as answer:
                 body = await answer.read()
         except _ERRORS as error:

@@ -10,7 +10,7 @@ import urllib3.exceptions
 from requests.cookies import RequestsCookieJar
 
 from airflow_provider_mqs.client.flow import USER_AGENT, Response
-from airflow_provider_mqs.client.proxy import proxy_for
+from airflow_provider_mqs.client.proxy import Proxies
 from airflow_provider_mqs.client.tls import not_trusted, ssl_context
 from airflow_provider_mqs.exceptions import TransportError
 
@@ -36,6 +36,7 @@ class RequestsWire:
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self._settings = settings
+        self._proxies = Proxies(settings.proxy)
         self._session = requests.Session()
         self._session.trust_env = False  # a .netrc would replace our Authorization header
         self._session.cookies = _NoCookies()
@@ -53,7 +54,7 @@ class RequestsWire:
         :return: the whole answer, whatever its status
         :raises TransportError: no whole answer came
         """
-        proxy = proxy_for(request.url, self._settings.proxy)
+        proxy = self._proxies.of(request.url)
         try:
             answer = self._session.request(
                 request.method,

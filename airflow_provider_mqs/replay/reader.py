@@ -222,7 +222,7 @@ class WindowReader:
         if up_to_cap or not shown.capped:
             total = CAP if shown.capped else first.total
             offsets = (offset for offset in self._meaning.offsets(total, self._limit) if offset not in asked)
-            yield Parallel(self._page(part, offset, shown) for offset in offsets)
+            yield Parallel(self._read_page(part, offset, shown) for offset in offsets)
         shown.capped = shown.capped or (shown.total == CAP and not self._uncapped)
 
     def _look_behind(self, part: Slice, first: Page, shown: Shown) -> Flow[None]:
@@ -266,6 +266,10 @@ class WindowReader:
         shown.add(page)
         self.take(part.inside(page.rows))
         return page
+
+    def _read_page(self, part: Slice, offset: int, shown: Shown) -> Flow[None]:
+        """Keep nothing of a page: a large window has very many of them."""
+        yield from self._page(part, offset, shown)
 
     def _learn_paging(self, part: Slice, first: Page, shown: Shown) -> Flow[set[int]]:
         """Find out what ``offset`` means, where that is not known; return the values that were asked for."""

@@ -46,6 +46,7 @@ class Sources:
         self._plan = plan
         self._traits: dict[int, dict[int, Traits]] = {}
         self._times: list[int] = []
+        self._checked: Places = {}
         self.by_offset = True
 
     def check_ends(self, places: Places) -> Flow[None]:
@@ -57,12 +58,15 @@ class Sources:
         :param places: what will be sent
         :raises ConfigurationError: a message is gone, or has another time than the query saw
         """
+        if places == self._checked:
+            return
         ends = [
             (partition, offset)
             for partition, ranges in places.items()
             for offset in sorted({ranges[0][0], ranges[-1][1]})
         ]
         found = yield Parallel(self._refusable(place) for place in ends)
+        self._checked = places
         if ends and all(isinstance(answer, Exception) for answer in found):
             self.by_offset = False
             _log.warning("The service gives no message by its offset (%s): the plan cannot be checked.", found[0])

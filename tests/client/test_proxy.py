@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_mqs.client.proxy import proxy_for
+from airflow_provider_mqs.client.proxy import Proxies, proxy_for
 
 ENVIRONMENT = "http://environment.example.com:3128"
 CONFIGURED = "http://connection.example.com:3128"
@@ -41,4 +41,14 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_proxy_of_a_request(url: str, configured: str | None, proxy: str | None) -> None:
     """The connection's proxy, else the environment's unless NO_PROXY names the host; this machine is asked directly."""
-    assert proxy_for(url, configured) == proxy
+    assert proxy_for(url, configured) == Proxies(configured).of(url) == proxy
+
+
+def test_the_environment_is_read_once_for_each_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading it for each request took longer than the request itself."""
+    proxies = Proxies(None)
+    proxies.of("https://mqs.example.com/v2/a")
+    monkeypatch.delenv("HTTPS_PROXY")
+
+    assert proxies.of("https://mqs.example.com/v2/b") == ENVIRONMENT
+    assert proxies.of("https://iam.example.com/v3") is None
