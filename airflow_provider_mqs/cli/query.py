@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.cli import ledger_folder, output
 from airflow_provider_mqs.exceptions import ConfigurationError
+from airflow_provider_mqs.hooks.look_up import look_up
 from airflow_provider_mqs.hooks.mqs import MqsHook
-from airflow_provider_mqs.models.names import topic_name, whole_number
 from airflow_provider_mqs.models.window import TimeWindow, duration_s, instant_ms, iso
-from airflow_provider_mqs.replay.filter_arguments import filters_of
-from airflow_provider_mqs.replay.query import Query, check_found, find_offsets
-from airflow_provider_mqs.replay.record import Copies, copies_in
 
 if TYPE_CHECKING:
     import argparse
 
 _log = logging.getLogger(__name__)
 _FRESH_MS = 60_000
+_CONCURRENCY = 16
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,17 +59,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _query(args: argparse.Namespace, emit: output.Emit) -> int:
     now_ms = time.time_ns() // 1_000_000
-    topic, window = topic_name(args.topic), _window(args, now_ms)
-    filters = filters_of(
-        partitions=args.partitions, key=args.key, tag=args.tag, message_id=args.message_id, app_id=args.app_id
+    offsets = look_up(
+        MqsHook(args.conn_id, args.instance_id),
+        {**vars(args), "concurrency": _CONCURRENCY},
+        window=_window(args, now_ms),
+        records=() if args.include_copies else ledger_folder.ledger_folder(args.ledger_path).records,
+        now_ms=now_ms,
     )
-    most = None if args.max_messages is None else whole_number(args.max_messages, "--max-messages", minimum=1)
-    with MqsHook(args.conn_id, args.instance_id) as hook:
-        query = Query(topic, window, filters, args.on_incomplete, _copies(args, hook, topic, window))
-        _log.info("Querying topic %r in %s.", topic, window)
-        found = hook.run_concurrently(lambda api: find_offsets(api, query, now_ms=now_ms))
-    check_found(found, query, most)
-    emit(found.offsets.to_xcom())
+    emit(offsets.to_xcom())
     return output.OK
 
 
@@ -88,10 +83,3 @@ def _window(args: argparse.Namespace, now_ms: int) -> TimeWindow:
     if lookback_s is None:
         return TimeWindow(start_ms or 0, end_ms)
     return TimeWindow(end_ms - round(lookback_s * 1000), end_ms, "lookback")
-
-
-def _copies(args: argparse.Namespace, hook: MqsHook, topic: str, window: TimeWindow) -> Copies:
-    if args.include_copies:
-        return Copies()
-    records = ledger_folder.ledger_folder(args.ledger_path).records
-    return copies_in(records, window, endpoint=hook.settings.host, instance_id=hook.instance_id, topic=topic)

@@ -11,7 +11,7 @@ from airflow_provider_mqs._compat import amask_secret, mask_secret
 from airflow_provider_mqs.client.client import AsyncMqsClient, MqsClient
 from airflow_provider_mqs.hooks.connection import asettings_for, settings_for
 from airflow_provider_mqs.models.connection_fields import CONNECTION_TYPE, HOOK_NAME
-from airflow_provider_mqs.models.names import is_absent
+from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, is_absent
 from airflow_provider_mqs.models.settings import path_segment
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class MqsBaseHook(BaseHook):
     """
 
     conn_name_attr = "mqs_conn_id"
-    default_conn_name = "mqs_default"
+    default_conn_name = DEFAULT_CONN_ID
     conn_type = CONNECTION_TYPE
     hook_name = HOOK_NAME
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from airflow_provider_mqs.exceptions import ConfigurationError
 
+DEFAULT_CONN_ID: Final = "mqs_default"
 _TOPIC = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _ABSENT = frozenset({"", "none", "null"})
 _TRUE = frozenset({"true", "1", "yes", "on"})

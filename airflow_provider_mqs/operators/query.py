@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, conf
@@ -12,14 +11,10 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, conf
 from airflow_provider_mqs.exceptions import ConfigurationError, EmptyWindowError
 from airflow_provider_mqs.hooks.failing import permanent_errors_fail
 from airflow_provider_mqs.hooks.interval import window_of
-from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.hooks.stores import memory_of
-from airflow_provider_mqs.models.names import choice, flag, is_absent, topic_name, whole_number
+from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, choice, flag, is_absent, whole_number
 from airflow_provider_mqs.models.window import TimeWindow, iso
 from airflow_provider_mqs.operators.base import RecordedOperator
-from airflow_provider_mqs.replay.filter_arguments import filters_of
-from airflow_provider_mqs.replay.query import Query, check_found, find_offsets
-from airflow_provider_mqs.replay.record import Copies, copies_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +24,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_mqs.models.message import Message
     from airflow_provider_mqs.models.offsets import Offsets
+    from airflow_provider_mqs.replay.stores import Store
 
 _FRESH_MS = 60_000
 _MAX_XCOM_BYTES = 4 * 1024 * 1024
@@ -118,7 +114,7 @@ class QueryMessagesOperator(RecordedOperator):
         ledger_path: str | None = None,
         clamp_to_now: bool | str = False,
         concurrency: int | str = 16,
-        mqs_conn_id: str = MqsHook.default_conn_name,
+        mqs_conn_id: str = DEFAULT_CONN_ID,
         instance_id: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -155,24 +151,20 @@ class QueryMessagesOperator(RecordedOperator):
         :raises AirflowSkipException: the window is empty and ``on_empty`` is ``skip``
         :raises MqsError: the service failed, or did not show the window whole; a retry may help
         """
+        # not at the top: a DAG file is parsed far more often than a task runs
+        from airflow_provider_mqs.hooks.look_up import look_up  # noqa: PLC0415
+        from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415
+
         with permanent_errors_fail():
             now_ms = time.time_ns() // 1_000_000
             window = self._clamped(window_of(context, start=self.start, end=self.end, lookback=self.lookback), now_ms)
-            query = self._query(window)
             on_empty = choice(self.on_empty, "on_empty", ("succeed", "skip", "fail"))
-            batch_size = _optional(self.batch_size, "batch_size")
-            max_messages = _optional(self.max_messages, "max_messages")
-            concurrency = whole_number(self.concurrency, "concurrency", minimum=1, maximum=256)
-            self.log.info("Querying topic %r in %s, which comes from the %s.", query.topic, window, window.source)
-            with MqsHook(self.mqs_conn_id, self.instance_id) as hook:
-                query = replace(query, copies=self._copies(context, hook, query))
-                found = hook.run_concurrently(
-                    lambda api: find_offsets(api, query, now_ms=now_ms), concurrency=concurrency
-                )
-            check_found(found, query, max_messages)
-            if not found.offsets.count:
+            batch_size = None if is_absent(self.batch_size) else whole_number(self.batch_size, "batch_size", minimum=1)
+            hook = MqsHook(self.mqs_conn_id, self.instance_id)
+            offsets = look_up(hook, vars(self), window=window, records=self._records(context), now_ms=now_ms)
+            if not offsets.count:
                 self._end_empty(window, on_empty)
-            return _pushed(found.offsets, batch_size)
+            return _pushed(offsets, batch_size)
 
     def _clamped(self, window: TimeWindow, now_ms: int) -> TimeWindow:
         clamp = flag(self.clamp_to_now, "clamp_to_now")
@@ -188,28 +180,13 @@ class QueryMessagesOperator(RecordedOperator):
             self.log.warning("The window ended less than 60 s ago; messages with its timestamps may still arrive.")
         return window
 
-    def _query(self, window: TimeWindow) -> Query:
-        filters = filters_of(
-            partitions=self.partitions,
-            key=self.key,
-            tag=self.tag,
-            message_id=self.message_id,
-            app_id=self.app_id,
-            message_filter=self.message_filter,
-            fetch_values=self.fetch_values,
-        )
-        on_incomplete = choice(self.on_incomplete, "on_incomplete", ("fail", "warn"))
-        return Query(topic_name(self.topic), window, filters, on_incomplete)
-
-    def _copies(self, context: Context, hook: MqsHook, query: Query) -> Copies:
+    def _records(self, context: Context) -> Sequence[Store]:
         if not flag(self.exclude_copies, "exclude_copies"):
-            return Copies()
+            return ()
         records = memory_of(context, self.ledger_path).records
         if not records:
             self.log.warning("There is no record of earlier replays: their copies are not told from originals.")
-            return Copies()
-        place = {"endpoint": hook.settings.host, "instance_id": hook.instance_id, "topic": query.topic}
-        return copies_in(records, query.window, **place)
+        return records
 
     def _end_empty(self, window: TimeWindow, on_empty: str) -> None:
         sentence = f"There is no message of topic {self.topic!r} in {window} that fits."
@@ -218,10 +195,6 @@ class QueryMessagesOperator(RecordedOperator):
         if on_empty == "fail":
             raise EmptyWindowError(sentence)
         self.log.info("%s", sentence)
-
-
-def _optional(value: Any, name: str) -> int | None:
-    return None if is_absent(value) else whole_number(value, name, minimum=1)
 
 
 def _pushed(offsets: Offsets, batch_size: int | None) -> dict[str, Any] | list[dict[str, Any]]:

@@ -13,10 +13,8 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_mqs.exceptions import ConfigurationError, ResendError
 from airflow_provider_mqs.hooks.failing import permanent_errors_fail
-from airflow_provider_mqs.hooks.job import job_of
-from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.hooks.stores import memory_of
-from airflow_provider_mqs.models.names import flag
+from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, flag
 from airflow_provider_mqs.operators.base import RecordedOperator
 from airflow_provider_mqs.replay.stores import Memory
 
@@ -118,7 +116,7 @@ class ResendMessagesOperator(RecordedOperator):
         brake: Callable[[Progress], bool] | None = None,
         durable: bool | str = True,
         ledger_path: str | None = None,
-        mqs_conn_id: str = MqsHook.default_conn_name,
+        mqs_conn_id: str = DEFAULT_CONN_ID,
         instance_id: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -174,6 +172,10 @@ class ResendMessagesOperator(RecordedOperator):
             self._job.stop("the task was killed")
 
     def _prepared(self, context: Context) -> ReplayJob:
+        # not at the top: a DAG file is parsed far more often than a task runs
+        from airflow_provider_mqs.hooks.job import job_of  # noqa: PLC0415
+        from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415
+
         dry_run = flag(self.dry_run, "dry_run")
         memory = memory_of(context, self.ledger_path) if flag(self.durable, "durable") else Memory()
         job = job_of(

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_mqs.models.message import Message
 
+FILTER_NAMES = ("partitions", "message_filter", "fetch_values", *FIELDS)
+"""The arguments of ``filters_of``."""
+
 
 def filters_of(
     *,

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     Looks: TypeAlias = dict[int, dict[int, Traits]]
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
+_CONFIRM_S = 2.0
+"""So long after a first look the second one is taken, where others write into the topic."""
 _MOST_COMPARED = 2_000
 """So many contents are asked for at most in one look."""
 _PROBES, _FEW_ROWS = 3, 20
@@ -69,6 +71,7 @@ class Verdict:
     :param missing: surely sent messages without a copy, in partitions where others have theirs
     :param calibrated: whether it is known what a copy looks like, and every copy of a known message was seen
     :param complete: whether ``copies`` holds each copy
+    :param strangers: whether there are rows that no message of the plan explains
     """
 
     sent: Places
@@ -78,6 +81,7 @@ class Verdict:
     missing: Places
     calibrated: bool
     complete: bool
+    strangers: bool = False
 
     @property
     def open(self) -> bool:
@@ -120,14 +124,18 @@ def settle(api: MqsApi, topic: str, evidence: Evidence, sources: Sources, *, unt
     :raises ApiError: the service refused
     """
     yield from sources.load(sets.union(evidence.known, evidence.doubts))
-    pause_s = _FIRST_PAUSE_S
+    pause_s, before = _FIRST_PAUSE_S, None
     while True:
         asked_s = api.clock()
         last = asked_s >= until_s
         verdict = yield from _look(api, topic, evidence, sources, last=last)
-        if last or not verdict.open:
+        # where others write, one of theirs may stand in for a copy that is not in sight yet; so look twice
+        sure = bool(evidence.doubts) or not verdict.strangers or verdict.copies == before
+        if last or (sure and not verdict.open):
             return verdict
-        yield Sleep(min(pause_s, max(until_s - api.clock(), 0.0)), "copies may still come into sight")
+        before = None if verdict.open else verdict.copies
+        wait_s = pause_s if verdict.open else _CONFIRM_S
+        yield Sleep(min(wait_s, max(until_s - api.clock(), 0.0)), "copies may still come into sight")
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
@@ -139,15 +147,17 @@ def _look(api: MqsApi, topic: str, evidence: Evidence, sources: Sources, *, last
     kept = likeness or learn_most(_values(known), _values(rows))
     judged: dict[int, Judgement] = {}
     probes: list[tuple[int, Group]] = []
+    strangers = False
     for partition in sorted({*evidence.known, *evidence.doubts}):
         looks = (_marks(kept, found.get(partition, {}), source=found is not rows) for found in (known, doubts, rows))
         groups = list(judging.groups_of(*looks).values())
         judged[partition] = yield from _judged(api, topic, partition, groups, evidence, likeness)
+        strangers = strangers or any(group.surplus > 0 for group in groups)
         probes += [(partition, group) for group in groups if group.known and len(group.rows) <= _FEW_ROWS]
     doubtful = last and sources.by_offset and any(one.unsent for one in judged.values())
     if doubtful and not (yield from _have_copies(api, topic, probes)):
         likeness = None
-    verdict = _verdict(evidence, judged, likeness)
+    verdict = replace(_verdict(evidence, judged, likeness), strangers=strangers)
     # what an incomplete reading does not show may be there all the same
     return verdict if whole else replace(verdict, missing={})
 

@@ -19,12 +19,9 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.hooks.failing import PERMANENT
 from airflow_provider_mqs.hooks.interval import window_of
-from airflow_provider_mqs.hooks.mqs import MqsHook
-from airflow_provider_mqs.models.names import choice, topic_name, whole_number
+from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, choice, topic_name, whole_number
 from airflow_provider_mqs.models.verdict import ON_CLOSED_EMPTY, Condition, Patience, Verdict
 from airflow_provider_mqs.models.window import duration_s
-from airflow_provider_mqs.replay.filter_arguments import filters_of
-from airflow_provider_mqs.sensors.watch import ErrorMemory, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +31,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_mqs.models.message import Message
     from airflow_provider_mqs.replay.filters import Filters
+    from airflow_provider_mqs.sensors.watch import Watch
 
 _SETTLE = timedelta(seconds=60)
 _GRACE_S = 60.0
@@ -127,7 +125,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
         message_filter: Callable[[Message], bool] | None = None,
         fetch_values: bool | str = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        mqs_conn_id: str = MqsHook.default_conn_name,
+        mqs_conn_id: str = DEFAULT_CONN_ID,
         instance_id: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -215,6 +213,8 @@ class MessagesInWindowSensor(BaseSensorOperator):
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=longest_s))
 
     def _look(self, context: Context) -> Verdict:
+        from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415 - not to parse a DAG
+
         try:
             verdict = self._watched(context).look(MqsHook(self.mqs_conn_id, self.instance_id))
         except PERMANENT as error:
@@ -232,13 +232,16 @@ class MessagesInWindowSensor(BaseSensorOperator):
 
     def _watched(self, context: Context) -> Watch:
         """Resolve and check the arguments, once in each execution."""
+        from airflow_provider_mqs.replay.filter_arguments import FILTER_NAMES, filters_of  # noqa: PLC0415 - not to parse
+        from airflow_provider_mqs.sensors.watch import ErrorMemory, Watch  # noqa: PLC0415 - same
+
         if self._watch is None:
             if self.deferrable and self.message_filter is not None:
                 raise ConfigurationError(
                     "message_filter does not work with deferrable=True, since a function does not travel to the "
                     "triggerer: set deferrable=False, or leave the filter to the query."
                 )
-            filters = self._filters()
+            filters = filters_of(**{name: getattr(self, name) for name in FILTER_NAMES})
             memory = ErrorMemory.of(context) if self.mode == "reschedule" and not self.deferrable else None
             self._watch = Watch(self._condition(context, filters), filters, self._patience(), memory)
         return self._watch
@@ -255,17 +258,6 @@ class MessagesInWindowSensor(BaseSensorOperator):
             settle_s=_SETTLE.total_seconds() if settle_s is None else settle_s,
             on_closed_empty=choice(self.on_closed_empty, "on_closed_empty", ON_CLOSED_EMPTY),
             filters=filters.to_xcom(),
-        )
-
-    def _filters(self) -> Filters:
-        return filters_of(
-            partitions=self.partitions,
-            key=self.key,
-            tag=self.tag,
-            message_id=self.message_id,
-            app_id=self.app_id,
-            message_filter=self.message_filter,
-            fetch_values=self.fetch_values,
         )
 
     def _patience(self) -> Patience:

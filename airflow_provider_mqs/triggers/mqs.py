@@ -12,6 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_mqs.exceptions import MqsError
 from airflow_provider_mqs.hooks.failing import PERMANENT
 from airflow_provider_mqs.hooks.mqs import MqsHook
+from airflow_provider_mqs.models.names import DEFAULT_CONN_ID
 from airflow_provider_mqs.models.verdict import Condition, Patience, Verdict, decide
 from airflow_provider_mqs.replay.count import WindowCounter
 from airflow_provider_mqs.replay.filter_arguments import filters_of
@@ -47,7 +48,7 @@ class MessagesInWindowTrigger(BaseTrigger):
         condition: Mapping[str, Any],
         patience: Mapping[str, Any],
         deadline_s: float,
-        mqs_conn_id: str = MqsHook.default_conn_name,
+        mqs_conn_id: str = DEFAULT_CONN_ID,
         instance_id: str | None = None,
         errors: int = 0,
     ) -> None:

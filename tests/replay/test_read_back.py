@@ -218,3 +218,16 @@ async def test_all_of_it_at_once_still_proves_each_copy(mqs_emulator: MqsEmulato
     replay = await replayed(mqs_emulator, plan, ordering=ordering, verify_wait_s=1)
 
     assert_proved(mqs_emulator, plan, replay.report)
+
+
+async def test_a_look_alike_does_not_stand_in_for_a_copy_that_is_not_in_sight_yet(mqs_emulator: MqsEmulator) -> None:
+    """Where others write, copies are counted twice, some time apart: a later query leaves them out."""
+    plan = doubtful(mqs_emulator, seeded(mqs_emulator))
+    mqs_emulator.behave(paging="page1", copy_same_key=False, end_inclusive=False)
+    mqs_emulator.faults.visible_after_s = 0.1
+    mqs_emulator.faults.query_max_rows = 100
+    mqs_emulator.faults.live_producers = 0.2
+
+    replay = await replayed(mqs_emulator, plan, ordering="none", verify_wait_s=4)
+
+    assert_proved(mqs_emulator, plan, replay.report)
