@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from importlinter.cli import lint_imports
 
+from tests.airflow import AIRFLOW
+
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted((ROOT / "airflow_provider_mqs").rglob("*.py"))
 HEAVY = {"airflow", "aiohttp", "requests"}
@@ -37,6 +39,27 @@ def test_a_module_is_one_concern(module: Path) -> None:
 def test_functions_are_short() -> None:
     """Half of the functions have ten lines or fewer, documentation included."""
     assert statistics.median(length for module in MODULES for length in function_lengths(module)) <= 10
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 0), reason="Airflow 2 itself loads its triggers with every operator")
+def test_parsing_a_dag_file_loads_nothing_heavy() -> None:
+    """What a task needs when it runs is loaded then: a DAG file is parsed far more often."""
+    code = (
+        "import sys; import airflow.sdk; before = set(sys.modules);"
+        "from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMessagesOperator;"
+        "from airflow_provider_mqs.sensors.mqs import MessagesInWindowSensor;"
+        "dag = airflow.sdk.DAG('orders', schedule=None);"
+        "sensor = MessagesInWindowSensor(task_id='wait', topic='orders', dag=dag);"
+        "query = QueryMessagesOperator(task_id='query', topic='orders', dag=dag);"
+        "ResendMessagesOperator(task_id='resend', messages=query.output, dag=dag);"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    news = set(loaded.stdout.split())
+
+    assert "airflow_provider_mqs.operators.resend" in news
+    for heavy in ("requests", "aiohttp", "airflow.triggers", "matplotlib", "asyncio", "airflow_provider_mqs.client"):
+        assert not any(name == heavy or name.startswith(f"{heavy}.") for name in news)
 
 
 def test_provider_discovery_is_cheap() -> None:

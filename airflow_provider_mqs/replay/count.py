@@ -21,7 +21,7 @@ from airflow_provider_mqs.exceptions import (
 )
 from airflow_provider_mqs.models.verdict import Counted
 from airflow_provider_mqs.replay.query import Query, find_offsets, find_topic, retention_doubts
-from airflow_provider_mqs.replay.reader import CAP
+from airflow_provider_mqs.replay.slices import CAP
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.client.api import MqsApi

@@ -18,8 +18,9 @@ from airflow_provider_mqs.models.offsets import Offsets
 from airflow_provider_mqs.models.window import iso
 from airflow_provider_mqs.replay.bag import OffsetBag
 from airflow_provider_mqs.replay.filters import Filters, Tally
-from airflow_provider_mqs.replay.reader import Slice, WindowReader
+from airflow_provider_mqs.replay.reader import WindowReader
 from airflow_provider_mqs.replay.record import Copies
+from airflow_provider_mqs.replay.slices import Slice
 
 if TYPE_CHECKING:
     from collections.abc import Callable

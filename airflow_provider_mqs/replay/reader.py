@@ -12,126 +12,27 @@ matter whether the service counts its end in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.client.errors import PAGE_SIZE_REFUSED, number_of
 from airflow_provider_mqs.client.flow import Flow, Parallel
 from airflow_provider_mqs.client.paging import Paging, paging_of
 from airflow_provider_mqs.exceptions import BadRequestError, ServerError, WindowTooLargeError
-from airflow_provider_mqs.models.window import iso
-from airflow_provider_mqs.replay.bag import OffsetBag
 from airflow_provider_mqs.replay.saturated import read_millisecond
+from airflow_provider_mqs.replay.slices import CAP, Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection
 
     from airflow_provider_mqs.client.api import MqsApi
     from airflow_provider_mqs.models.message import Message, Page, Row, Rows
+    from airflow_provider_mqs.replay.slices import Slice
 
-CAP = 500
-"""Rows that a query over all partitions shows at most (the vendor's user guide for Kafka queries)."""
 _SMALL_PAGE = 10
 _PASSES = 3
 _CUTS_AFTER_ERRORS = 64
-_FULL_SLICE = 400
-"""Rows that a part of a cut slice should hold: enough below the cap for an uneven spread."""
-_MOST_EXPECTED = 64 * _FULL_SLICE
-"""A burst makes a slice look fuller than it is; each empty part costs a request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """
-    A part of the window, asked for by itself.
-
-    :param start_ms: first millisecond
-    :param end_ms: the millisecond behind the last
-    :param partition: only this one, ``None`` for all
-    :param counts_end: whether the service is known to count the end of a range in, so that it is asked for one less
-    """
-
-    start_ms: int
-    end_ms: int
-    partition: int | None = None
-    counts_end: bool = False
-
-    @property
-    def asked_end_ms(self) -> int:
-        """The ``end_time`` to ask for."""
-        return self.end_ms - 1 if self.counts_end else self.end_ms
-
-    def cut(self, parts: int) -> Iterator[Slice]:
-        """
-        Cut it in time.
-
-        :param parts: how many at most; no part is shorter than a millisecond
-        :return: the parts, in order
-        """
-        width = self.end_ms - self.start_ms
-        edges = sorted({self.start_ms + width * part // parts for part in range(parts + 1)})
-        for start_ms, end_ms in pairwise(edges):
-            yield replace(self, start_ms=start_ms, end_ms=end_ms)
-
-    def inside(self, rows: Rows) -> Rows:
-        """
-        Leave out what is asked for, but not wanted.
-
-        :param rows: of an answer
-        :return: those whose time is inside
-        """
-        start_ms, end_ms = self.start_ms, self.end_ms
-        return [row for row in rows if start_ms <= row.timestamp < end_ms]
-
-    def __str__(self) -> str:
-        only = "" if self.partition is None else f" of partition {self.partition}"
-        return f"{iso(self.start_ms)} .. {iso(self.end_ms)}{only}"
-
-
-@dataclass(slots=True)
-class Shown:
-    """
-    What the service showed of a slice in one pass.
-
-    :param total: the largest ``total`` of its pages
-    :param rows: the different rows of its pages, those of the next millisecond included
-    :param capped: whether there may be more rows than it would show
-    :param kept: the rows themselves, only where asked for
-    """
-
-    total: int = 0
-    rows: OffsetBag = field(default_factory=OffsetBag)
-    capped: bool = False
-    kept: list[Row | Message] | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether every row was shown."""
-        return not self.capped and self.rows.unique() >= self.total
-
-    def expected(self, width_ms: int) -> int:
-        """
-        Guess how many rows there are: where the total may be cut, by how close together the first ones are.
-
-        :param width_ms: of the slice
-        :return: a number that is right for rows that are evenly spread, and bounded for others
-        """
-        if self.total != CAP:
-            return self.total
-        return max(self.total, min(self.rows.unique() * width_ms // self.rows.span_ms, _MOST_EXPECTED))
-
-    def add(self, page: Page) -> None:
-        """
-        Count a page.
-
-        :param page: any page of the slice
-        """
-        self.total = max(self.total, page.total)
-        self.rows.update(page.rows)
-        if self.kept is not None:
-            self.kept.extend(page.rows)
 
 
 class WindowReader:
@@ -189,7 +90,7 @@ class WindowReader:
             yield from self._cut(part, 2, str(error))
         else:
             reason = f"it showed {shown.rows.unique()} of {shown.total} rows"
-            yield from self._cut(part, -(-shown.expected(part.end_ms - part.start_ms) // _FULL_SLICE), reason)
+            yield from self._cut(part, shown.parts(part.end_ms - part.start_ms), reason)
 
     def look(self, part: Slice, *, up_to_cap: bool = False) -> Flow[Shown]:
         """
@@ -304,6 +205,6 @@ class WindowReader:
 
     def _cut(self, part: Slice, parts: int, reason: str) -> Flow[None]:
         if part.end_ms - part.start_ms > 1:
-            yield Parallel(self.read(piece) for piece in part.cut(max(2, parts)))
+            yield Parallel(self.read(piece) for piece in part.cut(parts))
         else:
             yield from read_millisecond(self, part, reason)

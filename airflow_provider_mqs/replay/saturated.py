@@ -17,7 +17,8 @@ from airflow_provider_mqs.replay.bag import OffsetBag
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.models.message import Message
-    from airflow_provider_mqs.replay.reader import Shown, Slice, WindowReader
+    from airflow_provider_mqs.replay.reader import WindowReader
+    from airflow_provider_mqs.replay.slices import Shown, Slice
 
 _STRIDE = 100
 """Offsets walked at a time; a walk ends behind as many without a row of the millisecond."""

@@ -20,7 +20,8 @@ from airflow_provider_mqs.exceptions import (
 from airflow_provider_mqs.models import places as sets
 from airflow_provider_mqs.models.likeness import Traits, traits_of
 from airflow_provider_mqs.models.window import iso
-from airflow_provider_mqs.replay.reader import CAP, Slice, WindowReader
+from airflow_provider_mqs.replay.reader import WindowReader
+from airflow_provider_mqs.replay.slices import CAP, Slice
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.client.api import MqsApi

@@ -9,6 +9,7 @@ show a message later than it took it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 from airflow_provider_mqs.client.flow import Flow, Parallel, Sleep
@@ -16,7 +17,8 @@ from airflow_provider_mqs.models import judgement as judging
 from airflow_provider_mqs.models import places as sets
 from airflow_provider_mqs.models.ledger import MARGIN_MS
 from airflow_provider_mqs.models.likeness import Likeness, Traits, learn, learn_most, traits_of
-from airflow_provider_mqs.replay.reader import Slice, WindowReader
+from airflow_provider_mqs.replay.reader import WindowReader
+from airflow_provider_mqs.replay.slices import Slice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -163,7 +165,7 @@ def _look(api: MqsApi, topic: str, evidence: Evidence, sources: Sources, *, last
 
 
 def _candidates(api: MqsApi, topic: str, evidence: Evidence) -> Flow[tuple[Looks, bool]]:
-    """Read the rows that can be copies; the past and the future apart, since only the past stands still."""
+    """Read the rows that can be copies; before, during and behind the sending apart, since most are in between."""
     rows: Looks = {}
     partitions = sets.union(evidence.known, evidence.doubts)
 
@@ -174,8 +176,10 @@ def _candidates(api: MqsApi, topic: str, evidence: Evidence) -> Flow[tuple[Looks
 
     now_ms = api.now_ms()
     reader = WindowReader(api, topic, note, partitions, wary=True)
-    for start_ms, end_ms in ((evidence.since_ms - MARGIN_MS, now_ms), (now_ms, now_ms + MARGIN_MS)):
-        yield from reader.read(Slice(start_ms, end_ms, _only(partitions)))
+    edges = (evidence.since_ms - MARGIN_MS, min(evidence.since_ms, now_ms), now_ms, now_ms + MARGIN_MS)
+    for start_ms, end_ms in pairwise(edges):
+        if start_ms < end_ms:
+            yield from reader.read(Slice(start_ms, end_ms, _only(partitions)))
     for place in sets.expand(sets.shared(evidence.foreign, sets.places_of((p, o) for p in rows for o in rows[p]))):
         del rows[place[0]][place[1]]
     return rows, not reader.doubts

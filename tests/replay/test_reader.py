@@ -10,7 +10,8 @@ import pytest
 
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.seeds import seed
-from airflow_provider_mqs.replay.reader import Slice, WindowReader
+from airflow_provider_mqs.replay.reader import WindowReader
+from airflow_provider_mqs.replay.slices import Slice
 from tests.support import END_MS, START_MS, Local, local, place_of
 
 if TYPE_CHECKING:

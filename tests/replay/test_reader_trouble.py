@@ -18,7 +18,8 @@ from airflow_provider_mqs.emulator.rules import ALWAYS, Rule
 from airflow_provider_mqs.emulator.seeds import seed
 from airflow_provider_mqs.exceptions import BadRequestError, ServerError, WindowTooLargeError
 from airflow_provider_mqs.models.window import TimeWindow
-from airflow_provider_mqs.replay.reader import Slice, WindowReader
+from airflow_provider_mqs.replay.reader import WindowReader
+from airflow_provider_mqs.replay.slices import Slice
 from tests.support import END_MS, START_MS, Local, local, place_of
 
 HOUR = Slice(START_MS, END_MS)
