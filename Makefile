@@ -1,7 +1,7 @@
 # Everything is installed on first use into .venv, with the versions of constraints.txt.
 # A newcomer needs Python >= 3.10 and make: `make demo`, `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-2.11 demo chaos bench test test-2.11 coverage lint format lock clean
+.PHONY: help setup setup-2.11 demo chaos e2e bench test test-2.11 coverage lint format lock clean
 
 PYTHON ?= python3
 # least coverage of the package in percent, and more arguments for pytest: `make test PYTEST="-k window -x" BAR=0`
@@ -32,6 +32,9 @@ demo: setup ## back-fill three hours on a real Airflow against the local service
 
 chaos: setup ## kill replays more than a hundred times, and write what came of it to docs/chaos.md (10 minutes)
 	.venv/bin/python -m scripts.chaos --seed $(SEED) --kills $(KILLS) --output docs/chaos.md
+
+e2e: setup ## do to tasks under a real scheduler what people do, and count what was sent (2 minutes)
+	.venv/bin/python -m pytest tests/test_real_scheduler.py -v
 
 bench: setup ## compare with a bare aiohttp pool, HttpOperator, the vendor's SDK (15 minutes; QUICK=1: 2 minutes, no page)
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-bench.txt

@@ -31,12 +31,27 @@ for _name in [name for name in os.environ if name.lower().endswith("_proxy")]:
 
 import pytest  # noqa: E402 - the environment comes first
 from hypothesis import HealthCheck, settings  # noqa: E402 - same
+from xdist.scheduler import LoadScopeScheduling  # noqa: E402 - same
 
 from airflow_provider_mqs.client import api, tokens  # noqa: E402 - same
 
 # a machine under load is slow, not wrong
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
+
+
+class OneAirflow(LoadScopeScheduling):
+    """Any worker may have any test, but those that share an Airflow go to one; with pytest 9.2, ``loadgroup`` fails."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return path if path.endswith("/test_real_scheduler.py") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneAirflow | None:
+    """Distribute the tests over the workers of ``-n``."""
+    return OneAirflow(config, log) if config.getvalue("dist") == "load" else None
 
 
 def pytest_sessionfinish() -> None:

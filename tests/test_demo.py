@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from scripts.demo.airflow import log_lines
 from scripts.demo.processes import DemoError, Processes
 from scripts.demo.progress import Changes, Interval, table
 from scripts.demo.service import difference
@@ -112,6 +113,16 @@ def test_table_is_aligned() -> None:
     lines = table([Interval(start, 300, 299, 7.04), Interval(start, 12345, 0, 10.0)]).splitlines()
     assert lines[1].split() == ["2026-11-21", "23:00", "to", "00:00", "300", "299", "7.0"]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_a_log_is_shown_as_lines() -> None:
+    """An entry is a line, the exceptions in it follow; what Airflow could not read is shown as it is."""
+    error = {"exc_type": "ResendError", "exc_value": "9 of 10 messages sent"}
+    entry = {"timestamp": "2026-11-22T00:00:00Z", "level": "error", "event": "Task failed", "error_detail": [error]}
+    shown = ["2026-11-22T00:00:00Z error Task failed", "ResendError: 9 of 10 messages sent"]
+    assert list(log_lines(entry)) == shown
+    assert list(log_lines({"event": "Done", "timestamp": None})) == ["Done"]
+    assert list(log_lines("half a line")) == ["half a line"]
 
 
 def test_each_state_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:

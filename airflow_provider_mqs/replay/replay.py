@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -97,7 +98,9 @@ class Replay:
         if self._loop is None:
             self._halt(reason)
         else:
-            self._loop.call_soon_threadsafe(self._halt, reason)
+            # closed: the replay is over, and Airflow calls ``on_kill`` after a timeout all the same
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._halt, reason)
 
     async def prepare(self) -> Places:
         """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import secrets
 import shutil
 import signal
@@ -14,10 +13,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.demo import airflow
+from scripts.demo import airflow, running
 from scripts.demo.airflow import Airflow, Json
 from scripts.demo.processes import DemoError, Processes, free_port
 from scripts.demo.progress import Changes, Interval, say, table
+from scripts.demo.running import START_TIMEOUT_S
 from scripts.demo.service import LocalService
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ LOGS = HOME / "logs"
 DAG_ID = "mqs_hourly_replay"
 INTERVALS = 3
 WIDTH = timedelta(hours=INTERVALS)
-START_TIMEOUT_S, RUN_TIMEOUT_S = 120.0, 180.0
+RUN_TIMEOUT_S = 180.0
 DONE = {"success", "failed"}
 
 
@@ -38,10 +38,7 @@ def prepare(password: str) -> Path:
     shutil.rmtree(HOME, ignore_errors=True)
     (HOME / "dags").mkdir(parents=True)
     shutil.copy(ROOT / f"example_dags/{DAG_ID}.py", HOME / "dags")
-    passwords = HOME / "passwords.json"
-    passwords.touch(mode=0o600)
-    passwords.write_text(json.dumps({"admin": password}))
-    return passwords
+    return running.passwords_file(HOME, password)
 
 
 def start(programs: Processes, service: LocalService, port: int) -> None:
@@ -50,14 +47,9 @@ def start(programs: Processes, service: LocalService, port: int) -> None:
     programs.start("service", *service.command)
     connection = programs.until("The service is up", service.connection, START_TIMEOUT_S)
     programs.env["AIRFLOW_CONN_MQS_DEFAULT"] = connection
-    programs.start("migrate", *airflow.command("db", "migrate"))
-    programs.finish("migrate", START_TIMEOUT_S)
+    running.migrate(programs)
     say("Airflow's database is ready; starting its four programs.")
-    api_server = ("api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
-    programs.start("api-server", *airflow.command(*api_server))
-    programs.start("scheduler", *airflow.command("scheduler", "--skip-serve-logs"))
-    programs.start("triggerer", *airflow.command("triggerer", "--skip-serve-logs"))
-    programs.start("dag-processor", *airflow.command("dag-processor"))
+    running.start(programs, {"all": port}, "scheduler", "triggerer")
 
 
 def wait_until_ready(programs: Processes, api: Airflow) -> None:

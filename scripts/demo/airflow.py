@@ -1,11 +1,13 @@
-"""Airflow as the demo needs it: the settings of a private instance, and its REST API."""
+"""Airflow as the demo and the tests need it: the settings of a private instance, and its REST API."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import sys
+import threading
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -14,6 +16,7 @@ import httpx
 from scripts.demo.processes import DemoError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 HEALTHY = "healthy"
@@ -27,10 +30,10 @@ def command(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "airflow", *arguments)
 
 
-def environment(home: Path, dags: Path, port: int, passwords: Path) -> dict[str, str]:
+def environment(home: Path, dags: Path, port: int, passwords: Path, **changes: object) -> dict[str, str]:
     """Build the environment of a private Airflow: nothing of the user's own instance, nothing but 127.0.0.1."""
     url = f"http://127.0.0.1:{port}"
-    settings = {
+    settings: dict[str, object] = {
         "API__BASE_URL": url,
         "API__HOST": "127.0.0.1",
         "API__PORT": port,
@@ -45,9 +48,13 @@ def environment(home: Path, dags: Path, port: int, passwords: Path) -> dict[str,
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": passwords,
         "CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
+        # SQLite: a connection that is used again may still look at the past, and can then write nothing
+        "DATABASE__SQL_ALCHEMY_POOL_ENABLED": False,
         "USAGE_DATA_COLLECTION__ENABLED": False,
+        **changes,
     }
-    own = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    # measuring coverage in there only costs time: processes of tasks end without writing it down
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "COVERAGE"))}
     return {
         **own,
         "AIRFLOW_HOME": str(home),
@@ -58,24 +65,38 @@ def environment(home: Path, dags: Path, port: int, passwords: Path) -> dict[str,
     }
 
 
+def log_lines(entry: Any) -> Iterator[str]:
+    """Write an entry of a task's log as a person reads it; one that Airflow could not read is text."""
+    if not isinstance(entry, dict):
+        yield str(entry)
+        return
+    yield f"{entry.get('timestamp') or ''} {entry.get('level') or ''} {entry['event']}".strip()
+    for error in entry.get("error_detail") or ():
+        yield f"{error['exc_type']}: {error['exc_value']}"
+
+
 class Airflow:
     """
     The REST API of one Airflow.
 
     :param url: where the API server listens
     :param password: of the user ``admin``
+    :param parts: what must be healthy
     """
 
-    def __init__(self, url: str, password: str) -> None:
+    def __init__(self, url: str, password: str, parts: Iterable[str] = PARTS) -> None:
         self.url = url
+        self._parts = tuple(parts)
         self._password = password
         self._http = httpx.Client(base_url=url, timeout=20, trust_env=False)
+        # a change holds SQLite's lock until the server's event loop has time, but that waits for the lock of the next
+        self._one_change = threading.Lock()
 
     def healthy(self) -> bool | None:
         """Say whether every part reports itself healthy and a login works; None when not yet."""
         try:
             parts = self._http.get("/api/v2/monitor/health").json()
-            if any(parts[name]["status"] != HEALTHY for name in PARTS):
+            if any(parts[name]["status"] != HEALTHY for name in self._parts):
                 return None
             login = {"username": "admin", "password": self._password}
             token = self._http.post("/auth/token", json=login).raise_for_status().json()["access_token"]
@@ -95,17 +116,20 @@ class Airflow:
     def call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         """Send a request that may be repeated."""
         for number in range(ATTEMPTS):
-            if response := self.attempt(method, path, **arguments):
+            with nullcontext() if method == "GET" else self._one_change:
+                response = self.attempt(method, path, **arguments)
+            if response is not None:
                 return response
             time.sleep(1 + number)
         raise DemoError(f"Airflow does not answer {method} {path}.")
 
     def get(self, path: str, **query: Any) -> Json:
         """Read a resource that exists."""
-        response = self.call("GET", path, params=query)
-        if response.is_error:
-            raise DemoError(f"Airflow answered {response.status_code} to GET {path}: {response.text[:300]}")
-        return dict(response.json())
+        return self._checked(self.call("GET", path, params=query))
+
+    def change(self, method: str, path: str, body: Json) -> Json:
+        """Change something, where it does no harm to do it again."""
+        return self._checked(self.call(method, path, json=body))
 
     def knows(self, dag_id: str) -> bool | None:
         """Say whether Airflow has read a DAG; None when not yet, an error when it cannot."""
@@ -115,19 +139,49 @@ class Airflow:
 
     def unpause(self, dag_id: str) -> None:
         """Switch a DAG on."""
-        self.call("PATCH", f"dags/{dag_id}", json={"is_paused": False}).raise_for_status()
+        self.change("PATCH", f"dags/{dag_id}", {"is_paused": False})
 
-    def backfill(self, dag_id: str, first: str, last: str) -> None:
+    def pause(self, dag_id: str) -> None:
+        """Switch a DAG off."""
+        self.change("PATCH", f"dags/{dag_id}", {"is_paused": True})
+
+    def backfill(self, dag_id: str, first: str, last: str, *, reprocess: str = "none") -> None:
         """Create the runs from the first to the last logical date, unless an earlier try did it already."""
-        body = {"dag_id": dag_id, "from_date": first, "to_date": last, "max_active_runs": 3, "dag_run_conf": {}}
+        body = {
+            "dag_id": dag_id,
+            "from_date": first,
+            "to_date": last,
+            "max_active_runs": 3,
+            "dag_run_conf": {},
+            "reprocess_behavior": reprocess,
+        }
+        before = self._backfills(dag_id)
         for _ in range(ATTEMPTS):
-            response = self.attempt("POST", "backfills", json=body)
-            if response and response.is_error:
-                raise DemoError(f"Airflow refused the back-fill with {response.status_code}: {response.text[:300]}")
-            if response or self.get("backfills", dag_id=dag_id)["total_entries"]:
+            with self._one_change:
+                response = self.attempt("POST", "backfills", json=body)
+            if response is not None:
+                self._checked(response)
                 return
             time.sleep(1)
+            if self._backfills(dag_id) > before:
+                return
         raise DemoError("Airflow did not create the back-fill.")
+
+    def trigger(self, dag_id: str, run_id: str, conf: Json) -> None:
+        """Start a run, unless an earlier try did it already."""
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        response = self.call("POST", f"dags/{dag_id}/dagRuns", json=body)
+        if response.status_code != httpx.codes.CONFLICT:
+            self._checked(response)
+
+    def mark_failed(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Do what the button "Mark failed" does to a task."""
+        self.change("PATCH", self._task(dag_id, run_id, task_id), {"new_state": "failed"})
+
+    def clear(self, dag_id: str, run_id: str, *task_ids: str) -> None:
+        """Do what the button "Clear" does to tasks of a run in any state; to all of them where none is named."""
+        body = {"dry_run": False, "only_failed": False, "dag_run_id": run_id, "task_ids": list(task_ids) or None}
+        self.change("POST", f"dags/{dag_id}/clearTaskInstances", body)
 
     def runs(self, dag_id: str) -> list[Json]:
         """List the back-fill's runs, oldest interval first."""
@@ -139,18 +193,30 @@ class Airflow:
         found = self.get(f"dags/{dag_id}/dagRuns/~/taskInstances", limit=100)["task_instances"]
         return [task for task in found if task["dag_run_id"] in run_ids]
 
+    def task(self, dag_id: str, run_id: str, task_id: str) -> Json:
+        """Read a task instance."""
+        return self.get(self._task(dag_id, run_id, task_id))
+
     def result(self, dag_id: str, run_id: str, task_id: str) -> Json:
         """Read what a task returned."""
         path = f"{self._task(dag_id, run_id, task_id)}/xcomEntries/return_value"
         return dict(self.get(path, deserialize=True)["value"])
 
-    def log(self, task: Json) -> str:
-        """Read the log of a task's last try, as text."""
+    def log(self, task: Json, try_number: int | None = None) -> str:
+        """Read the log of a task's last try, or of another one, as text."""
         path = self._task(task["dag_id"], task["dag_run_id"], task["task_id"])
-        response = self.call(
-            "GET", f"{path}/logs/{task['try_number']}", headers={"Accept": "text/plain"}, params={"map_index": -1}
-        )
-        return response.text
+        content = self.get(f"{path}/logs/{try_number or task['try_number']}", map_index=-1)["content"]
+        return "\n".join(line for entry in content for line in log_lines(entry))
+
+    def _backfills(self, dag_id: str) -> int:
+        return int(self.get("backfills", dag_id=dag_id)["total_entries"])
+
+    @staticmethod
+    def _checked(response: httpx.Response) -> Json:
+        if response.is_error:
+            asked = f"{response.request.method} {response.request.url.path}"
+            raise DemoError(f"Airflow answered {response.status_code} to {asked}: {response.text[:300]}")
+        return dict(response.json())
 
     @staticmethod
     def _task(dag_id: str, run_id: str, task_id: str) -> str:

@@ -402,6 +402,16 @@ def test_killing_a_task_that_does_not_send_is_harmless(mqs: MqsEmulator) -> None
     assert operator.execute({})["requested"] == 0
 
 
+def test_killing_a_task_whose_replay_is_over_is_harmless(mqs: MqsEmulator, messages: Any) -> None:
+    """Airflow calls ``on_kill`` when ``execute`` has raised ``AirflowTaskTimeout``; an error would take its place."""
+    operator = ResendMessagesOperator(task_id="resend", messages=messages)
+    operator.execute({})
+
+    operator.on_kill()
+
+    assert len(mqs.resends("orders")) == 300
+
+
 def test_the_connection_limits_the_rate(mqs: MqsEmulator, messages: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lower of the two rates holds, shared among the batches."""
     monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", mqs.connection_json(max_rate=1000))
