@@ -26,7 +26,7 @@ from airflow_provider_mqs.exceptions import (
     ProtocolError,
     ServerError,
 )
-from airflow_provider_mqs.replay.resend import failure_of
+from airflow_provider_mqs.replay.outcome import failure_of
 from tests.support import NOW_S, Local, local, settings_for
 
 POLICY = RetryPolicy(jitter=lambda: 0.0)
