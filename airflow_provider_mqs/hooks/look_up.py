@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mqs.models.names import choice, is_absent, topic_name, whole_number
+from airflow_provider_mqs.models.names import choice, optional_number, topic_name, whole_number
 from airflow_provider_mqs.replay.filter_arguments import FILTER_NAMES, filters_of
 from airflow_provider_mqs.replay.query import Query, check_found, find_offsets
 from airflow_provider_mqs.replay.record import copies_in
@@ -37,10 +37,10 @@ def look_up(
     :raises IncompleteWindowError: messages may be missing, and ``on_incomplete`` is ``fail``
     :raises MqsError: the service refused
     """
-    topic, most = topic_name(arguments["topic"]), arguments["max_messages"]
+    topic = topic_name(arguments["topic"])
     filters = filters_of(**{name: arguments[name] for name in FILTER_NAMES if name in arguments})
     on_incomplete = choice(arguments["on_incomplete"], "on_incomplete", ("fail", "warn"))
-    most = None if is_absent(most) else whole_number(most, "max_messages", minimum=1)
+    most = optional_number(arguments["max_messages"], "max_messages", minimum=1)
     concurrency = whole_number(arguments["concurrency"], "concurrency", minimum=1, maximum=256)
     _log.info("Querying topic %r in %s, which comes from the %s.", topic, window, window.source)
     with hook:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Final
 
@@ -74,6 +75,40 @@ def whole_number(value: Any, name: str, *, minimum: int, maximum: int | None = N
         limits = f"from {minimum}" if maximum is None else f"from {minimum} to {maximum}"
         raise ConfigurationError(f"{name} must be a whole number {limits}; got {value!r:.40}.")
     return number
+
+
+def optional_number(value: Any, name: str, *, minimum: int) -> int | None:
+    """
+    Read a whole number that may be left out.
+
+    :param value: an int, or its digits; absent for ``None``
+    :param name: the argument, for the error
+    :param minimum: smallest allowed
+    :return: the number, or ``None``
+    :raises ConfigurationError: it is something else
+    """
+    return None if is_absent(value) else whole_number(value, name, minimum=minimum)
+
+
+def texts(value: Any, name: str) -> list[str]:
+    """
+    Read a list of texts; text is taken as templates and people give it.
+
+    :param value: a list, or text with commas or as JSON; absent for none
+    :param name: the argument, for the error
+    :return: each text once, in their order
+    :raises ConfigurationError: it is something else
+    """
+    if is_absent(value):
+        return []
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value.strip().startswith("[") else [part.strip() for part in value.split(",")]
+        except ValueError as error:
+            raise ConfigurationError(f"{name} is neither a list nor text with commas; got {value!r:.40}.") from error
+    if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(one, str) and one for one in value):
+        raise ConfigurationError(f"{name} must be a list of texts; got {value!r:.40}.")
+    return list(dict.fromkeys(value))
 
 
 def number_above_0(value: Any, name: str) -> float:

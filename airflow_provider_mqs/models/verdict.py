@@ -6,8 +6,8 @@ Values that travel to the triggerer and back are plain JSON. No clock here: the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from airflow_provider_mqs.models.window import TimeWindow, iso
@@ -19,6 +19,7 @@ ON_CLOSED_EMPTY = tuple(_TOO_FEW)
 _MOST_BACKOFF_S = 60.0
 _MOST_DOUBLINGS = 30
 _SHORTEST_WAIT_S = 1.0
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,9 @@ class Condition:
     :param end_ms: the millisecond behind the last, epoch
     :param source: where the window came from, see ``TimeWindow``
     :param min_messages: how many messages it must hold
+    :param min_per_partition: how many each partition of the topic must hold, ``None`` for any number
+    :param expected_keys: keys that its messages must have, each at least once
+    :param stable_polls: so many looks in a row must find the same number
     :param settle_s: seconds after its end before it counts as final; it is not looked at earlier
     :param on_closed_empty: what a final window with fewer messages does: ``skip``, ``fail`` or ``wait``
     :param filters: which messages count, as plain JSON
@@ -44,11 +48,19 @@ class Condition:
     settle_s: float = 60.0
     on_closed_empty: str = "skip"
     filters: dict[str, Any] = field(default_factory=dict)
+    min_per_partition: int | None = None
+    expected_keys: list[str] = field(default_factory=list)
+    stable_polls: int = 1
 
     @property
     def window(self) -> TimeWindow:
         """The time window."""
         return TimeWindow(self.start_ms, self.end_ms, self.source)
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether the number of messages alone decides."""
+        return self.min_per_partition is None and not self.expected_keys
 
     @property
     def final_s(self) -> float:
@@ -74,6 +86,8 @@ class Counted:
     :param at_least: whether the service may have held back more
     :param first_timestamp: of the earliest message, epoch ms, where known
     :param last_timestamp: of the latest message, epoch ms, where known
+    :param partitions: by partition of the topic, where that was asked for; JSON has no numbers for names
+    :param missing_keys: expected keys that no message has
     """
 
     count: int
@@ -81,6 +95,8 @@ class Counted:
     at_least: bool = False
     first_timestamp: int | None = None
     last_timestamp: int | None = None
+    partitions: dict[str, int] | None = None
+    missing_keys: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,21 +203,77 @@ class Patience:
         return Verdict("error", f"Gave up after {errors} errors in a row (max_consecutive_errors): {error}")
 
 
-def decide(condition: Condition, found: Counted | None, now_s: float) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """
+    What earlier looks left; plain numbers, so that they travel with a trigger or lie in a store.
+
+    :param errors: looks in a row that failed
+    :param count: messages that the last look found, ``None`` where there was none
+    :param same: looks in a row that found so many
+    """
+
+    errors: int = 0
+    count: int | None = None
+    same: int = 0
+
+    def failed(self) -> Looks:
+        """
+        Count a look that failed.
+
+        :return: the next state; what was found before still stands
+        """
+        return replace(self, errors=self.errors + 1)
+
+    def found(self, count: int) -> Looks:
+        """
+        Count a look that went well.
+
+        :param count: messages that it found
+        :return: the next state
+        """
+        return Looks(0, count, self.same + 1 if count == self.count else 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """
+        Write it as the argument of a trigger.
+
+        :return: plain JSON; ``Looks(**value)`` reads it
+        """
+        return asdict(self)
+
+
+def decide(condition: Condition, found: Counted | None, now_s: float, same: int = 1) -> Verdict:
     """
     Decide whether the waiting is over.
 
     :param condition: what is waited for
     :param found: what the window holds, ``None`` where it was not looked at
     :param now_s: the time, epoch seconds
+    :param same: looks in a row that found so many, with this one
     :return: the verdict; never ``satisfied`` before the window is final
     """
     if found is None or now_s < condition.final_s:
         return Verdict("wait", f"The window {condition.window} is final from {iso(round(condition.final_s * 1000))}.")
-    if found.count >= condition.min_messages:
-        return Verdict("satisfied", f"{_holds(condition, found)}, and it is final.", _result(condition, found))
-    too_few = f"{_holds(condition, found)}; {condition.min_messages} are needed, and it is final."
-    return Verdict(_TOO_FEW[condition.on_closed_empty], too_few)
+    holds = _holds(condition, found)
+    if same < condition.stable_polls:
+        return Verdict("wait", f"{holds}, as {same} of {condition.stable_polls} looks in a row have found.")
+    lacking = "; ".join(_lacking(condition, found))
+    if lacking:
+        return Verdict(_TOO_FEW[condition.on_closed_empty], f"{holds}; {lacking}, and it is final.")
+    return Verdict("satisfied", f"{holds}, and it is final.", _result(condition, found))
+
+
+def _lacking(condition: Condition, found: Counted) -> Iterator[str]:
+    if found.count < condition.min_messages:
+        yield f"{condition.min_messages} are needed"
+    least = condition.min_per_partition
+    if least is not None:
+        few = [number for number, count in (found.partitions or {}).items() if count < least]
+        if few or not found.partitions:
+            yield f"{least} are needed in each partition (fewer in {', '.join(few[:_NAMED]) or 'all'})"
+    if found.missing_keys:
+        yield f"{len(found.missing_keys)} of the expected_keys are missing ({', '.join(found.missing_keys[:_NAMED])})"
 
 
 def _holds(condition: Condition, found: Counted) -> str:
@@ -211,7 +283,10 @@ def _holds(condition: Condition, found: Counted) -> str:
 
 
 def _result(condition: Condition, found: Counted) -> dict[str, Any]:
-    return {"topic": condition.topic, "window": condition.window.to_xcom(), **asdict(found)}
+    shown = {name: value for name, value in asdict(found).items() if name != "missing_keys"}
+    if found.partitions is None:
+        del shown["partitions"]
+    return {"topic": condition.topic, "window": condition.window.to_xcom(), **shown}
 
 
 def _is_result(result: Any) -> bool:

@@ -12,7 +12,7 @@ from airflow_provider_mqs.exceptions import ConfigurationError, EmptyWindowError
 from airflow_provider_mqs.hooks.failing import permanent_errors_fail
 from airflow_provider_mqs.hooks.interval import window_of
 from airflow_provider_mqs.hooks.stores import memory_of
-from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, choice, flag, is_absent, whole_number
+from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, choice, flag, optional_number
 from airflow_provider_mqs.models.window import TimeWindow, iso
 from airflow_provider_mqs.operators.base import RecordedOperator
 
@@ -159,7 +159,7 @@ class QueryMessagesOperator(RecordedOperator):
             now_ms = time.time_ns() // 1_000_000
             window = self._clamped(window_of(context, start=self.start, end=self.end, lookback=self.lookback), now_ms)
             on_empty = choice(self.on_empty, "on_empty", ("succeed", "skip", "fail"))
-            batch_size = None if is_absent(self.batch_size) else whole_number(self.batch_size, "batch_size", minimum=1)
+            batch_size = optional_number(self.batch_size, "batch_size", minimum=1)
             hook = MqsHook(self.mqs_conn_id, self.instance_id)
             offsets = look_up(hook, vars(self), window=window, records=self._records(context), now_ms=now_ms)
             if not offsets.count:

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.client.api import MqsApi
     from airflow_provider_mqs.client.flow import Flow
     from airflow_provider_mqs.models.message import Page, Rows, Topic
+    from airflow_provider_mqs.models.verdict import Condition
     from airflow_provider_mqs.models.window import TimeWindow
+    from airflow_provider_mqs.replay.filters import Filters
+    from airflow_provider_mqs.replay.query import Found
 
 _log = logging.getLogger(__name__)
 _SMALL_PAGE = 10
@@ -37,20 +40,21 @@ class WindowCounter:
     """
     Counts the messages of one window, again and again; looks the topic up the first time.
 
-    :param query: topic, window and filters
-    :param wanted: how many messages are waited for
+    :param condition: what is waited for
+    :param filters: which messages count
     """
 
-    def __init__(self, query: Query, wanted: int) -> None:
-        self.query = query
-        self.wanted = wanted
+    def __init__(self, condition: Condition, filters: Filters) -> None:
+        self.query = Query(condition.topic, condition.window, filters, keys=frozenset(condition.expected_keys))
+        self.condition = condition
+        self.wanted = condition.min_messages
         self._knows_topic = False
         self._topic: Topic | None = None
 
     @property
     def is_quick(self) -> bool:
         """Whether one request is usually enough: nothing to filter, and fewer wanted than the service's cap."""
-        return self.query.filters.unset and self.wanted < CAP
+        return self._is_simple and self.wanted < CAP
 
     def count(self, api: MqsApi, now_ms: int) -> Flow[Counted]:
         """
@@ -65,11 +69,15 @@ class WindowCounter:
         :raises ApiError: the service refused
         """
         yield from self._check_topic(api, now_ms)
-        if self.query.filters.unset:
+        if self._is_simple:
             counted = yield from self._count_quickly(api)
             if counted is not None:
                 return counted
         return (yield from self._read_all(api, now_ms))
+
+    @property
+    def _is_simple(self) -> bool:
+        return self.query.filters.unset and self.condition.is_simple
 
     def _check_topic(self, api: MqsApi, now_ms: int) -> Flow[None]:
         if not self._knows_topic:
@@ -114,7 +122,19 @@ class WindowCounter:
             found.offsets.count,
             first_timestamp=min((part.first_timestamp for part in parts), default=None),
             last_timestamp=max((part.last_timestamp for part in parts), default=None),
+            partitions=self._by_partition(found) if self.condition.min_per_partition is not None else None,
+            missing_keys=sorted(self.query.keys - found.keys),
         )
+
+    def _by_partition(self, found: Found) -> dict[str, int]:
+        """Count by partition, those without a message included; filters choose which partitions matter."""
+        if self._topic is None or self._topic.partitions is None:
+            raise ConfigurationError(
+                "min_per_partition needs to know which partitions the topic has, and these credentials may not list it."
+            )
+        numbers = self.query.filters.partitions or range(self._topic.partitions)
+        held = found.offsets.partitions
+        return {str(number): held[number].count if number in held else 0 for number in sorted(numbers)}
 
 
 def _page(api: MqsApi, topic: str, start_ms: int, end_ms: int) -> Flow[Page]:

@@ -43,6 +43,7 @@ class Query:
     :param filters: which rows count
     :param on_incomplete: what the caller does when rows may be missing; written down for the resend
     :param copies: what earlier replays have put into the window; left out
+    :param keys: keys that are looked for
     """
 
     topic: str
@@ -50,6 +51,7 @@ class Query:
     filters: Filters = field(default_factory=Filters)
     on_incomplete: str = "fail"
     copies: Copies = field(default_factory=Copies)
+    keys: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,13 @@ class Found:
     :param offsets: the offsets of the window
     :param doubts: a sentence for each reason why messages may be missing; none where the window is complete
     :param notes: sentences for the log
+    :param keys: those of the query that a message has
     """
 
     offsets: Offsets
     doubts: tuple[str, ...]
     notes: tuple[str, ...]
+    keys: frozenset[str] = frozenset()
 
 
 def find_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[Found]:
@@ -79,11 +83,15 @@ def find_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[Found]:
     :raises ApiError: the service refused
     """
     bag, excluded, tally = OffsetBag(), OffsetBag(), Tally(query.filters)
+    keys: set[str | None] = set()
 
     def sink(rows: Rows) -> None:
         copies, others = query.copies.split(rows)
         excluded.update(copies)
-        bag.update(tally.matching(others))
+        matching = tally.matching(others)
+        bag.update(matching)
+        if query.keys:
+            keys.update(row.message.key for row in matching)
 
     doubts, notes = yield from _read(api, query.topic, query.window, sink, now_ms)
     doubts += query.copies.doubts
@@ -101,7 +109,7 @@ def find_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[Found]:
         on_incomplete=query.on_incomplete,
         excluded_copies=excluded.unique(),
     )
-    return Found(offsets, tuple(doubts), tuple(notes))
+    return Found(offsets, tuple(doubts), tuple(notes), frozenset(query.keys & keys))
 
 
 def check_found(found: Found, query: Query, max_messages: int | None) -> None:

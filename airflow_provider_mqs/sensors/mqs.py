@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.hooks.failing import PERMANENT
 from airflow_provider_mqs.hooks.interval import window_of
-from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, choice, topic_name, whole_number
+from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, choice, optional_number, texts, topic_name, whole_number
 from airflow_provider_mqs.models.verdict import ON_CLOSED_EMPTY, Condition, Patience, Verdict
 from airflow_provider_mqs.models.window import duration_s
 
@@ -57,9 +57,11 @@ class MessagesInWindowSensor(BaseSensorOperator):
     and ``never_fail`` mean the same in poke mode, in reschedule mode and deferred; every failure is skipped with
     either of the last two.
 
-    Pushes ``{"topic", "window", "count", "exact", "at_least", "first_timestamp", "last_timestamp"}``: beyond one page
-    ``count`` is the service's own total, which may hold messages of exactly the end moment (``exact`` is false), and
-    ``at_least`` tells that there may be more. All arguments but ``message_filter`` and ``deferrable`` are templated.
+    Pushes ``{"topic", "window", "count", "exact", "at_least", "first_timestamp", "last_timestamp"}``, with
+    ``min_per_partition`` also ``"partitions"``: beyond one page ``count`` is the service's own total, which may hold
+    messages of exactly the end moment (``exact`` is false), and ``at_least`` tells that there may be more. Every row is
+    read with filters, ``min_per_partition``, ``expected_keys``, or ``min_messages`` of 500 and more. All arguments but
+    ``message_filter`` and ``deferrable`` are templated.
 
     Source: API document "Querying Messages".
 
@@ -68,7 +70,13 @@ class MessagesInWindowSensor(BaseSensorOperator):
     :param end: the moment behind the last; the window is half-open
     :param lookback: length of the window that ends where the run's interval does: seconds or ``timedelta``
     :param min_messages: how many messages the window must hold, default 1; 0 only waits until it is final
+    :param min_per_partition: how many messages each partition of the topic must hold (of those in ``partitions``, where
+        that is given); default any number
+    :param expected_keys: keys that messages of the window must have, each at least once: a list, or text with commas or
+        as JSON; default none
     :param settle: time after the window's end before it counts as final: seconds or ``timedelta``, default 60 s
+    :param stable_polls: so many looks in a row must find the same number of messages before it counts, default 1; in
+        reschedule mode only on Airflow 3.3 and later
     :param on_closed_empty: what a final window with too few messages does to the task: ``skip`` (default), ``fail``, or
         ``wait`` for late messages until the timeout
     :param max_consecutive_errors: errors in a row (no answer, 5xx, throttling …) that fail the task, default 10; what
@@ -92,7 +100,10 @@ class MessagesInWindowSensor(BaseSensorOperator):
         "end",
         "lookback",
         "min_messages",
+        "min_per_partition",
+        "expected_keys",
         "settle",
+        "stable_polls",
         "on_closed_empty",
         "max_consecutive_errors",
         "partitions",
@@ -114,7 +125,10 @@ class MessagesInWindowSensor(BaseSensorOperator):
         end: datetime | str | int | None = None,
         lookback: timedelta | float | str | None = None,
         min_messages: int | str = 1,
+        min_per_partition: int | str | None = None,
+        expected_keys: Sequence[str] | str | None = None,
         settle: timedelta | float | str = _SETTLE,
+        stable_polls: int | str = 1,
         on_closed_empty: str = "skip",
         max_consecutive_errors: int | str = 10,
         partitions: Sequence[int] | str | None = None,
@@ -135,7 +149,10 @@ class MessagesInWindowSensor(BaseSensorOperator):
         self.end = end
         self.lookback = lookback
         self.min_messages = min_messages
+        self.min_per_partition = min_per_partition
+        self.expected_keys = expected_keys
         self.settle = settle
+        self.stable_polls = stable_polls
         self.on_closed_empty = on_closed_empty
         self.max_consecutive_errors = max_consecutive_errors
         self.partitions = partitions
@@ -207,7 +224,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
             deadline_s=deadline_s,
             mqs_conn_id=self.mqs_conn_id,
             instance_id=self.instance_id,
-            errors=watch.errors,
+            looks=watch.looks.to_json(),
         )
         longest_s = max(0.0, deadline_s - time.time()) + _GRACE_S
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=longest_s))
@@ -233,7 +250,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
     def _watched(self, context: Context) -> Watch:
         """Resolve and check the arguments, once in each execution."""
         from airflow_provider_mqs.replay.filter_arguments import FILTER_NAMES, filters_of  # noqa: PLC0415 - not to parse
-        from airflow_provider_mqs.sensors.watch import ErrorMemory, Watch  # noqa: PLC0415 - same
+        from airflow_provider_mqs.sensors.watch import LookMemory, Watch  # noqa: PLC0415 - same
 
         if self._watch is None:
             if self.deferrable and self.message_filter is not None:
@@ -242,8 +259,15 @@ class MessagesInWindowSensor(BaseSensorOperator):
                     "triggerer: set deferrable=False, or leave the filter to the query."
                 )
             filters = filters_of(**{name: getattr(self, name) for name in FILTER_NAMES})
-            memory = ErrorMemory.of(context) if self.mode == "reschedule" and not self.deferrable else None
-            self._watch = Watch(self._condition(context, filters), filters, self._patience(), memory)
+            condition = self._condition(context, filters)
+            alone = self.mode == "reschedule" and not self.deferrable
+            memory = LookMemory.of(context) if alone else None
+            if alone and memory is None and condition.stable_polls > 1:
+                raise ConfigurationError(
+                    "stable_polls needs to know what the poke before has found, which in reschedule mode only Airflow "
+                    "3.3 and later remembers: set mode='poke' or deferrable=True."
+                )
+            self._watch = Watch(condition, filters, self._patience(), memory)
         return self._watch
 
     def _condition(self, context: Context, filters: Filters) -> Condition:
@@ -255,6 +279,9 @@ class MessagesInWindowSensor(BaseSensorOperator):
             end_ms=window.end_ms,
             source=window.source,
             min_messages=whole_number(self.min_messages, "min_messages", minimum=0),
+            min_per_partition=optional_number(self.min_per_partition, "min_per_partition", minimum=0),
+            expected_keys=texts(self.expected_keys, "expected_keys"),
+            stable_polls=whole_number(self.stable_polls, "stable_polls", minimum=1),
             settle_s=_SETTLE.total_seconds() if settle_s is None else settle_s,
             on_closed_empty=choice(self.on_closed_empty, "on_closed_empty", ON_CLOSED_EMPTY),
             filters=filters.to_xcom(),

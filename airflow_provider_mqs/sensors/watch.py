@@ -1,4 +1,4 @@
-"""One execution of the sensor in a worker: what is looked for, and how many looks in a row have failed."""
+"""One execution of the sensor in a worker: what is looked for, and what earlier looks left."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.exceptions import MqsError
 from airflow_provider_mqs.hooks.failing import PERMANENT
-from airflow_provider_mqs.models.verdict import Condition, Patience, Verdict, decide
+from airflow_provider_mqs.models.verdict import Condition, Looks, Patience, Verdict, decide
 from airflow_provider_mqs.replay.count import WindowCounter
-from airflow_provider_mqs.replay.query import Query
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,22 +20,22 @@ if TYPE_CHECKING:
 
 class Watch:
     """
-    Look at a window, and count the errors.
+    Look at a window, and remember how that went.
 
     :param condition: what is waited for
     :param filters: which messages count
     :param patience: how many errors are too many
-    :param memory: keeps the number of errors between the processes of reschedule mode, default nothing does
+    :param memory: keeps what looks leave between the processes of reschedule mode, default nothing does
     """
 
     def __init__(
-        self, condition: Condition, filters: Filters, patience: Patience, memory: ErrorMemory | None = None
+        self, condition: Condition, filters: Filters, patience: Patience, memory: LookMemory | None = None
     ) -> None:
         self.condition = condition
         self.patience = patience
-        self._counter = WindowCounter(Query(condition.topic, condition.window, filters), condition.min_messages)
+        self._counter = WindowCounter(condition, filters)
         self._memory = memory
-        self.errors = memory.load() if memory else 0
+        self.looks = memory.load() if memory else Looks()
 
     def look(self, hook: MqsHook) -> Verdict:
         """
@@ -55,10 +54,10 @@ class Watch:
         except PERMANENT:
             raise
         except MqsError as error:
-            self._remember(self.errors + 1)
-            return self.patience.judge(error, self.errors)
-        self._remember(0)
-        return decide(self.condition, found, now_s)
+            self._remember(self.looks.failed())
+            return self.patience.judge(error, self.looks.errors)
+        self._remember(self.looks.found(found.count))
+        return decide(self.condition, found, now_s, self.looks.same)
 
     def _count(self, hook: MqsHook, now_ms: int) -> Counted:
         if not self._counter.is_quick:
@@ -66,26 +65,26 @@ class Watch:
         client = hook.get_conn()
         return client.run(self._counter.count(client.api, now_ms))
 
-    def _remember(self, errors: int) -> None:
-        if self._memory and errors != self.errors:
-            self._memory.save(errors)
-        self.errors = errors
+    def _remember(self, looks: Looks) -> None:
+        if self._memory and looks != self.looks:
+            self._memory.save(looks)
+        self.looks = looks
 
 
-class ErrorMemory:
+class LookMemory:
     """
-    The number of errors in a row, in Airflow's task state store (3.3 and later).
+    What the looks of a try leave, in Airflow's task state store (3.3 and later).
 
     :param store: the store of this task
-    :param try_number: a new try starts at none
+    :param try_number: a new try starts anew
     """
 
     def __init__(self, store: Any, try_number: int) -> None:
         self._store = store
-        self._key = f"mqs_errors_in_a_row/{try_number}"
+        self._key = f"mqs_looks/{try_number}"
 
     @classmethod
-    def of(cls, context: Mapping[str, Any]) -> ErrorMemory | None:
+    def of(cls, context: Mapping[str, Any]) -> LookMemory | None:
         """
         Find the store.
 
@@ -95,18 +94,18 @@ class ErrorMemory:
         store = context.get("task_state_store")
         return None if store is None else cls(store, getattr(context.get("ti"), "try_number", 0))
 
-    def load(self) -> int:
+    def load(self) -> Looks:
         """
-        Read the number.
+        Read it.
 
-        :return: 0 where nothing was saved
+        :return: that of no look, where nothing was saved
         """
-        return int(self._store.get(self._key) or 0)
+        return Looks(**(self._store.get(self._key) or {}))
 
-    def save(self, errors: int) -> None:
+    def save(self, looks: Looks) -> None:
         """
-        Write the number.
+        Write it.
 
-        :param errors: how many in a row
+        :param looks: what this look and earlier ones left
         """
-        self._store.set(self._key, errors)
+        self._store.set(self._key, looks.to_json())

@@ -13,10 +13,9 @@ from airflow_provider_mqs.exceptions import MqsError
 from airflow_provider_mqs.hooks.failing import PERMANENT
 from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.models.names import DEFAULT_CONN_ID
-from airflow_provider_mqs.models.verdict import Condition, Patience, Verdict, decide
+from airflow_provider_mqs.models.verdict import Condition, Looks, Patience, Verdict, decide
 from airflow_provider_mqs.replay.count import WindowCounter
 from airflow_provider_mqs.replay.filter_arguments import filters_of
-from airflow_provider_mqs.replay.query import Query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -39,7 +38,7 @@ class MessagesInWindowTrigger(BaseTrigger):
     :param deadline_s: when to give up, epoch seconds
     :param mqs_conn_id: connection
     :param instance_id: instance, default the connection's
-    :param errors: looks that failed in a row before the task was deferred
+    :param looks: what looks before the task was deferred have left: ``Looks`` as JSON
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class MessagesInWindowTrigger(BaseTrigger):
         deadline_s: float,
         mqs_conn_id: str = DEFAULT_CONN_ID,
         instance_id: str | None = None,
-        errors: int = 0,
+        looks: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's
         self.condition = Condition(**condition)
@@ -58,7 +57,7 @@ class MessagesInWindowTrigger(BaseTrigger):
         self.deadline_s = deadline_s
         self.mqs_conn_id = mqs_conn_id
         self.instance_id = instance_id
-        self.errors = errors
+        self.looks = Looks(**(looks or {}))
 
     # replaced in tests, which have a time of their own
     _now_s = staticmethod(time.time)
@@ -78,7 +77,7 @@ class MessagesInWindowTrigger(BaseTrigger):
                 "deadline_s": self.deadline_s,
                 "mqs_conn_id": self.mqs_conn_id,
                 "instance_id": self.instance_id,
-                "errors": self.errors,
+                "looks": self.looks.to_json(),
             },
         )
 
@@ -102,46 +101,45 @@ class MessagesInWindowTrigger(BaseTrigger):
             return Verdict("error", f"The trigger broke ({type(error).__name__}); its log says where.")
 
     async def _watch(self, hook: MqsHook) -> Verdict:
-        counter = WindowCounter(
-            Query(self.condition.topic, self.condition.window, filters_of(**self.condition.filters)),
-            self.condition.min_messages,
-        )
-        looks, errors = 0, self.errors
+        counter = WindowCounter(self.condition, filters_of(**self.condition.filters))
+        number = 0
         while True:
             verdict = decide(self.condition, None, self._now_s())
             if self._now_s() >= self.condition.final_s:
-                looks += 1
-                verdict, errors = await self._look(hook, counter, errors)
+                number += 1
+                verdict = await self._look(hook, counter)
             verdict = verdict.by(self.deadline_s, self._now_s())
             if verdict.status != "wait":
                 return verdict
-            await self._sleep(self._wait_s(looks, errors))
+            await self._sleep(self._wait_s(number))
 
-    async def _look(self, hook: MqsHook, counter: WindowCounter, errors: int) -> tuple[Verdict, int]:
-        """Look once; give the verdict, and how many looks in a row have failed now."""
+    async def _look(self, hook: MqsHook, counter: WindowCounter) -> Verdict:
+        """Look once."""
         limit_s = max(self.deadline_s - self._now_s(), 0.0) + _LAST_LOOK_S
         try:
             found = await asyncio.wait_for(self._count(hook, counter), limit_s)
         except PERMANENT as error:
-            return Verdict("fail", str(error)), errors
+            return Verdict("fail", str(error))
         except MqsError as error:
-            verdict = self.patience.judge(error, errors + 1)
+            self.looks = self.looks.failed()
+            verdict = self.patience.judge(error, self.looks.errors)
             self.log.warning("%s", verdict.message)
-            return verdict, errors + 1
+            return verdict
         except asyncio.TimeoutError:
-            return Verdict("timeout", "Timed out while the service was being asked."), errors
-        verdict = decide(self.condition, found, self._now_s())
+            return Verdict("timeout", "Timed out while the service was being asked.")
+        self.looks = self.looks.found(found.count)
+        verdict = decide(self.condition, found, self._now_s(), self.looks.same)
         self.log.info("%s", verdict.message)
-        return verdict, 0
+        return verdict
 
     async def _count(self, hook: MqsHook, counter: WindowCounter) -> Counted:
         client = await hook.aget_conn()
         return await client.run(counter.count(client.api, int(self._now_s() * 1000)))
 
-    def _wait_s(self, looks: int, errors: int) -> float:
+    def _wait_s(self, number: int) -> float:
         now_s = self._now_s()
         wait_s = self.condition.final_s - now_s
         if wait_s <= 0:
-            wait_s = self.patience.wait_s(looks, errors, random.random())  # noqa: S311 - spreads looks
+            wait_s = self.patience.wait_s(number, self.looks.errors, random.random())  # noqa: S311 - spreads looks
         # the last look is at the deadline
         return max(0.0, min(wait_s, self.deadline_s - now_s))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_mqs.models.verdict import Condition, Counted, Patience, Verdict, decide
+from airflow_provider_mqs.models.verdict import Condition, Counted, Looks, Patience, Verdict, decide
 
 FINAL_S = 1_700_003_660.0
 
@@ -39,6 +39,41 @@ def test_a_window_is_judged_only_when_it_is_final(
     wanted = condition(min_messages=5, on_closed_empty=on_closed_empty)
 
     assert decide(wanted, found, now_s).status == status
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "same", "status", "words"),
+    [
+        ({"min_per_partition": 2}, Counted(5, partitions={"0": 2, "1": 3}), 1, "satisfied", "holds 5"),
+        ({"min_per_partition": 3}, Counted(5, partitions={"0": 2, "1": 3}), 1, "fail", "each partition (fewer in 0)"),
+        ({"min_per_partition": 1}, Counted(5, partitions={}), 1, "fail", "fewer in all"),
+        ({"expected_keys": ["a"]}, Counted(5), 1, "satisfied", "holds 5"),
+        ({"expected_keys": ["a", "b"]}, Counted(5, missing_keys=["b"]), 1, "fail", "expected_keys are missing (b)"),
+        ({"stable_polls": 3}, Counted(5), 2, "wait", "2 of 3 looks"),
+        ({"stable_polls": 3}, Counted(5), 3, "satisfied", "holds 5"),
+        ({"stable_polls": 2}, Counted(0), 1, "wait", "1 of 2 looks"),
+        ({"min_messages": 9, "min_per_partition": 8}, Counted(5, partitions={"0": 5}), 1, "fail", "needed; 8 are"),
+    ],
+)
+def test_every_condition_has_to_hold(wanted: Any, found: Counted, same: int, status: str, words: str) -> None:
+    """What is lacking is said; an unstable number ends nothing."""
+    verdict = decide(condition(on_closed_empty="fail", **wanted), found, FINAL_S, same)
+
+    assert (verdict.status, words in verdict.message) == (status, True)
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(0, 2)), max_size=20))
+def test_looks_count_what_is_in_a_row(outcomes: list[int | None]) -> None:
+    """Errors since the last good look, and good looks that found the same as the last; an error breaks no row."""
+    looks = Looks()
+    for outcome in outcomes:
+        looks = looks.failed() if outcome is None else looks.found(outcome)
+
+    good = [outcome for outcome in outcomes if outcome is not None]
+    errors = next((number for number, one in enumerate(reversed(outcomes)) if one is not None), len(outcomes))
+    same = next((number for number, one in enumerate(reversed(good)) if one != good[-1]), len(good))
+    assert (looks.errors, looks.count, looks.same) == (errors, good[-1] if good else None, same)
+    assert Looks(**json.loads(json.dumps(looks.to_json()))) == looks
 
 
 @given(count=st.integers(0, 1000), minimum=st.integers(0, 1000), late_s=st.integers(-10_000, 10_000))

@@ -12,10 +12,10 @@ from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.emulator.seeds import seed
 from airflow_provider_mqs.exceptions import BadRequestError, ConfigurationError, IncompleteWindowError
+from airflow_provider_mqs.models.verdict import Condition
 from airflow_provider_mqs.models.window import TimeWindow
 from airflow_provider_mqs.replay.count import WindowCounter
 from airflow_provider_mqs.replay.filters import Filters
-from airflow_provider_mqs.replay.query import Query
 from tests.support import END_MS, NOW_MS, START_MS, Local, local
 
 if TYPE_CHECKING:
@@ -39,8 +39,12 @@ def stored(count: int, behind: int, last: int = 0) -> Store:
     return client.state.store
 
 
+def condition(wanted: int, **more: Any) -> Condition:
+    return Condition("orders", START_MS, END_MS, "explicit", min_messages=wanted, **more)
+
+
 def count(client: Local, wanted: int = 1, **filters: Any) -> Counted:
-    counter = WindowCounter(Query("orders", WINDOW, Filters(**filters)), wanted)
+    counter = WindowCounter(condition(wanted), Filters(**filters))
     return client.run(counter.count(client.api, NOW_MS))
 
 
@@ -126,7 +130,7 @@ def test_a_filter_is_exact() -> None:
 def test_the_topic_list_is_read_once() -> None:
     """Later looks of the same counter cost one request."""
     client = local(store=stored(300, behind=0))
-    counter = WindowCounter(Query("orders", WINDOW), 1)
+    counter = WindowCounter(condition(1), Filters())
 
     for _ in range(3):
         client.run(counter.count(client.api, NOW_MS))
@@ -144,7 +148,7 @@ def test_an_unknown_topic_fails_for_good() -> None:
 def test_a_window_that_begins_before_what_is_kept_fails_for_good() -> None:
     """What may be gone can neither be counted nor waited for; also when it ages while somebody waits."""
     client = local(store=stored(49, behind=0))
-    counter = WindowCounter(Query("orders", WINDOW), 1)
+    counter = WindowCounter(condition(1), Filters())
 
     assert client.run(counter.count(client.api, NOW_MS)).count == 49
     with pytest.raises(ConfigurationError, match=r"keeps .* hours of topic 'orders'"):
@@ -202,3 +206,43 @@ def test_rows_that_do_not_add_up_are_no_count() -> None:
 
     with pytest.raises(IncompleteWindowError):
         count(client, partitions=frozenset({0}))
+
+
+def looked_for(store: Store, filters: Filters | None = None, **more: Any) -> Counted:
+    client = local(store=store)
+    return client.run(WindowCounter(condition(1, **more), filters or Filters()).count(client.api, NOW_MS))
+
+
+def test_each_partition_of_the_topic_is_counted_where_that_is_asked_for() -> None:
+    """One without a message counts, too; a filter says which ones matter."""
+    store = local().state.store
+    state = local(store=store).state
+    seed(state, "orders", 0, START_MS, END_MS, partitions=3)
+    for partition, number in ((0, 2), (2, 1)):
+        for _ in range(number):
+            state.append("orders", partition, "x", timestamp_ms=START_MS)
+
+    assert looked_for(store, min_per_partition=1).partitions == {"0": 2, "1": 0, "2": 1}
+    assert looked_for(store, Filters(partitions=frozenset({2})), min_per_partition=1).partitions == {"2": 1}
+    assert looked_for(store).partitions is None
+
+
+def test_partitions_that_cannot_be_listed_are_not_guessed() -> None:
+    """The sentence names the argument and the reason."""
+    client = local(store=stored(49, behind=0))
+    client.state.faults.error_403 = Rule(probability=1.0, operations=frozenset({"topics"}))
+
+    with pytest.raises(ConfigurationError, match="min_per_partition needs to know which partitions"):
+        client.run(WindowCounter(condition(1, min_per_partition=1), Filters()).count(client.api, NOW_MS))
+
+
+def test_expected_keys_that_no_message_has_are_missing() -> None:
+    """Only rows that the filters let through count."""
+    store = local().state.store
+    state = local(store=store).state
+    seed(state, "orders", 0, START_MS, END_MS, partitions=3)
+    for partition, key in ((0, "a"), (1, "b"), (2, None)):
+        state.append("orders", partition, "x", timestamp_ms=START_MS, key=key)
+
+    assert looked_for(store, expected_keys=["c", "a", "b"]).missing_keys == ["c"]
+    assert looked_for(store, Filters(partitions=frozenset({0})), expected_keys=["a", "b"]).missing_keys == ["b"]

@@ -110,6 +110,8 @@ def _no_database(monkeypatch: pytest.MonkeyPatch) -> None:
 
 OUTCOMES: dict[str, tuple[dict[str, Any], type[Exception]]] = {
     "too few, skip": ({"topic": "empty"}, AirflowSkipException),
+    "too few in a partition": ({"min_per_partition": 21}, AirflowSkipException),
+    "a key is missing": ({"expected_keys": ["nowhere"]}, AirflowSkipException),
     "too few, fail": ({"topic": "empty", "on_closed_empty": "fail"}, AirflowFailException),
     "timeout": ({"topic": "empty", "on_closed_empty": "wait", "timeout": 0}, AirflowSensorTimeout),
     "wrong topic": ({"topic": "nothing"}, AirflowFailException),
@@ -155,6 +157,45 @@ def test_errors_that_pass_are_forgotten(mode: str, mqs: MqsEmulator, monkeypatch
     mqs.faults.throttle_429 = Rule(next=2, operations=frozenset({"query"}))
 
     assert RUN[mode](max_consecutive_errors=3)["count"] >= 60
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_partition_and_key_may_have_to_be_there(mode: str) -> None:
+    """The count of each partition is pushed where it was asked for."""
+    found = RUN[mode](min_per_partition=20, expected_keys="key-0")
+
+    assert found["partitions"] == {"0": 20, "1": 20, "2": 20}
+    assert "missing_keys" not in found
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_number_may_have_to_stand_still(mode: str, mqs: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many looks in a row find the same; what a look before the deferral has found counts."""
+    from airflow_provider_mqs.triggers.mqs import MessagesInWindowTrigger
+
+    async def at_once(_: float) -> None:
+        """Take no time."""
+
+    monkeypatch.setattr(MessagesInWindowTrigger, "_sleep", staticmethod(at_once))
+    RUN[mode](stable_polls=3)
+
+    assert len(mqs.requests("query")) == 3
+
+
+def test_a_late_message_makes_the_looks_begin_anew(mqs: MqsEmulator) -> None:
+    """It is found before the window counts as final."""
+    waiting = sensor(stable_polls=2)
+
+    assert waiting.poke(INTERVAL) is False
+    mqs.append("orders", 0, "late", timestamp_ms=int(START.timestamp() * 1000))
+    assert waiting.poke(INTERVAL) is False
+    assert waiting.poke(INTERVAL)
+
+
+def test_without_a_state_store_reschedule_mode_cannot_tell_what_stands_still() -> None:
+    """Below Airflow 3.3; the sentence names both ways out."""
+    with pytest.raises(AirflowFailException, match="mode='poke' or deferrable=True"):
+        rescheduled({**INTERVAL, "ti": FirstTry()}, stable_polls=2)
 
 
 def test_without_a_state_store_the_timeout_bounds_the_errors_of_reschedule_mode(mqs: MqsEmulator) -> None:
@@ -235,6 +276,10 @@ def test_a_second_execution_starts_anew() -> None:
     [
         {"topic": "1orders"},
         {"min_messages": -1},
+        {"min_per_partition": "few"},
+        {"expected_keys": [1]},
+        {"expected_keys": "[1"},
+        {"stable_polls": 0},
         {"settle": "soon"},
         {"on_closed_empty": "succeed"},
         {"max_consecutive_errors": 0},
@@ -262,6 +307,9 @@ def test_a_deferral_carries_every_setting_and_no_secret(mqs: MqsEmulator) -> Non
             topic="empty",
             key="k",
             min_messages="7",
+            min_per_partition="2",
+            expected_keys="a, b, a",
+            stable_polls="3",
             settle=5,
             on_closed_empty="wait",
             max_consecutive_errors="4",
@@ -282,7 +330,11 @@ def test_a_deferral_carries_every_setting_and_no_secret(mqs: MqsEmulator) -> Non
         "settle_s": 5.0,
         "on_closed_empty": "wait",
         "filters": {"key": "k"},
+        "min_per_partition": 2,
+        "expected_keys": ["a", "b"],
+        "stable_polls": 3,
     }
+    assert arguments["looks"] == {"errors": 0, "count": 0, "same": 1}
     assert arguments["patience"] == {
         "poke_interval_s": 30.0,
         "exponential_backoff": True,

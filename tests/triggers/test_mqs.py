@@ -181,7 +181,7 @@ async def test_errors_from_before_the_deferral_count(service: MqsEmulator, time:
     """The look before deferring is one of the row."""
     service.faults.throttle_429 = Rule(probability=1.0, operations=frozenset({"query"}))
 
-    event = await the_event(trigger(patience={"max_errors": 2}, errors=1))
+    event = await the_event(trigger(patience={"max_errors": 2}, looks={"errors": 1}))
 
     assert event["status"] == "error"
     assert time.sleeps == []
@@ -310,7 +310,11 @@ async def test_the_connection_is_only_looked_up_asynchronously(
 
 def test_it_serialises_to_plain_json_under_its_public_path() -> None:
     """A triggerer that restarts makes the same trigger, with the same deadline."""
-    original = trigger(condition={"filters": {"partitions": [1], "key": "a"}}, instance_id="i", errors=3)
+    original = trigger(
+        condition={"filters": {"partitions": [1], "key": "a"}},
+        instance_id="i",
+        looks={"errors": 3, "count": 7, "same": 2},
+    )
 
     path, arguments = original.serialize()
     again = MessagesInWindowTrigger(**json.loads(json.dumps(arguments)))
