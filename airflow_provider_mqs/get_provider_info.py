@@ -49,6 +49,14 @@ _OPTIONS: Final = {
     },
 }
 
+_ASSETS: Final = "airflow_provider_mqs.assets.mqs"
+_ASSET_URIS: Final = {
+    "schemes": ["mqs"],
+    "handler": f"{_ASSETS}.sanitize_uri",
+    "factory": f"{_ASSETS}.create_asset",
+    "to_openlineage_converter": f"{_ASSETS}.convert_asset_to_openlineage",
+}
+
 
 def get_provider_info() -> dict[str, Any]:
     """
@@ -73,6 +81,8 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": _modules("sensors.mqs"),
         "triggers": _modules("triggers.mqs"),
         "connection-types": [_connection_type()],
+        "asset-uris": [_ASSET_URIS],
+        "dataset-uris": [_ASSET_URIS],  # the name that Airflow 2 knows
         "cli": ["airflow_provider_mqs.cli.airflow_commands.get_commands"],
         "config": {"mqs": {"description": "Huawei Cloud ROMA Connect MQS.", "options": _OPTIONS}},
     }

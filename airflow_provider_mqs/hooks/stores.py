@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import Asset, Variable, conf
 from airflow_provider_mqs._compat import AIRFLOW_VERSION
 from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
 from airflow_provider_mqs.models.names import is_absent
+from airflow_provider_mqs.models.topic_uri import RECORD_HOST
 from airflow_provider_mqs.replay.stores import FileStore, Memory
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.replay.stores import Store
 
 RECORD_NAME: Final = "mqs-replay-record"
-RECORD_URI: Final = "mqs://replay-record"
+RECORD_URI: Final = f"mqs://{RECORD_HOST}"
 _HAS_STATE_STORES: Final = AIRFLOW_VERSION >= (3, 3)
 _PREFIX: Final = "mqs_replay__"
 

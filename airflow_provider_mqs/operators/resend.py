@@ -15,6 +15,7 @@ from airflow_provider_mqs.exceptions import ConfigurationError, ResendError
 from airflow_provider_mqs.hooks.failing import permanent_errors_fail
 from airflow_provider_mqs.hooks.stores import memory_of
 from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, flag
+from airflow_provider_mqs.models.topic_uri import topic_uri
 from airflow_provider_mqs.operators.base import RecordedOperator
 from airflow_provider_mqs.replay.stores import Memory
 
@@ -164,6 +165,7 @@ class ResendMessagesOperator(RecordedOperator):
             if error is not None or not (job.dry_run or job.succeeded):
                 self._fail(job, document, context, error)
         self._tell(job)
+        self._tell_asset(context, document)
         return document
 
     def on_kill(self) -> None:
@@ -226,6 +228,16 @@ class ResendMessagesOperator(RecordedOperator):
         if error is not None:
             raise error
         raise ResendError(sentence)
+
+    def _tell_asset(self, context: Context, document: Mapping[str, Any]) -> None:
+        """Let the event of the topic's asset carry the report, where the DAG has the asset as an outlet."""
+        events = context.get("outlet_events")
+        if events is None or not document["topic"]:
+            return
+        uri = topic_uri(document["endpoint"], document["instance_id"], document["topic"])
+        for outlet in self.outlets:
+            if getattr(outlet, "uri", None) == uri:
+                events[outlet].extra = {name: value for name, value in document.items() if name != "failures"}
 
     def _tell(self, job: ReplayJob) -> None:
         report = job.report

@@ -1,0 +1,3 @@
+"""MQS topics as assets of Airflow."""
+
+from __future__ import annotations
