@@ -33,9 +33,9 @@ demo: setup ## back-fill three hours on a real Airflow against the local service
 chaos: setup ## kill replays more than a hundred times, and write what came of it to docs/chaos.md (10 minutes)
 	.venv/bin/python -m scripts.chaos --seed $(SEED) --kills $(KILLS) --output docs/chaos.md
 
-bench: setup ## compare with a bare aiohttp pool, HttpOperator, the vendor's SDK (15 minutes; QUICK=1: 2 minutes, no page)
+bench: setup ## compare with a bare aiohttp pool, HttpOperator, the vendor's SDK (15 minutes; QUICK=1: 2 minutes, no pages)
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-bench.txt
-	.venv/bin/python -m benchmarks $(if $(QUICK),--quick,--page docs/benchmarks.md)
+	.venv/bin/python -m benchmarks $(if $(QUICK),--quick,--pages docs)
 
 test: setup ## run the whole suite on Airflow 3.3, with coverage
 	$(call suite,3.3,.venv)
