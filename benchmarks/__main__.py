@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import plan, plots, report, startup
+from benchmarks import plan, plots, report, sizing, startup
 from benchmarks.machine import describe
 from benchmarks.measuring import ROOT, Bench
 
@@ -86,7 +86,7 @@ def main() -> None:
         RAW.mkdir(parents=True, exist_ok=True)
         raw.write_text(json.dumps(measure(plan.QUICK if wanted.quick else plan.FULL), indent=1))
     found = json.loads(raw.read_text())
-    pages = {"benchmarks.md": report.page(found)}
+    pages = {"benchmarks.md": report.page(found), "sizing.md": sizing.page(found)}
     for name, text in pages.items():
         print(f"\n{text}")
         if wanted.pages:
