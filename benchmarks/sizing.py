@@ -201,10 +201,10 @@ def duration(seconds: float) -> str:
     :param seconds: the time
     :return: in the largest unit that it fills twice
     """
-    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:,.1f} {name}"
-    return f"{seconds:.1f} s"
+    return f"{1000 * seconds:,.0f} ms"
 
 
 def size_text(count: float) -> str:

@@ -113,7 +113,7 @@ def test_scattered_offsets_ascend_with_gaps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(59.94, "59.9 s"), (120, "2.0 min"), (7_200, "2.0 h"), (172_800, "2.0 d")]
+    ("seconds", "text"), [(1.25, "1,250 ms"), (59.94, "59.9 s"), (120, "2.0 min"), (7_200, "2.0 h"), (172_800, "2.0 d")]
 )
 def test_times_are_written_for_people(seconds: float, text: str) -> None:
     """In the largest unit that they fill twice."""
