@@ -33,7 +33,7 @@ demo: setup ## back-fill three hours on a real Airflow against the local service
 chaos: setup ## kill replays more than a hundred times, and write what came of it to docs/chaos.md (10 minutes)
 	.venv/bin/python -m scripts.chaos --seed $(SEED) --kills $(KILLS) --output docs/chaos.md
 
-bench: setup ## compare with a bare aiohttp pool, HttpOperator, the vendor's SDK (15 minutes; QUICK=1: 2 minutes, no pages)
+bench: setup ## compare with a bare aiohttp pool, HttpOperator, the vendor's SDK (15 minutes; QUICK=1: 2 minutes, no page)
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-bench.txt
 	.venv/bin/python -m benchmarks $(if $(QUICK),--quick,--pages docs)
 
