@@ -38,7 +38,7 @@ e2e: setup ## do to tasks under a real scheduler what people do, and count what 
 
 bench: setup ## compare with a bare aiohttp pool, HttpOperator, the vendor's SDK (15 minutes; QUICK=1: 2 minutes, no page)
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-bench.txt
-	.venv/bin/python -m benchmarks $(if $(QUICK),--quick,--page docs/benchmarks.md)
+	.venv/bin/python -m benchmarks $(if $(QUICK),--quick,--pages docs)
 
 test: setup ## run the whole suite on Airflow 3.3, with coverage
 	$(call suite,3.3,.venv)

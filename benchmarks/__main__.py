@@ -1,4 +1,4 @@
-"""Measure everything, keep the raw results, and write the page."""
+"""Measure everything, keep the raw results, and write the pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import plan, report, startup
+from benchmarks import plan, plots, report, sizing, startup
 from benchmarks.machine import describe
 from benchmarks.measuring import ROOT, Bench
 
@@ -46,7 +46,13 @@ def draw(bench: Bench, name: str, values: tuple[int, ...]) -> list[dict[str, Any
         results = bench.run(ours), bench.run(bare)
         say(f"{name} {value}: {results[0].wall_s:.2f} s, bare {results[1].wall_s:.2f} s")
         points.append(
-            {"value": value, "theory_s": plan.theory_s(ours), "ours": asdict(results[0]), "bare": asdict(results[1])}
+            {
+                "value": value,
+                "messages": ours.shape.messages,
+                "theory_s": plan.theory_s(ours),
+                "ours": asdict(results[0]),
+                "bare": asdict(results[1]),
+            }
         )
     return points
 
@@ -61,6 +67,7 @@ def measure(size: plan.Size) -> dict[str, Any]:
             "capacity": {"pages": pages, "busy": busy},
             "query": compare(bench, plan.queries(size), size.rounds),
             "resend": compare(bench, plan.resends(size), size.rounds),
+            "xcom": {number: bench.run(job).xcom for number, job in plan.documents(size).items()},
             "cases": compare(bench, plan.cases(size), size.case_rounds),
             "curves": {name: draw(bench, name, values) for name, values in size.curves.items()},
             "startup": startup.seconds(size.loads),
@@ -71,7 +78,7 @@ def main() -> None:
     """Measure, or show again what was measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two minutes instead of fifteen; for a look only")
-    parser.add_argument("--page", type=Path, help="Markdown file whose generated part is written")
+    parser.add_argument("--pages", type=Path, help="folder of the pages whose generated parts are written")
     parser.add_argument("--again", action="store_true", help="measure nothing, take the last results")
     wanted = parser.parse_args()
     raw = RAW / ("quick.json" if wanted.quick else "full.json")
@@ -79,10 +86,13 @@ def main() -> None:
         RAW.mkdir(parents=True, exist_ok=True)
         raw.write_text(json.dumps(measure(plan.QUICK if wanted.quick else plan.FULL), indent=1))
     found = json.loads(raw.read_text())
-    text = report.page(found)
-    print(f"\n{text}")
-    if wanted.page:
-        report.write(wanted.page, text, found)
+    pages = {"benchmarks.md": report.page(found), "sizing.md": sizing.page(found)}
+    for name, text in pages.items():
+        print(f"\n{text}")
+        if wanted.pages:
+            report.write(wanted.pages / name, text)
+    if wanted.pages:
+        plots.draw(found["curves"], wanted.pages)
 
 
 if __name__ == "__main__":

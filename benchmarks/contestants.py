@@ -14,7 +14,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from benchmarks.shape import END_MS, INSTANCE, PAGE_SIZE, PROJECT, START_MS, TOPIC, Place, Shape
+from benchmarks.shape import END_MS, IN_FLIGHT, INSTANCE, PAGE_SIZE, PROJECT, START_MS, TOPIC, Place, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -45,7 +45,7 @@ class Job:
 
     contestant: str
     shape: Shape
-    concurrency: int = 16
+    concurrency: int = IN_FLIGHT
     ordering: str = "none"
     verify: bool = False
     durable: bool = True

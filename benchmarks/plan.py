@@ -6,12 +6,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchmarks.contestants import Job
-from benchmarks.shape import Shape
+from benchmarks.shape import PAGE_SIZE, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+PARTITIONS = 12
+"""Of the topic whose documents are counted."""
 QUERY, RESEND, POOL, POSTS = "QueryMessagesOperator", "ResendMessagesOperator", "bare pool", "bare posts"
+VERIFIED = f"{RESEND}, verify=True"
+CAPPED = "500 rows, total says 500, too"
+_TURNS = 8
+"""So often at least each place in flight is used, or a curve would show the beginning and the end of the work only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +61,8 @@ FULL = Size(
         "query concurrency": (1, 4, 16, 64, 256),
         "query latency": (1, 5, 20, 50, 200),
         "query partitions": (1, 16, 100),
-        "resend messages": (100, 1_000, 3_000),
-        "resend concurrency": (4, 16, 64, 256),
+        "resend messages": (1_000, 3_000, 10_000),
+        "resend concurrency": (1, 4, 16, 64, 256),
         "resend latency": (1, 5, 20, 50, 200),
         "resend partitions": (1, 4, 16, 100),
     },
@@ -90,7 +96,7 @@ def resends(size: Size) -> dict[str, Job]:
         RESEND: ours,
         f"{RESEND}, ordering=partition": replace(ours, ordering="partition"),
         f"{RESEND}, durable=False": replace(ours, durable=False),
-        f"{RESEND}, verify=True": replace(ours, verify=True),
+        VERIFIED: replace(ours, verify=True),
         "requests posts": Job("requests posts", replace(BASE, messages=size.posted)),
     }
 
@@ -103,21 +109,28 @@ def cases(size: Size) -> dict[str, Job]:
         "offset counts rows": replace(plain, paging="row"),
         "offset counts pages from 1": replace(plain, paging="page1"),
         "500 rows a query at most": replace(plain, cap=500),
-        "500 rows, total says 500, too": replace(plain, cap=500, hides_total=True),
+        CAPPED: replace(plain, cap=500, hides_total=True),
         "the same, all within 10 s": replace(plain, cap=500, hides_total=True, burst=True),
         "1 % of the requests answered 429": replace(plain, throttle=0.01),
     }
     return {POOL: Job(POOL, plain), **{name: Job(QUERY, shape) for name, shape in shapes.items()}}
 
 
+def documents(size: Size) -> dict[int, Job]:
+    """Name the queries whose XCom is counted, by partitions; how long they take does not matter."""
+    shape = replace(BASE, messages=size.queried, latency_ms=1)
+    return {number: Job(QUERY, replace(shape, partitions=number)) for number in (1, PARTITIONS)}
+
+
 def curve(name: str, value: int) -> tuple[Job, Job]:
     """Give a point of a curve: ours, and the bare pool."""
     work, _, what = name.partition(" ")
     yardstick = POOL if work == "query" else POSTS
-    messages = {"query": 20_000, "resend": 500}[work]
+    messages, per_request = {"query": (20_000, PAGE_SIZE), "resend": (500, 1)}[work]
     ours = Job(QUERY if work == "query" else RESEND, replace(BASE, messages=messages))
     if what == "concurrency":
-        ours = replace(ours, concurrency=value)
+        enough = max(messages, _TURNS * value * per_request)
+        ours = replace(ours, concurrency=value, shape=replace(ours.shape, messages=enough))
     elif what == "latency":
         ours = replace(ours, shape=replace(ours.shape, latency_ms=value))
     elif what == "messages":

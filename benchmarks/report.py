@@ -6,8 +6,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.bars import bars, ratio
-from benchmarks.plan import POOL, POSTS
-from benchmarks.shape import PAGE_SIZE
+from benchmarks.plan import BASE, POOL, POSTS, QUERY, RESEND
+from benchmarks.shape import IN_FLIGHT, PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,7 +23,8 @@ def page(found: Found) -> str:
     """Write the generated part of the page."""
     parts = [
         "## Bars",
-        _table(["work", "bar", "measured", "met"], [bar.row(found) for bar in bars(found)]),
+        table(["work", "bar", "measured", "met"], [bar.row(found) for bar in bars(found)]),
+        partition(found),
         "## Query",
         _comparison(found["query"], POOL),
         "## Resend",
@@ -31,36 +32,56 @@ def page(found: Found) -> str:
         "## Services that are not so plain",
         _cases(found["cases"]),
         "## Growth",
+        knee(found),
         *(_curve(name, points) for name, points in found["curves"].items()),
         "## DAG file",
-        _table(
+        table(
             ["the file", "processor seconds to load it"],
             [[name, f"{median(seconds):.3f}"] for name, seconds in found["startup"].items()],
         ),
         "## Machine and service",
-        _table(["", ""], [[f"{name}", value] for name, value in found["machine"].items()]),
+        table(["", ""], [[f"{name}", value] for name, value in found["machine"].items()]),
         _service(found),
     ]
     return "\n\n".join(parts)
 
 
-def write(path: Path, text: str, found: Found) -> None:
-    """Put the generated part behind the mark of a page, and the plots beside it."""
-    from benchmarks import plots
-
+def write(path: Path, text: str) -> None:
+    """Put the generated part behind the mark of a page."""
     head = path.read_text().partition(MARK)[0]
     path.write_text(f"{head}{MARK}\n{text}\n")
-    plots.draw(found["curves"], path.parent)
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """
+    Write a table.
+
+    :param heads: of its columns
+    :param rows: cells
+    :return: Markdown
+    """
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def partition(found: Found) -> str:
+    """
+    Say what the XCom grows by with each partition, since the bar holds for so many only.
+
+    :param found: all results
+    :return: a sentence
+    """
+    (few, least), (many, most) = ((int(number), size) for number, size in found["xcom"].items())
+    each = (most - least) / (many - few)
+    return (
+        f"A partition takes {each:.0f} bytes of the XCom where its offsets are contiguous; "
+        "[sizing](sizing.md) says what they take with gaps."
+    )
+
+
 def _comparison(group: Found, yardstick: str) -> str:
     rows = [[name, f"{one['messages']:,}", *_cells(group, name, yardstick)] for name, one in group.items()]
-    return _table(["who", "messages", *_COLUMNS], rows)
+    return table(["who", "messages", *_COLUMNS], rows)
 
 
 def _cells(group: Found, name: str, yardstick: str) -> list[str]:
@@ -91,18 +112,69 @@ def _cases(group: Found) -> str:
         requests = median(result["requests"] for result in one["results"])
         cells = f"{ratio(group, name, POOL):.2f} ×", f"{requests / pages:.2f} ×", f"{requests:.0f}"
         rows.append([name, f"{one['messages']:,}", *cells])
-    return _table(["service", "messages", "time, over the pool", "requests, over pages", "requests"], rows)
+    return table(["service", "messages", "time, over the pool", "requests, over pages", "requests"], rows)
 
 
 def _curve(name: str, points: Sequence[Any]) -> str:
     work, _, what = name.partition(" ")
-    heads = [what if what != "latency" else "latency in ms", "time", "over theory", "bare, over theory", "over bare"]
-    rows = []
-    for point in points:
-        ours, bare, theory = point["ours"]["wall_s"], point["bare"]["wall_s"], point["theory_s"]
-        cells = f"{ours:.2f} s", f"{ours / theory:.2f} ×", f"{bare / theory:.2f} ×", f"{ours / bare:.2f} ×"
-        rows.append([f"{point['value']:,}", *cells])
-    return f"### {work.capitalize()} by {what}\n\n{_table(heads, rows)}"
+    columns = ["time", "over theory", "bare, over theory", "over bare", "processor", "over the formula"]
+    if what == "messages":
+        rows = [[f"{point['messages']:,}", *growth(point)] for point in points]
+        return f"### {work.capitalize()} by messages\n\n{table(['messages', *columns], rows)}"
+    rows = [[f"{point['value']:,}", f"{point['messages']:,}", *growth(point)] for point in points]
+    heads = ["latency in ms" if what == "latency" else what, "messages", *columns]
+    return f"### {work.capitalize()} by {what}\n\n{table(heads, rows)}"
+
+
+def growth(point: Found) -> list[str]:
+    """
+    Compare a point of a curve with the theory, with the bare pool, and with the formula of the page.
+
+    :param point: what was measured
+    :return: cells
+    """
+    ours, bare, theory, busy = (
+        point["ours"]["wall_s"],
+        point["bare"]["wall_s"],
+        point["theory_s"],
+        point["ours"]["cpu_s"],
+    )
+    ratios = (ours / theory, bare / theory, ours / bare)
+    return [
+        f"{ours:.2f} s",
+        *(f"{value:.2f} ×" for value in ratios),
+        f"{busy / ours:.0%}",
+        f"{ours / max(theory, busy):.2f} ×",
+    ]
+
+
+def knee(found: Found) -> str:
+    """
+    Say where one process has no more time, in numbers of this machine.
+
+    :param found: all results
+    :return: a paragraph
+    """
+    costs = [processor_s(found["query"], QUERY), processor_s(found["resend"], RESEND)]
+    latency_s = BASE.latency_ms / 1000
+    page, resend = (f"{1e6 * cost:.0f} µs" for cost in costs)
+    edges = " and ".join(f"{latency_s / cost:.0f}" for cost in costs)
+    lows = " and ".join(f"{1000 * IN_FLIGHT * cost:.1f} ms" for cost in costs)
+    return (
+        f"Here a page took {page} of the processor, a resend {resend}. So the knee lies at {edges} requests in flight "
+        f"with {BASE.latency_ms:g} ms a request, and at {lows} a request with {IN_FLIGHT} in flight."
+    )
+
+
+def processor_s(group: Found, name: str) -> float:
+    """
+    Give what one request of a contestant costs the processor.
+
+    :param group: the results of a comparison
+    :param name: the contestant
+    :return: seconds, the median of the rounds
+    """
+    return float(median(result["cpu_s"] / result["requests"] for result in group[name]["results"]))
 
 
 def _service(found: Found) -> str:

@@ -16,6 +16,7 @@ TOPIC, PROJECT, INSTANCE = "orders", "bench-project", "bench-instance"
 START_MS = 1_700_000_000_000
 END_MS = START_MS + 3_600_000
 PAGE_SIZE = 50
+IN_FLIGHT = 16
 _BURST_MS = 10_000
 
 

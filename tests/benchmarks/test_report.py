@@ -46,13 +46,44 @@ def test_theory_counts_requests_in_flight() -> None:
     assert plan.theory_s(plan.Job(plan.RESEND, Shape(10, 2, latency_ms=20))) == pytest.approx(0.02)
 
 
-def test_only_what_was_generated_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("work", "least"), [("query", 50 * 256), ("resend", 256)])
+def test_a_point_of_a_curve_uses_each_place_in_flight_several_times(work: str, least: int) -> None:
+    """Else a curve by concurrency would show only how work begins and ends."""
+    ours, bare = plan.curve(f"{work} concurrency", 256)
+
+    assert ours.shape == bare.shape
+    assert ours.shape.messages >= 8 * least
+
+
+def test_the_formula_takes_the_slower_of_latency_and_processor() -> None:
+    """A point that the processor limits is beside the theory, and on the formula."""
+    point = {"theory_s": 0.1, "ours": {"wall_s": 0.4, "cpu_s": 0.4}, "bare": {"wall_s": 0.2}}
+
+    assert report.growth(point) == ["0.40 s", "4.00 ×", "2.00 ×", "2.00 ×", "100%", "1.00 ×"]
+
+
+def test_the_knee_is_where_the_processor_takes_as_long_as_the_service() -> None:
+    """At 20 ms a page that costs 1 ms keeps a process busy from 20 in flight on."""
+    found = {
+        work: {name: {"messages": 1, "results": [{"cpu_s": 0.1, "requests": 100}]}}
+        for work, name in (("query", plan.QUERY), ("resend", plan.RESEND))
+    }
+
+    assert "at 20 and 20 requests in flight" in report.knee(found)
+    assert "at 16.0 ms and 16.0 ms a request" in report.knee(found)
+
+
+def test_a_partition_takes_its_share_of_the_xcom() -> None:
+    """Eleven partitions more, 1,100 bytes more."""
+    assert "takes 100 bytes" in report.partition({"xcom": {"1": 800, "12": 1_900}})
+
+
+def test_only_what_was_generated_is_written_again(tmp_path: Path) -> None:
     """The text above the mark stays."""
-    monkeypatch.setattr("benchmarks.plots.draw", lambda _curves, _folder: None)
     page = tmp_path / "page.md"
     page.write_text(f"text\n\n{report.MARK}\nold\n")
 
-    report.write(page, "new", {"curves": {}})
+    report.write(page, "new")
 
     assert page.read_text() == f"text\n\n{report.MARK}\nnew\n"
 
