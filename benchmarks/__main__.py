@@ -16,7 +16,7 @@ from benchmarks.measuring import ROOT, Bench
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from benchmarks.contestants import Job
+    from benchmarks.job import Job
 
 RAW = ROOT / ".data/bench"
 

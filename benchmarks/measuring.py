@@ -21,7 +21,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.contestants import CONTESTANTS, Job, read_by
+from benchmarks.contestants import CONTESTANTS, read_by
+from benchmarks.job import Job
 from benchmarks.shape import PROJECT, START_MS, TOPIC, Shape, fingerprint
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from benchmarks.contestants import Job
+from benchmarks.job import Job
 from benchmarks.shape import PAGE_SIZE, Shape
 
 if TYPE_CHECKING:

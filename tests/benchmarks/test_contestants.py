@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.contestants import Job
+from benchmarks.job import Job
 from benchmarks.measuring import measured
 from benchmarks.shape import END_MS, START_MS, Shape, fingerprint
 
