@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_mqs.client.api import MqsApi
@@ -191,7 +192,8 @@ class AsyncMqsClient:
         if isinstance(step, Request):
             async with self._in_flight:
                 self.requests += 1
-                return await self._open_wire().send(step)
+                wire = await self._open_wire()
+                return await wire.send(step)
         if isinstance(step, Sleep):
             _announce(step)
             return await asyncio.sleep(step.seconds)
@@ -211,9 +213,12 @@ class AsyncMqsClient:
         for index, flow in flows:
             results[index] = await self.run(flow)
 
-    def _open_wire(self) -> LeasedWire:
+    async def _open_wire(self) -> LeasedWire:
         if self._wire is None:
-            from airflow_provider_mqs.client.shared_wires import LeasedWire  # noqa: PLC0415 - costs 150 ms
+            # in a thread: it takes 150 ms the first time, longer than all other triggers of a triggerer should wait
+            await asyncio.to_thread(import_module, "airflow_provider_mqs.client.shared_wires")
+        if self._wire is None:  # still: another request may have come first
+            from airflow_provider_mqs.client.shared_wires import LeasedWire  # noqa: PLC0415 - loaded by now
 
             self._wire = LeasedWire(self.settings, connections=self.concurrency)
         return self._wire
