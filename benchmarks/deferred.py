@@ -64,7 +64,7 @@ class Pulse:
     """
 
     def __init__(self) -> None:
-        self._collected_s = self._longest_s = self._own_s = 0.0
+        self._collected_s = self._longest_s = self._own_s = self._began_s = 0.0
         gc.callbacks.append(self._collecting)
 
     async def beat(self) -> None:
@@ -82,7 +82,10 @@ class Pulse:
         return found
 
     def _collecting(self, phase: str, _: object) -> None:
-        self._collected_s += time.perf_counter() * (1 if phase == "stop" else -1)
+        if phase == "start":
+            self._began_s = time.perf_counter()
+        else:
+            self._collected_s += time.perf_counter() - self._began_s
 
 
 def compare(bench: Bench, rounds: int, sensors: int = 1_000) -> dict[str, list[dict[str, Any]]]:

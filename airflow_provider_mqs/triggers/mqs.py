@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_mqs.exceptions import MqsError
 from airflow_provider_mqs.hooks.failing import PERMANENT
-from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.models.names import DEFAULT_CONN_ID
 from airflow_provider_mqs.models.verdict import Condition, Looks, Patience, Verdict, decide
-from airflow_provider_mqs.replay.count import WindowCounter
 from airflow_provider_mqs.replay.filter_arguments import filters_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from airflow_provider_mqs.hooks.mqs import MqsHook
     from airflow_provider_mqs.models.verdict import Counted
+    from airflow_provider_mqs.replay.count import WindowCounter
 
 _LAST_LOOK_S = 30.0
 """How long a look may go on behind the deadline; the task's own time limit comes later than that."""
@@ -96,6 +97,10 @@ class MessagesInWindowTrigger(BaseTrigger):
 
     async def _verdict(self) -> Verdict:
         try:
+            # in a thread: an import must not hold up all other triggers
+            await asyncio.to_thread(import_module, "airflow_provider_mqs.hooks.mqs")
+            from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415 - loaded by now
+
             # the sockets close at the end, and when the triggerer cancels this
             async with MqsHook(self.mqs_conn_id, self.instance_id) as hook:
                 return await self._watch(hook)
@@ -105,6 +110,8 @@ class MessagesInWindowTrigger(BaseTrigger):
             return Verdict("error", f"The trigger broke ({type(error).__name__}); its log says where.")
 
     async def _watch(self, hook: MqsHook) -> Verdict:
+        from airflow_provider_mqs.replay.count import WindowCounter  # noqa: PLC0415 - with the hook
+
         counter = WindowCounter(self.condition, filters_of(**self.condition.filters))
         number, first_s = 0, self._first_s()
         while True:

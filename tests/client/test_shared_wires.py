@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import subprocess
+import sys
 import weakref
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,8 +23,6 @@ from tests.client.recorder import recording
 from tests.support import settings_for
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from airflow_provider_mqs.testing import MqsEmulator
     from tests.client.certificates import Authority
 
@@ -182,3 +183,38 @@ async def test_a_client_that_nobody_closed_leaves_no_wire() -> None:
 
     assert found() is None
     assert not shared_wires._wires
+
+
+def test_a_triggerers_loop_does_not_wait_for_the_import_of_the_wire() -> None:
+    """It takes 150 ms, so another thread does it; the interpreter is a fresh one."""
+    command = [sys.executable, "-c", _WHO_IMPORTS]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+
+    assert "refused as expected, " in loaded.stdout
+    assert "wire imported by main thread: [False]" in loaded.stdout
+
+
+_WHO_IMPORTS = """
+import asyncio, sys, threading
+from airflow_provider_mqs.client.client import AsyncMqsClient
+from airflow_provider_mqs.client.flow import Request
+from airflow_provider_mqs.exceptions import TransportError
+from tests.support import settings_for
+
+class Watch:
+    seen = []
+    def find_spec(self, name, path=None, target=None):
+        if name.endswith(".wire_aiohttp"):
+            self.seen.append(threading.current_thread() is threading.main_thread())
+
+async def ask():
+    async with AsyncMqsClient(settings_for()) as client:
+        try:
+            await client.perform(Request("GET", "http://127.0.0.1:1", {}))
+        except TransportError:
+            print("refused as expected,", end=" ")
+
+sys.meta_path.insert(0, Watch())
+asyncio.run(ask())
+print("wire imported by main thread:", Watch.seen)
+"""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -366,6 +368,20 @@ async def test_the_connection_is_only_looked_up_asynchronously(
     monkeypatch.setattr(MqsHook, "get_connection", lambda *_: pytest.fail("synchronous look-up"))
 
     assert (await the_event(trigger()))["status"] == "skip"
+
+
+def test_its_module_loads_little() -> None:
+    """A triggerer imports it in its event loop, so hook, client and HTTP are loaded later, by another thread."""
+    code = (
+        "import sys; import airflow.triggers.base; before = set(sys.modules);"
+        "import airflow_provider_mqs.triggers.mqs; print(*set(sys.modules) - before)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    news = set(loaded.stdout.split())
+
+    assert "airflow_provider_mqs.triggers.mqs" in news
+    for heavy in ("aiohttp", "requests", "airflow_provider_mqs.client", "airflow_provider_mqs.hooks.mqs"):
+        assert heavy not in news
 
 
 def test_it_serialises_to_plain_json_under_its_public_path() -> None:
