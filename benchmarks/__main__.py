@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import plan, plots, report, sizing, startup
+from benchmarks import deferred, plan, plots, report, sizing, startup
 from benchmarks.machine import describe
 from benchmarks.measuring import ROOT, Bench
 
@@ -71,6 +71,7 @@ def measure(size: plan.Size) -> dict[str, Any]:
             "cases": compare(bench, plan.cases(size), size.case_rounds),
             "curves": {name: draw(bench, name, values) for name, values in size.curves.items()},
             "startup": startup.seconds(size.loads),
+            "deferred": deferred.compare(bench, size.case_rounds),
         }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.deferred import OURS, SLEEPERS
 from benchmarks.plan import PARTITIONS, POOL, POSTS, QUERY, RESEND, VERIFIED
 from benchmarks.startup import FILES
 
@@ -73,6 +74,11 @@ def _load_ms(found: Found) -> float:
     return 1000 * float(median(mine - its for mine, its in zip(ours, bare, strict=True)))
 
 
+def longest_gap_ms(results: list[Found]) -> float:
+    """Give the median over the rounds of the longest gap of the event loop, loading included."""
+    return 1000 * float(median(max(result["loading_s"], result["longest_s"]) for result in results))
+
+
 def bars(found: Found) -> list[Bar]:
     """
     List the bars.
@@ -137,6 +143,18 @@ def bars(found: Found) -> list[Bar]:
             1.05,
             "{:.3f} ×",
             lambda found: ratio(found["resend"], VERIFIED, RESEND, "requests"),
+        ),
+        Bar(
+            f"{found['deferred'][OURS][0]['sensors']:,} deferred sensors: longest gap of the triggerer's event loop",
+            max(100.0, longest_gap_ms(found["deferred"][SLEEPERS]) + 20.0),
+            "{:.0f} ms",
+            lambda found: longest_gap_ms(found["deferred"][OURS]),
+        ),
+        Bar(
+            "logins of all of them",
+            1,
+            "{:.0f}",
+            lambda found: max(result["logins"] for result in found["deferred"][OURS]),
         ),
         Bar("a DAG file with both operators and the sensor, over `airflow.sdk` only", 60, "{:.0f} ms", _load_ms),
     ]

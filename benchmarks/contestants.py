@@ -32,7 +32,7 @@ Work: TypeAlias = "Callable[[], Haul]"
 
 def query_operator(job: Job) -> Work:
     """Run ``QueryMessagesOperator`` as a DAG's unit test would."""
-    _connect(job)
+    connect(job.url)
     import airflow_provider_mqs.client.wire_aiohttp
     from airflow_provider_mqs.operators.mqs import QueryMessagesOperator
 
@@ -49,7 +49,7 @@ def query_operator(job: Job) -> Work:
 
 def query_hook(job: Job) -> Work:
     """Call ``MqsHook.query``."""
-    _connect(job)
+    connect(job.url)
     import airflow_provider_mqs.client.wire_aiohttp
     from airflow_provider_mqs.hooks.mqs import MqsHook
 
@@ -59,7 +59,7 @@ def query_hook(job: Job) -> Work:
 
 def query_http_operator(job: Job) -> Work:
     """Run ``HttpOperator`` with a pagination function, and a filter that keeps the places."""
-    _connect(job)
+    connect(job.url)
     from airflow.providers.http.operators.http import HttpOperator
 
     pages = job.pages
@@ -122,7 +122,7 @@ def query_pool(job: Job) -> Work:
 
 def resend_operator(job: Job) -> Work:
     """Run ``ResendMessagesOperator`` on the offsets of the window."""
-    _connect(job)
+    connect(job.url)
     import airflow_provider_mqs.client.wire_aiohttp
     from airflow_provider_mqs.operators.mqs import ResendMessagesOperator
 
@@ -189,12 +189,12 @@ def read_by(haul: Haul) -> list[Place]:
     return list(sets.expand({number: partition.ranges for number, partition in found.items()}))
 
 
-def _connect(job: Job) -> None:
+def connect(url: str) -> None:
     """Give Airflow the connections, before it is imported."""
     extra = {"domain_name": "bench", "project_id": PROJECT, "instance_id": INSTANCE, "api_style": "mqs"}
-    mqs = {"conn_type": "mqs", "host": job.url, "login": "bench", "password": "bench", "extra": extra}
+    mqs = {"conn_type": "mqs", "host": url, "login": "bench", "password": "bench", "extra": extra}
     os.environ["AIRFLOW_CONN_MQS_DEFAULT"] = json.dumps(mqs)
-    os.environ["AIRFLOW_CONN_HTTP_DEFAULT"] = json.dumps({"conn_type": "http", "host": job.url})
+    os.environ["AIRFLOW_CONN_HTTP_DEFAULT"] = json.dumps({"conn_type": "http", "host": url})
 
 
 def _parameters(job: Job, offset: int) -> dict[str, str]:

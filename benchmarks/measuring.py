@@ -79,19 +79,24 @@ class Bench:
     ) -> None:
         self._stack.close()  # closes the service's input, which ends it
 
+    @property
+    def url(self) -> str:
+        """Where the service is."""
+        return f"http://127.0.0.1:{self.port}"
+
     def shape(self, shape: Shape) -> None:
         """Fill the service anew."""
-        self._admin("PUT", "shape", asdict(shape))
+        _admin(self.port, "PUT", "shape", asdict(shape))
 
     def counts(self) -> dict[str, Any]:
         """Give what the service counted since it was filled."""
-        return self._admin("GET", "counts")
+        return counts_at(self.port)
 
     def run(self, job: Job) -> Result:
         """Run a contestant once, and check that it read or sent everything exactly once."""
         self.shape(job.shape)
         with tempfile.TemporaryDirectory(dir=self._folder) as ledgers:
-            found = self._child(replace(job, url=f"http://127.0.0.1:{self.port}", folder=ledgers))
+            found = self.child("benchmarks.measuring", replace(job, url=self.url, folder=ledgers))
         counts = self.counts()
         whole = fingerprint(job.shape.places())
         assert whole in (found.pop("read"), counts["resent"]), f"{job} missed something, or had it twice."
@@ -112,23 +117,30 @@ class Bench:
             took_s = time.perf_counter() - began_s
         return 100 * rounds / took_s, self.counts()["busy"]
 
-    def _child(self, job: Job) -> dict[str, Any]:
-        command = [sys.executable, "-m", "benchmarks.measuring", json.dumps(asdict(job))]
+    def child(self, program: str, job: Any) -> dict[str, Any]:
+        """Do a job in a process of its own, and give what that printed last."""
+        command = [sys.executable, "-m", program, json.dumps(asdict(job))]
         own = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         own |= {"AIRFLOW_HOME": str(self._folder), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
         done = subprocess.run(
             command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
         )
         if done.returncode:
-            raise RuntimeError(f"{job.contestant} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+            raise RuntimeError(f"{job} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return measured
 
-    def _admin(self, method: str, name: str, body: Any = None) -> dict[str, Any]:
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE_S)) as connection:
-            connection.request(method, f"/admin/{name}", json.dumps(body))
-            decoded: dict[str, Any] = json.loads(connection.getresponse().read())
-        return decoded
+
+def counts_at(port: int) -> dict[str, Any]:
+    """Give what the service on a port counted since it was filled."""
+    return _admin(port, "GET", "counts")
+
+
+def _admin(port: int, method: str, name: str, body: Any = None) -> dict[str, Any]:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_S)) as connection:
+        connection.request(method, f"/admin/{name}", json.dumps(body))
+        decoded: dict[str, Any] = json.loads(connection.getresponse().read())
+    return decoded
 
 
 def _pipelined(connection: socket.socket, request: bytes, times: int, size: int) -> None:
@@ -143,7 +155,7 @@ def measured(job: Job) -> dict[str, Any]:
     """Do the work of a contestant in this process."""
     work = CONTESTANTS[job.contestant](job)
     gc.collect()
-    memory = _resident()
+    memory = resident()
     cpu_s, wall_s = time.process_time(), time.perf_counter()
     haul = work()
     wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
@@ -157,7 +169,7 @@ def measured(job: Job) -> dict[str, Any]:
     }
 
 
-def _resident() -> int:
+def resident() -> int:
     """Give the bytes in memory at this moment; the peak so far where the system does not say."""
     pages = Path("/proc/self/statm")
     if pages.exists():

@@ -10,13 +10,25 @@ from benchmarks.plan import BASE, POOL, POSTS, QUERY, RESEND
 from benchmarks.shape import IN_FLIGHT, PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.bars import Found
 
 MARK = "<!-- measured -->"
 _COLUMNS = ("time", "messages/s", "over the pool", "processor", "memory", "XCom", "requests", "connections", "logins")
+
+_DEFERRED = (
+    "longest gap",
+    "without the collector",
+    "while loading",
+    "polls",
+    "processor a poll",
+    "memory a sensor",
+    "connections at once",
+    "left open",
+    "logins",
+)
 
 
 def page(found: Found) -> str:
@@ -39,6 +51,8 @@ def page(found: Found) -> str:
             ["the file", "processor seconds to load it"],
             [[name, f"{median(seconds):.3f}"] for name, seconds in found["startup"].items()],
         ),
+        "## Deferred sensors",
+        deferred(found["deferred"]),
         "## Machine and service",
         table(["", ""], [[f"{name}", value] for name, value in found["machine"].items()]),
         _service(found),
@@ -77,6 +91,28 @@ def partition(found: Found) -> str:
         f"A partition takes {each:.0f} bytes of the XCom where its offsets are contiguous; "
         "[sizing](sizing.md) says what they take with gaps."
     )
+
+
+def deferred(group: Mapping[str, Sequence[Found]]) -> str:
+    """Write the table of the deferred sensors; times and memory are medians, what is counted is the most."""
+    return table(["trigger", "sensors", *_DEFERRED], [[name, *_watched(results)] for name, results in group.items()])
+
+
+def _watched(results: Sequence[Found]) -> list[str]:
+    def middle(field: str, times: float = 1.0, over: str = "") -> float:
+        return times * float(median(result[field] / (result[over] if over else 1) for result in results))
+
+    polls = min(result["polls"] for result in results)
+    return [
+        f"{results[0]['sensors']:,}",
+        f"{middle('longest_s', 1000):.0f} ms",
+        f"{middle('own_s', 1000):.0f} ms",
+        f"{middle('loading_s', 1000):.0f} ms",
+        f"{polls:,}",
+        f"{middle('cpu_s', 1e6, 'polls'):.0f} µs" if polls else "",
+        f"{middle('memory', 1 / 1024, 'sensors'):.0f} KiB",
+        *(f"{max(result[field] for result in results):.0f}" for field in ("max_open", "left_open", "logins")),
+    ]
 
 
 def _comparison(group: Found, yardstick: str) -> str:

@@ -90,6 +90,7 @@ class Counts:
     resends: int = 0
     throttled: int = 0
     max_in_flight: int = 0
+    max_open: int = 0
 
 
 def _moment() -> tuple[float, float]:
@@ -102,6 +103,7 @@ class Service:
     def __init__(self) -> None:
         self.counts = Counts()
         self.in_flight = 0
+        self.open = 0
         self._resent: list[Place] = []
         self._debt = 0.0
         self._date = (0, b"")
@@ -119,6 +121,12 @@ class Service:
         """Count a request that was answered."""
         self.in_flight -= 1
         self._ended = _moment()
+
+    def opened(self) -> None:
+        """Count a connection, when its first request has come."""
+        self.open += 1
+        self.counts.connections += 1
+        self.counts.max_open = max(self.counts.max_open, self.open)
 
     def answer(self, method: str, target: str, body: bytes) -> bytes:
         """Answer a request at once; the connection holds the answer back."""
@@ -146,7 +154,7 @@ class Service:
 
     def _account(self) -> dict[str, Any]:
         wall_s, busy_s = (end - began for began, end in zip(self._began, self._ended, strict=True))
-        return {**asdict(self.counts), "busy": busy_s / wall_s, "resent": fingerprint(self._resent)}
+        return {**asdict(self.counts), "open": self.open, "busy": busy_s / wall_s, "resent": fingerprint(self._resent)}
 
     def _throttled(self) -> bytes:
         self._debt += self.shape.throttle
@@ -220,6 +228,11 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count it as closed."""
+        del exc
+        self._service.open -= self._counted
+
     def data_received(self, data: bytes) -> None:
         """Take in bytes, and answer the requests that are whole."""
         self._buffer += data
@@ -238,8 +251,9 @@ class Connection(asyncio.Protocol):
         if target.startswith("/admin/"):
             self._transport.write(service.answer(method, target, body))
             return
-        service.counts.connections += not self._counted
-        self._counted = True
+        if not self._counted:
+            self._counted = True
+            service.opened()
         service.begin()
         answer = service.answer(method, target, body)
         if service.shape.latency_ms:

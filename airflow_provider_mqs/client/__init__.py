@@ -13,6 +13,7 @@ run on either wire: ``drive`` performs the steps with ``requests``, ``adrive`` w
     flow.py       the steps and the two drivers      client.py     MqsClient, AsyncMqsClient
     tls.py        certificates                       proxy.py      which proxy
     wire_requests.py, wire_aiohttp.py                the only two files that touch a socket
+    shared_wires.py                                  one wire for all sensors of a triggerer
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_mqs.client.api import MqsApi
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from airflow_provider_mqs.client.retry import RetryPolicy
-    from airflow_provider_mqs.client.wire_aiohttp import AiohttpWire
+    from airflow_provider_mqs.client.shared_wires import LeasedWire
     from airflow_provider_mqs.client.wire_requests import RequestsWire
     from airflow_provider_mqs.models.settings import ConnectionSettings
 
@@ -131,11 +132,11 @@ async def side_by_side(workers: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 class AsyncMqsClient:
     """
-    Run flows side by side, over ``aiohttp``.
+    Run flows side by side, over ``aiohttp``, whose connections all clients of an event loop share.
 
     :param settings: the connection
     :param instance_id: default the connection's
-    :param concurrency: how many requests may be in flight
+    :param concurrency: how many requests may be in flight, in all clients that share the connections
     :param on_secret: told of each new token, so that it can be masked in logs
     :param policy: how often and how long to try; default from the connection
     """
@@ -154,7 +155,7 @@ class AsyncMqsClient:
         self.concurrency = concurrency
         self.requests = 0
         self._in_flight = asyncio.Semaphore(concurrency)
-        self._wire: AiohttpWire | None = None
+        self._wire: LeasedWire | None = None
 
     async def run(self, flow: Flow[T]) -> T:
         """
@@ -167,10 +168,10 @@ class AsyncMqsClient:
         return await adrive(flow, self.perform)
 
     async def aclose(self) -> None:
-        """Close the pooled connections; the client may be used again."""
-        if self._wire is not None:
-            await self._wire.close()
-            self._wire = None
+        """Close the pooled connections, unless other clients use them; the client may be used again."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -191,7 +192,8 @@ class AsyncMqsClient:
         if isinstance(step, Request):
             async with self._in_flight:
                 self.requests += 1
-                return await self._open_wire().send(step)
+                wire = await self._open_wire()
+                return await wire.send(step)
         if isinstance(step, Sleep):
             _announce(step)
             return await asyncio.sleep(step.seconds)
@@ -211,9 +213,12 @@ class AsyncMqsClient:
         for index, flow in flows:
             results[index] = await self.run(flow)
 
-    def _open_wire(self) -> AiohttpWire:
+    async def _open_wire(self) -> LeasedWire:
         if self._wire is None:
-            from airflow_provider_mqs.client.wire_aiohttp import AiohttpWire  # noqa: PLC0415 - costs 150 ms
+            # in a thread: it takes 150 ms the first time, longer than all other triggers of a triggerer should wait
+            await asyncio.to_thread(import_module, "airflow_provider_mqs.client.shared_wires")
+        if self._wire is None:  # still: another request may have come first
+            from airflow_provider_mqs.client.shared_wires import LeasedWire  # noqa: PLC0415 - loaded by now
 
-            self._wire = AiohttpWire(self.settings, connections=self.concurrency)
+            self._wire = LeasedWire(self.settings, connections=self.concurrency)
         return self._wire

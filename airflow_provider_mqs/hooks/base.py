@@ -138,10 +138,12 @@ class MqsBaseHook(BaseHook):
 
     async def aclose(self) -> None:
         """Close the sockets of ``aget_conn``; the hook may be used again."""
-        await asyncio.gather(*self._masking)
-        if self._async_client is not None:
-            await self._async_client.aclose()
-            self._async_client = None
+        client, self._async_client = self._async_client, None
+        try:
+            await asyncio.gather(*self._masking)
+        finally:
+            if client is not None:
+                await client.aclose()
 
     def __enter__(self) -> Self:
         return self

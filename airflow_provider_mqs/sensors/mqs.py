@@ -89,7 +89,8 @@ class MessagesInWindowSensor(BaseSensorOperator):
     :param app_id: count only messages of exactly this application
     :param message_filter: ``callable(Message) -> bool``; not when deferrable
     :param fetch_values: whether ``message_filter`` sees contents, at one request a message; default false
-    :param deferrable: whether to wait in the triggerer; default ``[operators] default_deferrable``
+    :param deferrable: whether to wait in the triggerer; default ``[operators] default_deferrable``. There the first
+        look comes at a random moment, up to half a minute or the poke interval late, so that not all look at once
     :param mqs_conn_id: connection, default ``mqs_default``
     :param instance_id: instance, default the connection's
     """

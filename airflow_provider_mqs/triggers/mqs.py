@@ -5,25 +5,29 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_mqs.exceptions import MqsError
 from airflow_provider_mqs.hooks.failing import PERMANENT
-from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.models.names import DEFAULT_CONN_ID
 from airflow_provider_mqs.models.verdict import Condition, Looks, Patience, Verdict, decide
-from airflow_provider_mqs.replay.count import WindowCounter
 from airflow_provider_mqs.replay.filter_arguments import filters_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from airflow_provider_mqs.hooks.mqs import MqsHook
     from airflow_provider_mqs.models.verdict import Counted
+    from airflow_provider_mqs.replay.count import WindowCounter
 
 _LAST_LOOK_S = 30.0
 """How long a look may go on behind the deadline; the task's own time limit comes later than that."""
+
+_LONGEST_SPREAD_S = 30.0
+"""How much later than it could the first look may come; shorter where the poke interval is."""
 
 
 class MessagesInWindowTrigger(BaseTrigger):
@@ -31,7 +35,8 @@ class MessagesInWindowTrigger(BaseTrigger):
     Wait until a window is final, look what it holds, and send exactly one event about it.
 
     Only reads, so that a triggerer that restarts may look again. The arguments are plain JSON without secrets; times
-    are absolute, so that a restart prolongs nothing. Until the window is final the service is not asked at all.
+    are absolute, so that a restart prolongs nothing. Until the window is final the service is not asked at all, and the
+    first look comes at a random moment after that, since a thousand others may wait for the same hour.
 
     :param condition: what is waited for: ``Condition`` as JSON
     :param patience: how long to wait between two looks: ``Patience`` as JSON
@@ -92,6 +97,10 @@ class MessagesInWindowTrigger(BaseTrigger):
 
     async def _verdict(self) -> Verdict:
         try:
+            # in a thread: an import must not hold up all other triggers
+            await asyncio.to_thread(import_module, "airflow_provider_mqs.hooks.mqs")
+            from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415 - loaded by now
+
             # the sockets close at the end, and when the triggerer cancels this
             async with MqsHook(self.mqs_conn_id, self.instance_id) as hook:
                 return await self._watch(hook)
@@ -101,17 +110,19 @@ class MessagesInWindowTrigger(BaseTrigger):
             return Verdict("error", f"The trigger broke ({type(error).__name__}); its log says where.")
 
     async def _watch(self, hook: MqsHook) -> Verdict:
+        from airflow_provider_mqs.replay.count import WindowCounter  # noqa: PLC0415 - with the hook
+
         counter = WindowCounter(self.condition, filters_of(**self.condition.filters))
-        number = 0
+        number, first_s = 0, self._first_s()
         while True:
             verdict = decide(self.condition, None, self._now_s())
-            if self._now_s() >= self.condition.final_s:
+            if self._now_s() >= first_s:
                 number += 1
                 verdict = await self._look(hook, counter)
             verdict = verdict.by(self.deadline_s, self._now_s())
             if verdict.status != "wait":
                 return verdict
-            await self._sleep(self._wait_s(number))
+            await self._sleep(self._wait_s(number, first_s))
 
     async def _look(self, hook: MqsHook, counter: WindowCounter) -> Verdict:
         """Look once."""
@@ -136,9 +147,15 @@ class MessagesInWindowTrigger(BaseTrigger):
         client = await hook.aget_conn()
         return await client.run(counter.count(client.api, int(self._now_s() * 1000)))
 
-    def _wait_s(self, number: int) -> float:
+    def _first_s(self) -> float:
+        """Choose the moment of the first look, so that not all look at once that start or wait for the same hour."""
+        soonest_s = max(self.condition.final_s, self._now_s())
+        spread_s = min(self.patience.poke_interval_s, _LONGEST_SPREAD_S) * random.random()  # noqa: S311 - no secret
+        return max(soonest_s, min(soonest_s + spread_s, self.deadline_s))
+
+    def _wait_s(self, number: int, first_s: float) -> float:
         now_s = self._now_s()
-        wait_s = self.condition.final_s - now_s
+        wait_s = first_s - now_s
         if wait_s <= 0:
             wait_s = self.patience.wait_s(number, self.looks.errors, random.random())  # noqa: S311 - spreads looks
         # the last look is at the deadline

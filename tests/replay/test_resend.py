@@ -141,7 +141,7 @@ async def test_partitions_take_turns(mqs_emulator: MqsEmulator) -> None:
 async def most_in_flight(emulator: MqsEmulator, plan: Plan, **sending: Any) -> int:
     """Resend, and count how many requests are in flight at most."""
     async with AsyncMqsClient(settings(emulator, "token"), concurrency=16, policy=SOON) as client:
-        wire = client._open_wire()
+        wire = await client._open_wire()
         send, now, most = wire.send, 0, 0
 
         async def counted(request: Request) -> Any:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_mqs.client import shared_wires
 from airflow_provider_mqs.client.client import AsyncMqsClient
 from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.hooks.mqs import MqsHook
@@ -20,6 +23,7 @@ from tests.support import END_MS, START_MS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_provider_mqs.client.wire_aiohttp import AiohttpWire
     from airflow_provider_mqs.testing import MqsEmulator
 
 FINAL_S = END_MS / 1000 + 60.0
@@ -41,8 +45,9 @@ class Time:
 
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    """Put the trigger into a time that begins when the window is final."""
+    """Put the trigger into a time that begins when the window is final, and where chance delays nothing."""
     own = Time(FINAL_S)
+    monkeypatch.setattr("random.random", lambda: 0.0)
     monkeypatch.setattr(MessagesInWindowTrigger, "_now_s", staticmethod(lambda: own.now_s))
     monkeypatch.setattr(MessagesInWindowTrigger, "_sleep", staticmethod(own.sleep))
     return own
@@ -122,6 +127,28 @@ async def test_it_looks_at_every_interval_and_at_the_deadline(service: MqsEmulat
     assert len(service.requests("query")) == 4
 
 
+@pytest.mark.parametrize(
+    ("poke_interval_s", "deadline_s", "first_s"),
+    [(8.0, 1000.0, 4.0), (60.0, 1000.0, 15.0), (3600.0, 1000.0, 15.0), (60.0, 10.0, 10.0), (60.0, 0.0, 0.0)],
+)
+async def test_the_first_look_comes_at_a_random_moment(
+    poke_interval_s: float,
+    deadline_s: float,
+    first_s: float,
+    service: MqsEmulator,
+    time: Time,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Within the poke interval, half a minute and the deadline; chance is one half here."""
+    monkeypatch.setattr("random.random", lambda: 0.5)
+    time.now_s = FINAL_S - 100.0
+
+    await the_event(trigger(patience={"poke_interval_s": poke_interval_s}, deadline_s=FINAL_S + deadline_s))
+
+    assert time.sleeps == [100.0 + first_s]
+    assert len(service.requests("query")) == 1
+
+
 async def test_late_messages_end_the_waiting(service: MqsEmulator, time: Time) -> None:
     """With ``on_closed_empty='wait'`` a message that comes late is found by the next look."""
     time.on_sleep = lambda: service.append("orders", timestamp_ms=START_MS + 5)
@@ -139,9 +166,8 @@ async def test_a_final_window_with_too_few_messages_ends_at_once(ending: str, se
     assert time.sleeps == []
 
 
-async def test_waits_double_where_asked_to(service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waits_double_where_asked_to(service: MqsEmulator, time: Time) -> None:
     """``exponential_backoff`` and ``max_wait`` hold in the triggerer, too."""
-    monkeypatch.setattr("random.random", lambda: 0.0)
     patience = {"exponential_backoff": True, "max_wait_s": 200.0}
 
     await the_event(trigger(condition={"on_closed_empty": "wait"}, patience=patience))
@@ -294,6 +320,42 @@ async def test_the_sockets_close_when_the_triggerer_cancels(
     assert closed[0]._wire is None
 
 
+async def test_a_crowd_of_sensors_shares_one_login_and_few_sockets_and_closes_them(
+    service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty that look at the same moment have sixteen sockets at most, and none when all were cancelled."""
+    crowd, waiting, everybody = [], 0, asyncio.Event()
+
+    async def wait(_: float) -> None:
+        nonlocal waiting
+        waiting += 1
+        if waiting == len(crowd):
+            everybody.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(MessagesInWindowTrigger, "_sleep", staticmethod(wait))
+    crowd += [asyncio.create_task(events(trigger(condition={"on_closed_empty": "wait"}))) for _ in range(40)]
+    await asyncio.wait_for(everybody.wait(), 60)
+    (shared,) = shared_wires._wires.values()
+    sockets = sockets_of(shared.wire)
+    for task in crowd:
+        task.cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
+
+    assert len(service.requests("login")) == 1
+    assert len(service.requests("query")) == 40
+    assert 1 <= len(sockets) <= 16
+    assert all(one.fileno() == -1 for one in sockets)
+    assert not shared_wires._wires
+
+
+def sockets_of(wire: AiohttpWire) -> list[Any]:
+    connector = wire._session.connector
+    assert connector is not None
+    protocols = [protocol for pooled in connector._conns.values() for protocol, _ in pooled]
+    return [protocol.transport.get_extra_info("socket") for protocol in protocols if protocol.transport]
+
+
 async def _until_cancelled(waiting: asyncio.Event) -> None:
     waiting.set()
     await asyncio.Event().wait()
@@ -306,6 +368,20 @@ async def test_the_connection_is_only_looked_up_asynchronously(
     monkeypatch.setattr(MqsHook, "get_connection", lambda *_: pytest.fail("synchronous look-up"))
 
     assert (await the_event(trigger()))["status"] == "skip"
+
+
+def test_its_module_loads_little() -> None:
+    """A triggerer imports it in its event loop, so hook, client and HTTP are loaded later, by another thread."""
+    code = (
+        "import sys; import airflow.triggers.base; before = set(sys.modules);"
+        "import airflow_provider_mqs.triggers.mqs; print(*set(sys.modules) - before)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    news = set(loaded.stdout.split())
+
+    assert "airflow_provider_mqs.triggers.mqs" in news
+    for heavy in ("aiohttp", "requests", "airflow_provider_mqs.client", "airflow_provider_mqs.hooks.mqs"):
+        assert heavy not in news
 
 
 def test_it_serialises_to_plain_json_under_its_public_path() -> None:
