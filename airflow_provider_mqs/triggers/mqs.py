@@ -1,4 +1,4 @@
-"""``MessagesInWindowTrigger``: the waiting of a deferred ``MessagesInWindowSensor``."""
+"""``MessagesInWindowTrigger``: the waiting of a deferred ``MessagesInWindowSensor``; and ``NewMessagesTrigger``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from airflow_provider_mqs.models.names import DEFAULT_CONN_ID
 from airflow_provider_mqs.models.verdict import Condition, Looks, Patience, Verdict, decide
 from airflow_provider_mqs.replay.count import WindowCounter
 from airflow_provider_mqs.replay.filter_arguments import filters_of
+from airflow_provider_mqs.triggers.new_messages import NewMessagesTrigger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from airflow_provider_mqs.models.verdict import Counted
+
+__all__ = ["MessagesInWindowTrigger", "NewMessagesTrigger"]
 
 _LAST_LOOK_S = 30.0
 """How long a look may go on behind the deadline; the task's own time limit comes later than that."""
