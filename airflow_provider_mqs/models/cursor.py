@@ -111,10 +111,14 @@ class Cursor:
         """
         schema = value.get("schema") if isinstance(value, dict) else None
         if schema != SCHEMA:
-            raise ConfigurationError(f"The stored cursor has schema {schema!r:.60}; this version reads {SCHEMA!r}.")
+            raise ConfigurationError(
+                f"The stored cursor has schema {schema!r:.60}; this version reads {SCHEMA!r}. Remove it to begin anew."
+            )
         from_ms, next_ms = value.get("from_ms"), value.get("next_ms")
         if not (runs.is_offset(from_ms) and runs.is_offset(next_ms) and from_ms <= next_ms):
-            raise ConfigurationError("The stored cursor is broken: from_ms and next_ms must be epoch ms, in order.")
+            raise ConfigurationError(
+                "The stored cursor is broken: from_ms and next_ms must be epoch ms, in order. Remove it to begin anew."
+            )
         return cls(from_ms, next_ms, sets.from_json(value.get("seen"), "seen"))
 
 

@@ -52,14 +52,14 @@ class Look:
     :param news: them by place, and the next cursor
     :param doubts: a sentence for each reason why messages may be missing, or may be copies
     :param notes: sentences for the log
-    :param copies_doubted: whether some of them may be copies
+    :param unsettled: whether a later look may know better: some of them may be copies, or some were not shown
     """
 
     offsets: Offsets
     news: News
     doubts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    copies_doubted: bool = False
+    unsettled: bool = False
 
 
 class _TooManyError(MqsError):
@@ -120,7 +120,8 @@ def find_news(api: MqsApi, watch: Watch, cursor: Cursor, window: TimeWindow, *, 
     times = {place: row.timestamp for place, row in found.rows.items()}
     news = cursor.advance(times, end_ms, overlap_ms=watch.overlap_ms, most=watch.most, whole=not reader.doubts)
     offsets = _offsets(api, watch, cursor, news, found, complete=not doubts and not watch.copies.doubts)
-    return Look(offsets, news, (*doubts, *watch.copies.doubts), tuple(notes), bool(watch.copies.doubts))
+    unsettled = bool(reader.doubts or (news.told and watch.copies.doubts))
+    return Look(offsets, news, (*doubts, *watch.copies.doubts), tuple(notes), unsettled)
 
 
 def _offsets(api: MqsApi, watch: Watch, cursor: Cursor, news: News, found: _Found, *, complete: bool) -> Offsets:

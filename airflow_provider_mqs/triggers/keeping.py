@@ -34,6 +34,7 @@ class Keeper:
 
     def __init__(self, accessors: Any) -> None:
         self._accessors = accessors
+        self._in_triggerer = accessors is not None
         self._folder = ledger_folder()
         self._told: set[str] = set()
 
@@ -92,7 +93,7 @@ class Keeper:
         records: list[Store] = [] if self._folder is None else [self._folder]
         if record_inlets():
             accessors = _record_accessors()
-            if self._accessors is not None and accessors is not None:
+            if self._in_triggerer and accessors is not None:
                 records.append(AssetStateStore(_FromThread(accessors, asyncio.get_running_loop())))
         elif not records:
             records.append(VariableStore())

@@ -47,7 +47,7 @@ _PERMANENT_PAUSE_S: Final = 60.0
 _LONGEST_PERMANENT_PAUSE_S: Final = 3600.0
 _MOST_DOUBLINGS: Final = 12
 _HOLD_S: Final = 900.0
-"""So long messages wait that may be copies of a replay whose copies are not known yet."""
+"""So long messages wait that may be copies of a replay whose copies are not known yet, or that are not all shown."""
 
 
 class NewMessagesTrigger(BaseEventTrigger):
@@ -62,10 +62,12 @@ class NewMessagesTrigger(BaseEventTrigger):
     when the triggerer is killed, and only a kill in those seconds repeats an event. Where there is neither, a restart
     begins at ``start`` again.
 
-    Copies that recorded replays have put into the topic raise no event. While a replay's copies are not known yet,
-    its time is held back, for a quarter of an hour at most; then its event says ``complete: false``, which the resend
-    refuses. Errors are logged and the topic is looked at again, ever more rarely: Airflow starts a watcher that dies
-    again within a second, which would lock a user whose password is wrong.
+    Copies that recorded replays have put into the topic raise no event. While a replay's copies are not known yet, or
+    the service does not show everything, that time is held back, for a quarter of an hour at most; then its event says
+    ``complete: false``, which the resend refuses.
+
+    Errors are logged and the topic is looked at again, ever more rarely: Airflow starts a watcher that dies again
+    within a second, which would lock a user whose password is wrong.
 
     :param topic: topic name
     :param mqs_conn_id: connection
@@ -179,17 +181,17 @@ class NewMessagesTrigger(BaseEventTrigger):
         return self._cursor
 
     def _is_held(self, look: Look, window: TimeWindow) -> bool:
-        """Tell whether to wait until it is known which messages are copies."""
+        """Tell whether to look at the same time again: perhaps copies are known then, or more is shown."""
         for sentence in look.notes + look.doubts:
             self.log.warning("%s", sentence)
-        if not look.copies_doubted or not look.offsets.count:
+        if not look.unsettled:
             self._held_since_s = None
             return False
         now_s = self._now_s()
         self._held_since_s = now_s if self._held_since_s is None else self._held_since_s
         held = now_s - self._held_since_s < _HOLD_S
         if held:
-            self.log.info("%d messages of %s wait until the copies are known.", look.offsets.count, window)
+            self.log.info("%d messages of %s wait until more is known.", look.offsets.count, window)
         return held
 
     async def _hand_over(self) -> None:

@@ -85,14 +85,14 @@ def test_copies_are_left_out_and_counted() -> None:
 
     assert found.offsets.excluded_copies == 5
     assert found.offsets.count == 25
-    assert not found.copies_doubted
+    assert not found.unsettled
 
 
 def test_a_replay_whose_copies_are_not_known_makes_it_incomplete() -> None:
     """So that the resend refuses the document."""
     found = look(seeded(30), Cursor.at(START_MS), copies=Copies({}, ("A replay.",)))
 
-    assert found.copies_doubted
+    assert found.unsettled
     assert found.offsets.complete is False
     assert "A replay." in found.doubts
 

@@ -16,6 +16,7 @@ from airflow_provider_mqs.emulator.rules import ALWAYS
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.models.offsets import Offsets
 from airflow_provider_mqs.replay.record import Copies
+from airflow_provider_mqs.replay.stores import MemoryStore
 from airflow_provider_mqs.triggers import keeping
 from airflow_provider_mqs.triggers.mqs import NewMessagesTrigger
 from tests.support import START_MS
@@ -111,6 +112,7 @@ def service(mqs: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> MqsEmulator:
 def no_record(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no triggerer here, so nobody answers for the record's asset."""
     monkeypatch.setattr(keeping, "_record_accessors", AssetStore)
+    monkeypatch.setattr(keeping, "VariableStore", MemoryStore)
 
 
 def trigger(store: Any = None, **arguments: Any) -> NewMessagesTrigger:
