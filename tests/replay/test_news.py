@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_mqs.emulator.records import StoredMessage, Topic
 from airflow_provider_mqs.emulator.seeds import seed
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.models.cursor import Cursor
@@ -95,6 +96,20 @@ def test_a_replay_whose_copies_are_not_known_makes_it_incomplete() -> None:
     assert found.unsettled
     assert found.offsets.complete is False
     assert "A replay." in found.doubts
+
+
+def test_what_the_service_does_not_show_is_no_end_of_it() -> None:
+    """The look is unsettled, and its document incomplete."""
+    client = local()
+    client.state.store.put_topic(Topic("orders", 1, 10_000))
+    offsets = [*range(499), *range(10**9, 10**9 + 9)]  # too far apart to be looked for one by one
+    client.state.store.add(StoredMessage("orders", 0, offset, START_MS) for offset in offsets)
+
+    found = look(client, Cursor.at(START_MS), START_MS + 1)
+
+    assert found.unsettled
+    assert found.offsets.complete is False
+    assert "more than 100000 offsets" in found.doubts[0]
 
 
 def test_a_late_message_stretches_the_window_to_the_front() -> None:

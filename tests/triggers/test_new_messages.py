@@ -225,6 +225,25 @@ async def test_a_kill_before_the_event_is_safe_repeats_it(service: MqsEmulator, 
     assert places(first) == places(again)
 
 
+async def test_the_cursor_moves_on_after_the_event_had_its_seconds(service: MqsEmulator, time: Time) -> None:
+    """The triggerer takes an event over within a second or two, and does not say when."""
+    store = AssetStore()
+    append_at(service, time, START_MS + 1)
+    before = time.on_sleep
+    during: list[Any] = []
+
+    def note(seconds: float) -> None:
+        before(seconds)
+        if seconds == 1.0:
+            during.extend(value["next_ms"] for value in store.values.values())
+
+    time.on_sleep = note
+    assert len(await looks(trigger(store), time, 2)) == 1
+
+    assert during == [START_MS] * 5
+    assert [value["next_ms"] > START_MS for value in store.values.values()] == [True]
+
+
 async def test_a_start_that_was_now_stays_what_it_was(service: MqsEmulator, time: Time) -> None:
     """A triggerer that dies before the first event has not lost the time until the next."""
     store = AssetStore()
