@@ -81,6 +81,7 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": _modules("sensors.mqs"),
         "triggers": _modules("triggers.mqs"),
         "connection-types": [_connection_type()],
+        "queues": ["airflow_provider_mqs.queues.mqs.MqsMessageQueueProvider"],
         "asset-uris": [_ASSET_URIS],
         "dataset-uris": [_ASSET_URIS],  # the name that Airflow 2 knows
         "cli": ["airflow_provider_mqs.cli.airflow_commands.get_commands"],

@@ -108,7 +108,7 @@ def memory_of(context: Mapping[str, Any], path: Any) -> Memory:
         folder
     :raises ConfigurationError: the folder cannot be understood
     """
-    task, assets, folder = context.get("task_state_store"), context.get("asset_state_store"), _folder(path)
+    task, assets, folder = context.get("task_state_store"), context.get("asset_state_store"), ledger_folder(path)
     records: list[Store] = [] if assets is None else [AssetStateStore(assets[record_inlets()[0]])]
     if folder is not None:
         # also where there is a state store: commands look here
@@ -144,7 +144,14 @@ def folder_store(path: str) -> FileStore:
         ) from error
 
 
-def _folder(path: Any) -> FileStore | None:
+def ledger_folder(path: Any = None) -> FileStore | None:
+    """
+    Find the folder for ledgers.
+
+    :param path: folder, local or of an object storage; absent for ``[mqs] ledger_path``
+    :return: the store, ``None`` where none is configured
+    :raises ConfigurationError: the folder cannot be understood
+    """
     wanted = conf.get("mqs", "ledger_path", fallback="") if is_absent(path) else path
     return folder_store(str(wanted)) if wanted else None
 

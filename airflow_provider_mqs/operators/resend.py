@@ -17,6 +17,7 @@ from airflow_provider_mqs.hooks.stores import memory_of
 from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, flag
 from airflow_provider_mqs.models.topic_uri import topic_uri
 from airflow_provider_mqs.operators.base import RecordedOperator
+from airflow_provider_mqs.operators.self_trigger import started_by_topic
 from airflow_provider_mqs.replay.stores import Memory
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class ResendMessagesOperator(RecordedOperator):
     :param durable: whether to keep a ledger and look into it; default true. Without one, a failure is final
     :param ledger_path: folder for the ledger, local or any ``ObjectStoragePath``; default ``[mqs] ledger_path``, else
         Airflow's own stores
+    :param allow_self_trigger: whether to send in a run that an event of the same topic started; default false: a copy
+        that raises an event starts the next run, without end
     :param mqs_conn_id: connection, default ``mqs_default``
     :param instance_id: instance, default the connection's
     """
@@ -91,6 +94,7 @@ class ResendMessagesOperator(RecordedOperator):
         "canary",
         "durable",
         "ledger_path",
+        "allow_self_trigger",
         "mqs_conn_id",
         "instance_id",
     )
@@ -117,6 +121,7 @@ class ResendMessagesOperator(RecordedOperator):
         brake: Callable[[Progress], bool] | None = None,
         durable: bool | str = True,
         ledger_path: str | None = None,
+        allow_self_trigger: bool | str = False,
         mqs_conn_id: str = DEFAULT_CONN_ID,
         instance_id: str | None = None,
         **kwargs: Any,
@@ -141,6 +146,7 @@ class ResendMessagesOperator(RecordedOperator):
         self.brake = brake
         self.durable = durable
         self.ledger_path = ledger_path
+        self.allow_self_trigger = allow_self_trigger
         self.mqs_conn_id = mqs_conn_id
         self.instance_id = instance_id
         self._job: ReplayJob | None = None
@@ -190,8 +196,18 @@ class ResendMessagesOperator(RecordedOperator):
             brake=self.brake,
         )
         if job.plan.count and not dry_run:
+            self._check_start(context, job)
             self._check_memory(context, memory)
         return job
+
+    def _check_start(self, context: Context, job: ReplayJob) -> None:
+        allowed = flag(self.allow_self_trigger, "allow_self_trigger")
+        place = {"endpoint": job.hook.settings.host, "instance_id": job.hook.instance_id, "topic": job.plan.topic}
+        if not allowed and started_by_topic(context, place):
+            raise ConfigurationError(
+                f"This run was started by an event of topic {job.plan.topic!r}, where its copies may start the next "
+                "run, without end; if no copy raises an event, set allow_self_trigger=True."
+            )
 
     def _check_memory(self, context: Context, memory: Memory) -> None:
         """Refuse what would loop, and say what is not remembered."""

@@ -1,4 +1,4 @@
-"""``MessagesInWindowTrigger``: the waiting of a deferred ``MessagesInWindowSensor``."""
+"""``MessagesInWindowTrigger``: the waiting of a deferred ``MessagesInWindowSensor``; and ``NewMessagesTrigger``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.hooks.mqs import MqsHook
     from airflow_provider_mqs.models.verdict import Counted
     from airflow_provider_mqs.replay.count import WindowCounter
+    from airflow_provider_mqs.triggers.new_messages import NewMessagesTrigger
+
+__all__ = ["MessagesInWindowTrigger", "NewMessagesTrigger"]
 
 _LAST_LOOK_S = 30.0
 """How long a look may go on behind the deadline; the task's own time limit comes later than that."""
@@ -160,3 +163,12 @@ class MessagesInWindowTrigger(BaseTrigger):
             wait_s = self.patience.wait_s(number, self.looks.errors, random.random())  # noqa: S311 - spreads looks
         # the last look is at the deadline
         return max(0.0, min(wait_s, self.deadline_s - now_s))
+
+
+def __getattr__(name: str) -> Any:
+    """Load the other trigger when it is asked for: a triggerer of sensors has no use for what it needs."""
+    if name != "NewMessagesTrigger":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from airflow_provider_mqs.triggers.new_messages import NewMessagesTrigger  # noqa: PLC0415 - see above
+
+    return NewMessagesTrigger

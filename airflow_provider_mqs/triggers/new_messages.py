@@ -1,0 +1,238 @@
+"""``NewMessagesTrigger``: an event for each batch of new messages, for assets that start DAGs."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+import time
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.triggers import base
+from airflow.triggers.base import TriggerEvent
+
+from airflow_provider_mqs.exceptions import ConfigurationError, MqsError
+from airflow_provider_mqs.hooks.failing import PERMANENT
+from airflow_provider_mqs.hooks.mqs import MqsHook
+from airflow_provider_mqs.models.cursor import Cursor
+from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, flag, is_absent, topic_name, whole_number
+from airflow_provider_mqs.models.window import duration_s, instant_ms, iso
+from airflow_provider_mqs.replay.news import Watch, find_news
+from airflow_provider_mqs.replay.record import Copies
+from airflow_provider_mqs.triggers.keeping import Keeper
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from airflow.triggers.base import BaseEventTrigger
+
+    from airflow_provider_mqs.models.window import TimeWindow
+    from airflow_provider_mqs.replay.news import Look
+else:
+    # Airflow 2 has no watchers; the module must be importable there all the same
+    BaseEventTrigger = getattr(base, "BaseEventTrigger", base.BaseTrigger)
+
+NOW: Final = "now"
+_HAND_OVER_S: Final = 5
+"""
+So long an event is given to reach Airflow's database before the cursor moves on.
+
+The triggerer takes it within a second or two, and says nothing; a cursor that is saved at once could outlive its event.
+"""
+_FIRST_PAUSE_S: Final = 2.0
+_LONGEST_PAUSE_S: Final = 600.0
+_PERMANENT_PAUSE_S: Final = 60.0
+_LONGEST_PERMANENT_PAUSE_S: Final = 3600.0
+_MOST_DOUBLINGS: Final = 12
+_HOLD_S: Final = 900.0
+"""So long messages wait that may be copies of a replay whose copies are not known yet, or that are not all shown."""
+
+
+class NewMessagesTrigger(BaseEventTrigger):
+    """
+    Send an event for each batch of new messages of a topic, for ever: for an ``AssetWatcher``, Airflow 3.0 and later.
+
+    The payload is what ``QueryMessagesOperator`` returns (``mqs.offsets/1``: ranges and counts, no contents), so
+    ``ResendMessagesOperator(messages=...)`` takes it. Only reads.
+
+    Delivery is at least once. The cursor is kept in the state store of the watched asset (Airflow 3.3 and later), else
+    in the folder ``[mqs] ledger_path``, and is saved a few seconds after the event was handed over: nothing is lost
+    when the triggerer is killed, and only a kill in those seconds repeats an event. Where there is neither, a restart
+    begins at ``start`` again.
+
+    Copies that recorded replays have put into the topic raise no event. While a replay's copies are not known yet, or
+    the service does not show everything, that time is held back, for a quarter of an hour at most; then its event says
+    ``complete: false``, which the resend refuses.
+
+    Errors are logged and the topic is looked at again, ever more rarely: Airflow starts a watcher that dies again
+    within a second, which would lock a user whose password is wrong.
+
+    :param topic: topic name
+    :param mqs_conn_id: connection
+    :param instance_id: instance, default the connection's
+    :param poll_interval_s: seconds between two looks, about
+    :param settle_s: how far behind the present it reads, in seconds
+    :param overlap_s: how late a message may come, in seconds before what was read already; each look reads so much
+        again
+    :param max_messages: most messages of one event; the others follow with the next, some seconds later
+    :param start: where a watcher without a cursor begins: ``now``, or a time as epoch ms or ISO text
+    :param exclude_copies: whether to leave copies out
+    """
+
+    def __init__(
+        self,
+        *,
+        topic: str,
+        mqs_conn_id: str = DEFAULT_CONN_ID,
+        instance_id: str | None = None,
+        poll_interval_s: float = 60.0,
+        settle_s: float = 10.0,
+        overlap_s: float = 300.0,
+        max_messages: int = 10_000,
+        start: int | str = NOW,
+        exclude_copies: bool = True,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's
+        self.topic = topic_name(topic)
+        self.mqs_conn_id = mqs_conn_id
+        self.instance_id = None if is_absent(instance_id) else instance_id
+        self.poll_interval_s = max(1.0, _seconds(poll_interval_s, "poll_interval_s"))
+        self.settle_s = _seconds(settle_s, "settle_s")
+        self.overlap_s = _seconds(overlap_s, "overlap_s")
+        self.max_messages = whole_number(max_messages, "max_messages", minimum=1)
+        self.start = _start(start)
+        self.exclude_copies = flag(exclude_copies, "exclude_copies")
+        self._cursor: Cursor | None = None
+        self._key = ""
+        self._held_since_s: float | None = None
+
+    # replaced in tests, which have a time of their own
+    _now_s = staticmethod(time.time)
+    _sleep = staticmethod(asyncio.sleep)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """
+        Give what makes this trigger again, in another process.
+
+        :return: class path and arguments
+        """
+        names = ("topic", "mqs_conn_id", "instance_id", "poll_interval_s", "settle_s", "overlap_s", "max_messages")
+        arguments = {name: getattr(self, name) for name in (*names, "start", "exclude_copies")}
+        return "airflow_provider_mqs.triggers.mqs.NewMessagesTrigger", arguments
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """
+        Look for new messages, for ever.
+
+        :return: an event a batch
+        """
+        failures = 0
+        while True:
+            try:
+                look = await self._look()
+                failures = 0
+            except Exception as error:  # noqa: BLE001 - a watcher that dies is started again at once
+                failures += 1
+                await self._sleep(_pause_s(failures, permanent=self._tell(error)))
+                continue
+            if look is not None and look.offsets.count:
+                yield TriggerEvent(look.offsets.to_xcom())  # type: ignore[no-untyped-call]  # Airflow's
+                await self._hand_over()
+            if look is not None:
+                self._cursor = look.news.cursor
+                await self._save()
+            if look is None or not look.news.more:
+                await self._sleep(self.poll_interval_s * random.uniform(0.9, 1.1))  # noqa: S311 - spreads looks
+
+    @cached_property
+    def _keeper(self) -> Keeper:
+        # on first use: Airflow gives a trigger its stores after it was made
+        return Keeper(getattr(self, "asset_state_store", None))
+
+    async def _look(self) -> Look | None:
+        # the sockets close after each look, and when the triggerer cancels this
+        async with MqsHook(self.mqs_conn_id, self.instance_id) as hook:
+            client = await hook.aget_conn()
+            place = {"endpoint": client.api.settings.host, "instance_id": client.api.instance_id, "topic": self.topic}
+            now_ms = int(self._now_s() * 1000)
+            cursor = self._cursor or await self._begin(place, now_ms)
+            window = cursor.window(now_ms - int(self.settle_s * 1000))
+            if window is None:
+                return None
+            copies = await self._keeper.copies(window, **place) if self.exclude_copies else Copies()
+            watch = Watch(self.topic, int(self.overlap_s * 1000), self.max_messages, copies)
+            look = await client.run(find_news(client.api, watch, cursor, window, now_ms=now_ms))
+        return None if self._is_held(look, window) else look
+
+    async def _begin(self, place: dict[str, str], now_ms: int) -> Cursor:
+        """Go on where an earlier process was, or begin; a beginning is saved, so that "now" stays what it was."""
+        identity = json.dumps({**place, "start": self.start, "exclude_copies": self.exclude_copies}, sort_keys=True)
+        self._key = f"cursor-{hashlib.sha256(identity.encode()).hexdigest()[:32]}"
+        kept = await self._keeper.load(self._key)
+        if kept is not None:
+            self._cursor = Cursor.from_json(kept)
+        else:
+            cursor = Cursor.at(now_ms if isinstance(self.start, str) else self.start)
+            await self._keeper.save(self._key, cursor.to_json())
+            self._cursor = cursor
+        self.log.info("Topic %r is watched from %s on.", self.topic, iso(self._cursor.next_ms))
+        return self._cursor
+
+    def _is_held(self, look: Look, window: TimeWindow) -> bool:
+        """Tell whether to look at the same time again: perhaps copies are known then, or more is shown."""
+        for sentence in look.notes + look.doubts:
+            self.log.warning("%s", sentence)
+        if not look.unsettled:
+            self._held_since_s = None
+            return False
+        now_s = self._now_s()
+        self._held_since_s = now_s if self._held_since_s is None else self._held_since_s
+        held = now_s - self._held_since_s < _HOLD_S
+        if held:
+            self.log.info("%d messages of %s wait until more is known.", look.offsets.count, window)
+        return held
+
+    async def _hand_over(self) -> None:
+        for _ in range(_HAND_OVER_S):  # several turns: after a pause of the whole loop the triggerer has its own first
+            await self._sleep(1.0)
+
+    async def _save(self) -> None:
+        try:
+            if self._cursor is not None:
+                await self._keeper.save(self._key, self._cursor.to_json())
+        except MqsError as error:  # this process knows its cursor; the next look tries again
+            self.log.warning("The cursor was not saved: %s", error)
+
+    def _tell(self, error: Exception) -> bool:
+        """Log an error; tell whether looking again soon cannot mend it."""
+        if not isinstance(error, MqsError):
+            self.log.error("The trigger broke, and will look again.", exc_info=error)
+            return True
+        self.log.error("Looking for new messages of topic %r failed, and will be tried again: %s", self.topic, error)
+        return isinstance(error, PERMANENT)
+
+
+def _pause_s(failures: int, *, permanent: bool) -> float:
+    first, longest = (
+        (_PERMANENT_PAUSE_S, _LONGEST_PERMANENT_PAUSE_S) if permanent else (_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
+    )
+    doubled = first * 2.0 ** (min(failures, _MOST_DOUBLINGS) - 1)
+    return min(longest, doubled) * random.uniform(0.9, 1.1)  # noqa: S311 - spreads looks
+
+
+def _seconds(value: Any, name: str) -> float:
+    seconds = duration_s(value, name)
+    if seconds is None:
+        raise ConfigurationError(f"{name} is missing.")
+    return seconds
+
+
+def _start(value: Any) -> int | str:
+    if value == NOW:
+        return NOW
+    start_ms = instant_ms(value, "start")
+    if start_ms is None:
+        raise ConfigurationError("start must be 'now' or a time.")
+    return start_ms

@@ -1,0 +1,149 @@
+"""A watched topic under a real triggerer that is killed: every message starts a run, and no copy does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_mqs.models import places as sets
+from airflow_provider_mqs.models.offsets import Offsets
+from airflow_provider_mqs.testing import running_emulator
+from scripts.demo.airflow import command
+from scripts.demo.running import running_airflow
+from tests.airflow import AIRFLOW
+from tests.stage import TIMEOUT_S, now_ms
+
+if TYPE_CHECKING:
+    from airflow_provider_mqs.models.places import Places
+    from airflow_provider_mqs.testing import MqsEmulator
+    from scripts.demo.running import Running
+
+pytestmark = pytest.mark.skipif(AIRFLOW < (3, 3), reason="the programs of the demo are those of the main series")
+HERE = Path(__file__).resolve().parent
+TOPIC = "watched"
+SETTINGS = {
+    "CORE__PARALLELISM": 4,
+    "TRIGGERER__JOB_HEARTBEAT_SEC": 1,
+    "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": 5,  # so soon the next one takes over what a dead one had
+}
+
+
+class Watching:
+    """An Airflow whose triggerer watches a topic."""
+
+    def __init__(self, running: Running, service: MqsEmulator) -> None:
+        self.running = running
+        self.service = service
+        self.triggerers = 0
+        self.copies: Places = {}
+
+    def start_triggerer(self) -> None:
+        self.triggerers += 1
+        self.running.programs.start(self._name, *command("triggerer", "--skip-serve-logs"))
+
+    def kill_triggerer(self) -> None:
+        process = self.running.programs.started.pop(self._name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(TIMEOUT_S)
+
+    def append(self, count: int) -> None:
+        for number in range(count):
+            self.service.append(TOPIC, partition=number % 3, timestamp_ms=now_ms() - number * 40)
+
+    def until_told(self) -> None:
+        """Wait until each message but the copies is in an event."""
+        self.running.programs.until("all are told", lambda: self.told() == self.stored() or None, TIMEOUT_S)
+
+    def until_saved(self) -> None:
+        """Wait until the cursor has passed what is there."""
+        last_ms = max(message.timestamp_ms for message in self.service.messages(TOPIC))
+        self.running.programs.until("it is saved", lambda: self._next_ms() > last_ms or None, TIMEOUT_S)
+
+    def events(self) -> list[Places]:
+        found = self.running.api.get("assets/events", limit=100, order_by="timestamp")["asset_events"]
+        return [self._places(event["extra"]["payload"]) for event in found if event["extra"].get("from_trigger")]
+
+    def told(self) -> Places:
+        return sets.union(*self.events())
+
+    def stored(self) -> Places:
+        """Give the places of all messages but the copies that the report of the resend names."""
+        rows = [(message.partition, message.message_offset) for message in self.service.messages(TOPIC)]
+        return sets.without(sets.places_of(rows), self.copies)
+
+    def recorded(self) -> Places | None:
+        """Read what the runs were given, once all have ended."""
+        runs = self.running.api.get(f"dags/{TOPIC}/dagRuns", limit=100)["dag_runs"]
+        if any(run["state"] not in ("success", "failed") for run in runs):
+            return None
+        results = [self.running.api.result(TOPIC, run["dag_run_id"], "record") for run in runs]
+        return sets.union(*(self._places(payload) for result in results for payload in result["payloads"]))
+
+    def resend(self, messages: Places) -> None:
+        items = [{"partition": partition, "message_offset": offset} for partition, offset in sets.expand(messages)]
+        self.running.api.trigger("resent", "once", {"messages": items})
+        self.running.programs.until("it is resent", self._resent, TIMEOUT_S)
+        report = self.running.api.result("resent", "once", "resend")
+        self.copies = sets.from_json(report["copies"], "copies")
+
+    def _resent(self) -> bool | None:
+        state = self.running.api.task("resent", "once", "resend")["state"]
+        assert state != "failed"
+        return True if state == "success" else None
+
+    def _next_ms(self) -> int:
+        assets = self.running.api.get("assets", name_pattern=f"%{TOPIC}")["assets"]
+        (entry,) = self.running.api.get(f"assets/{assets[0]['id']}/state-store")["asset_state_store"]
+        return int(entry["value"]["next_ms"])
+
+    @staticmethod
+    def _places(payload: dict[str, Any]) -> Places:
+        return {number: part.ranges for number, part in Offsets.from_xcom(payload).partitions.items()}
+
+    @property
+    def _name(self) -> str:
+        return f"triggerer-{self.triggerers}"
+
+
+def test_every_message_starts_a_run_though_the_triggerer_is_killed(tmp_path: Path) -> None:
+    """Told at least once; once where the cursor was saved; and a copy starts nothing, nor a resend to its own topic."""
+    dags = shutil.copytree(HERE / "watched_dags", tmp_path / "dags")
+    with (
+        running_emulator() as service,
+        running_airflow(tmp_path, dags, service.connection_json(), **SETTINGS) as running,
+    ):
+        watching = Watching(running, service)
+        service.seed(TOPIC, 0, 1_700_000_000_000, 1_700_000_000_001, partitions=3, retention_hours=1_000_000)
+        watching.start_triggerer()
+        running.programs.until("the DAGs are there", lambda: running.api.knows("resent"), TIMEOUT_S)
+
+        watching.append(30)
+        watching.until_told()
+        watching.until_saved()
+        watching.kill_triggerer()
+        watching.append(30)
+        watching.start_triggerer()
+        watching.until_told()
+        watching.until_saved()
+        once = watching.events()
+        assert len(once) > 1
+        assert all(not sets.shared(sets.union(*once[:number]), one) for number, one in enumerate(once) if number)
+
+        watching.resend(once[0])
+        watching.append(10)
+        watching.until_told()
+        watching.kill_triggerer()
+        watching.append(10)
+        watching.start_triggerer()
+        watching.until_told()
+
+        told = watching.told()
+        assert sets.count(watching.copies) == sets.count(once[0])
+        assert not sets.shared(told, watching.copies)
+        running.programs.until("each event has its run", lambda: watching.recorded() == told or None, TIMEOUT_S)
+        assert len(service.resends(TOPIC)) == sets.count(once[0])
