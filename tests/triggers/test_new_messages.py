@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -113,6 +112,14 @@ def no_record(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no triggerer here, so nobody answers for the record's asset."""
     monkeypatch.setattr(keeping, "_record_accessors", AssetStore)
     monkeypatch.setattr(keeping, "VariableStore", MemoryStore)
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect what the keeper warns of; Airflow switches loggers off when other tests load its logging."""
+    said: list[str] = []
+    monkeypatch.setattr(keeping._log, "warning", lambda form, *values: said.append(form % values))
+    return said
 
 
 def trigger(store: Any = None, **arguments: Any) -> NewMessagesTrigger:
@@ -328,29 +335,25 @@ async def test_without_a_store_the_folder_keeps_the_cursor(
     assert len(places(first)) == 1
 
 
-async def test_without_any_store_it_says_so_once(
-    service: MqsEmulator, time: Time, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_without_any_store_it_says_so_once(service: MqsEmulator, time: Time, warnings: list[str]) -> None:
     """It works on, and names the remedies."""
     append_at(service, time, START_MS + 1)
 
-    with caplog.at_level(logging.WARNING, keeping.__name__):
-        assert len(await looks(trigger(exclude_copies=False), time, 3)) == 1
+    assert len(await looks(trigger(exclude_copies=False), time, 3)) == 1
 
-    (record,) = caplog.records
-    assert "[mqs] ledger_path" in record.message
+    (warning,) = warnings
+    assert "[mqs] ledger_path" in warning
 
 
 async def test_a_watcher_of_two_assets_goes_on_without_their_stores(
-    service: MqsEmulator, time: Time, caplog: pytest.LogCaptureFixture
+    service: MqsEmulator, time: Time, warnings: list[str]
 ) -> None:
     """Which store is meant cannot be told; the log says that."""
     append_at(service, time, START_MS + 1)
 
-    with caplog.at_level(logging.WARNING, keeping.__name__):
-        assert len(await looks(trigger(OfSeveralAssets(), exclude_copies=False), time, 3)) == 1
+    assert len(await looks(trigger(OfSeveralAssets(), exclude_copies=False), time, 3)) == 1
 
-    assert "Several assets share this watcher" in caplog.text
+    assert "Several assets share this watcher" in warnings[0]
 
 
 async def test_a_store_without_asynchronous_twins_is_asked_in_a_thread(service: MqsEmulator, time: Time) -> None:
