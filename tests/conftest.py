@@ -40,12 +40,14 @@ settings.register_profile("suite", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("suite")
 
 
+_WITH_AN_AIRFLOW = ("/test_real_scheduler.py", "/test_real_triggerer.py", "/test_chaos.py")
+
+
 class OneAirflow(LoadScopeScheduling):
-    """Any worker may have any test, but those that share an Airflow go to one; with pytest 9.2, ``loadgroup`` fails."""
+    """Any worker may have any test, but one at a time runs an Airflow; with pytest 9.2, ``loadgroup`` fails."""
 
     def _split_scope(self, nodeid: str) -> str:
-        path = nodeid.partition("::")[0]
-        return path if path.endswith("/test_real_scheduler.py") else nodeid
+        return "a whole Airflow" if nodeid.partition("::")[0].endswith(_WITH_AN_AIRFLOW) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
