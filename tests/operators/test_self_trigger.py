@@ -93,3 +93,24 @@ def test_it_goes_on_where_that_is_allowed_or_nothing_is_sent(
     report = resend(context(asset(place)), **arguments)
 
     assert report["sent"] == len(mqs.resends("orders")) == ("dry_run" not in arguments)
+
+
+class Unreadable(dict[Any, Any]):
+    """What Airflow 2 gives a mapped task: to read it fails."""
+
+    def items(self) -> Any:
+        raise RuntimeError
+
+
+def test_a_run_that_no_event_started_reads_none(mqs: MqsEmulator, place: dict[str, str]) -> None:
+    """Reading them costs a query, and on Airflow 2 the task."""
+    run = {"dag_run": SimpleNamespace(run_type="manual"), "triggering_asset_events": Unreadable()}
+
+    assert resend(run)["sent"] == 1
+
+
+def test_a_run_that_an_event_started_is_refused(mqs: MqsEmulator, place: dict[str, str]) -> None:
+    """However Airflow calls its type."""
+    for run_type in ("asset_triggered", "dataset_triggered"):
+        with pytest.raises(AirflowFailException, match=REMEDY):
+            resend(context(asset(place)) | {"dag_run": SimpleNamespace(run_type=run_type)})
