@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,3 +76,24 @@ def test_the_two_commands_exist() -> None:
 
     assert commands[:2] == ["demo", "test"]
     assert all(f"\n{command}:" in (ROOT / "Makefile").read_text() for command in commands)
+
+
+def test_the_commands_of_the_readme_send_each_message_once(
+    mqs: MqsEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they stand there, but for the connection and the hour: query, dry run, resend with a canary."""
+    end = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - HOUR
+    mqs.seed("orders", 30, end - HOUR, end, partitions=3)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
+    block = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)[0]
+    commands = "\n".join(line for line in block.splitlines() if line.startswith("python -m "))
+    commands = commands.replace("2026-11-22T00:00Z", (end - HOUR).isoformat()).replace(
+        "2026-11-22T01:00Z", end.isoformat()
+    )
+
+    script = f"set -e\n{commands}".replace("python -m", f"{sys.executable} -m")
+    subprocess.run(["/bin/sh", "-c", script], cwd=tmp_path, check=True, capture_output=True)
+
+    assert commands.count("python -m airflow_provider_mqs") == 3
+    assert mqs.resend_counts("orders") == dict.fromkeys(mqs.offsets("orders", end - HOUR, end), 1)
