@@ -42,14 +42,14 @@ class WindowCounter:
 
     :param condition: what is waited for
     :param filters: which messages count
+    :param topics: topics that were looked up, ``None`` for those that may not be listed; added to
     """
 
-    def __init__(self, condition: Condition, filters: Filters) -> None:
+    def __init__(self, condition: Condition, filters: Filters, topics: dict[str, Topic | None] | None = None) -> None:
         self.query = Query(condition.topic, condition.window, filters, keys=frozenset(condition.expected_keys))
         self.condition = condition
         self.wanted = condition.min_messages
-        self._knows_topic = False
-        self._topic: Topic | None = None
+        self._topics = {} if topics is None else topics
 
     @property
     def is_quick(self) -> bool:
@@ -79,10 +79,13 @@ class WindowCounter:
     def _is_simple(self) -> bool:
         return self.query.filters.unset and self.condition.is_simple
 
+    @property
+    def _topic(self) -> Topic | None:
+        return self._topics.get(self.query.topic)
+
     def _check_topic(self, api: MqsApi, now_ms: int) -> Flow[None]:
-        if not self._knows_topic:
-            self._topic, notes = yield from find_topic(api, self.query.topic)
-            self._knows_topic = True
+        if self.query.topic not in self._topics:
+            self._topics[self.query.topic], notes = yield from find_topic(api, self.query.topic)
             for note in notes:
                 _log.warning("%s", note)
         doubts = retention_doubts(self._topic, self.query.window, now_ms)

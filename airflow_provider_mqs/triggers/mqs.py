@@ -19,12 +19,14 @@ from airflow_provider_mqs.replay.filter_arguments import filters_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from airflow_provider_mqs.hooks.mqs import MqsHook
+    from airflow_provider_mqs.hooks.shared import SharedClient
     from airflow_provider_mqs.models.verdict import Counted
-    from airflow_provider_mqs.replay.count import WindowCounter
     from airflow_provider_mqs.triggers.new_messages import NewMessagesTrigger
 
 __all__ = ["MessagesInWindowTrigger", "NewMessagesTrigger"]
+
+_LATE = ("airflow_provider_mqs.hooks.shared", "airflow_provider_mqs.replay.count")
+"""Loaded by the first look; they bring the client."""
 
 _LAST_LOOK_S = 30.0
 """How long a look may go on behind the deadline; the task's own time limit comes later than that."""
@@ -100,38 +102,38 @@ class MessagesInWindowTrigger(BaseTrigger):
 
     async def _verdict(self) -> Verdict:
         try:
-            # in a thread: an import must not hold up all other triggers
-            await asyncio.to_thread(import_module, "airflow_provider_mqs.hooks.mqs")
-            from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415 - loaded by now
-
-            # the sockets close at the end, and when the triggerer cancels this
-            async with MqsHook(self.mqs_conn_id, self.instance_id) as hook:
-                return await self._watch(hook)
+            return await self._watch()
         except Exception as error:  # a trigger that ends without an event says nothing to the user
             self.log.exception("The trigger broke.")
             # the text of an error that is not ours may hold anything
             return Verdict("error", f"The trigger broke ({type(error).__name__}); its log says where.")
 
-    async def _watch(self, hook: MqsHook) -> Verdict:
-        from airflow_provider_mqs.replay.count import WindowCounter  # noqa: PLC0415 - with the hook
+    async def _watch(self) -> Verdict:
+        first_s = self._first_s()
+        while (wait_s := min(first_s, self.deadline_s) - self._now_s()) > 0:
+            await self._sleep(wait_s)
+        if self._now_s() < first_s:
+            return decide(self.condition, None, self._now_s()).by(self.deadline_s, self._now_s())
+        for name in _LATE:  # in a thread: an import must not hold up all other triggers
+            await asyncio.to_thread(import_module, name)
+        from airflow_provider_mqs.hooks.shared import shared_client  # noqa: PLC0415 - loaded by now
 
-        counter = WindowCounter(self.condition, filters_of(**self.condition.filters))
-        number, first_s = 0, self._first_s()
-        while True:
-            verdict = decide(self.condition, None, self._now_s())
-            if self._now_s() >= first_s:
+        # the sockets close at the end, and when the triggerer cancels this
+        async with shared_client(self.mqs_conn_id, self.instance_id) as shared:
+            number = 1
+            while (verdict := await self._look(shared)).status == "wait":
+                await self._sleep(self._wait_s(number))
                 number += 1
-                verdict = await self._look(hook, counter)
-            verdict = verdict.by(self.deadline_s, self._now_s())
-            if verdict.status != "wait":
-                return verdict
-            await self._sleep(self._wait_s(number, first_s))
+        return verdict
 
-    async def _look(self, hook: MqsHook, counter: WindowCounter) -> Verdict:
-        """Look once."""
+    async def _look(self, shared: SharedClient) -> Verdict:
+        """Look once; what comes of it after the deadline is a timeout, unless the waiting is over."""
+        return (await self._judged(shared)).by(self.deadline_s, self._now_s())
+
+    async def _judged(self, shared: SharedClient) -> Verdict:
         limit_s = max(self.deadline_s - self._now_s(), 0.0) + _LAST_LOOK_S
         try:
-            found = await asyncio.wait_for(self._count(hook, counter), limit_s)
+            found = await asyncio.wait_for(self._count(shared), limit_s)
         except PERMANENT as error:
             return Verdict("fail", str(error))
         except MqsError as error:
@@ -146,8 +148,11 @@ class MessagesInWindowTrigger(BaseTrigger):
         self.log.info("%s", verdict.message)
         return verdict
 
-    async def _count(self, hook: MqsHook, counter: WindowCounter) -> Counted:
-        client = await hook.aget_conn()
+    async def _count(self, shared: SharedClient) -> Counted:
+        from airflow_provider_mqs.replay.count import WindowCounter  # noqa: PLC0415 - loaded by now
+
+        client = await shared.client()
+        counter = WindowCounter(self.condition, filters_of(**self.condition.filters), shared.topics)
         return await client.run(counter.count(client.api, int(self._now_s() * 1000)))
 
     def _first_s(self) -> float:
@@ -156,13 +161,10 @@ class MessagesInWindowTrigger(BaseTrigger):
         spread_s = min(self.patience.poke_interval_s, _LONGEST_SPREAD_S) * random.random()  # noqa: S311 - no secret
         return max(soonest_s, min(soonest_s + spread_s, self.deadline_s))
 
-    def _wait_s(self, number: int, first_s: float) -> float:
-        now_s = self._now_s()
-        wait_s = first_s - now_s
-        if wait_s <= 0:
-            wait_s = self.patience.wait_s(number, self.looks.errors, random.random())  # noqa: S311 - spreads looks
+    def _wait_s(self, number: int) -> float:
+        wait_s = self.patience.wait_s(number, self.looks.errors, random.random())  # noqa: S311 - spreads looks
         # the last look is at the deadline
-        return max(0.0, min(wait_s, self.deadline_s - now_s))
+        return max(0.0, min(wait_s, self.deadline_s - self._now_s()))
 
 
 def __getattr__(name: str) -> Any:

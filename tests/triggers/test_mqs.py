@@ -14,7 +14,7 @@ import pytest
 from airflow_provider_mqs.client import shared_wires
 from airflow_provider_mqs.client.client import AsyncMqsClient
 from airflow_provider_mqs.emulator.rules import Rule
-from airflow_provider_mqs.hooks.mqs import MqsHook
+from airflow_provider_mqs.hooks.base import MqsBaseHook
 from airflow_provider_mqs.models.verdict import Condition, Patience
 from airflow_provider_mqs.triggers import mqs as module
 from airflow_provider_mqs.triggers.mqs import MessagesInWindowTrigger
@@ -361,11 +361,27 @@ async def _until_cancelled(waiting: asyncio.Event) -> None:
     await asyncio.Event().wait()
 
 
+async def test_the_next_sensor_needs_no_topic_list(service: MqsEmulator, time: Time) -> None:
+    """It learns of the topic from those that wait already."""
+    waiting = asyncio.Event()
+    first = trigger(condition={"on_closed_empty": "wait"})
+    first._sleep = lambda _: _until_cancelled(waiting)  # type: ignore[method-assign]
+    task = asyncio.create_task(events(first))
+    await waiting.wait()
+
+    await the_event(trigger())
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert len(service.requests("query")) == 2
+    assert len(service.requests("topics")) == 1
+
+
 async def test_the_connection_is_only_looked_up_asynchronously(
     service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The synchronous look-up would block every trigger of the process."""
-    monkeypatch.setattr(MqsHook, "get_connection", lambda *_: pytest.fail("synchronous look-up"))
+    monkeypatch.setattr(MqsBaseHook, "get_connection", lambda *_: pytest.fail("synchronous look-up"))
 
     assert (await the_event(trigger()))["status"] == "skip"
 
