@@ -1,8 +1,8 @@
-"""Look what is new in a topic since a cursor. A flow."""
+"""Look what is new in a topic since a cursor: a flow that reads it, and what follows from that."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.exceptions import MqsError
@@ -16,10 +16,12 @@ from airflow_provider_mqs.replay.record import Copies
 from airflow_provider_mqs.replay.slices import Slice
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_provider_mqs.client.api import MqsApi
     from airflow_provider_mqs.client.flow import Flow
     from airflow_provider_mqs.models.cursor import Cursor, News
-    from airflow_provider_mqs.models.message import Message, Row, Rows
+    from airflow_provider_mqs.models.message import Message, Row, Rows, Topic
     from airflow_provider_mqs.models.places import Place
 
 _READ_AHEAD = 4
@@ -41,6 +43,27 @@ class Watch:
     overlap_ms: int
     most: int
     copies: Copies = field(default_factory=Copies)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """
+    What a window of a topic holds, copies included; the same for all who watch it.
+
+    :param window: what was read; ends before the one that was asked for where that holds very much
+    :param rows: the messages, by place
+    :param topic: the topic, ``None`` where these credentials may not list it
+    :param cut: whether it ends before the one that was asked for
+    :param hidden: a sentence for each reason why the service may not have shown all
+    :param notes: sentences for the log
+    """
+
+    window: TimeWindow
+    rows: Mapping[Place, Row | Message]
+    topic: Topic | None = None
+    cut: bool = False
+    hidden: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,76 +89,100 @@ class _TooManyError(MqsError):
     """More new messages than are worth keeping in memory."""
 
 
-class _Found:
-    """The rows of a look: originals by place, and how many of them are new."""
+class _Rows:
+    """The rows of a window by place, until too many of them are new."""
 
-    def __init__(self, watch: Watch, cursor: Cursor, limit: int | None) -> None:
-        self.rows: dict[Place, Row | Message] = {}
-        self.copies: dict[Place, int] = {}
-        self._watch, self._cursor, self._limit = watch, cursor, limit
+    def __init__(self, cursor: Cursor, limit: int | None) -> None:
+        self.found: dict[Place, Row | Message] = {}
+        self._cursor, self._limit = cursor, limit
         self._new = 0
 
     def take(self, rows: Rows) -> None:
-        copies, others = self._watch.copies.split(rows)
-        self.copies.update({(row.partition, row.message_offset): row.timestamp for row in copies})
-        for row in others:
+        for row in rows:
             place = (row.partition, row.message_offset)
-            if place not in self.rows:
-                self._new += not self._cursor.has(place)
-                self.rows[place] = row
+            if place not in self.found:
+                self._new += row.timestamp >= self._cursor.from_ms and not self._cursor.has(place)
+                self.found[place] = row
         if self._limit is not None and self._new > self._limit:
             raise _TooManyError("There is more than is looked at in one go.")
 
 
-def find_news(api: MqsApi, watch: Watch, cursor: Cursor, window: TimeWindow, *, now_ms: int) -> Flow[Look]:
+def read_topic(api: MqsApi, name: str, cursor: Cursor, window: TimeWindow, *, most: int) -> Flow[Reading]:
     """
-    Look what a window of the cursor holds that was not told yet.
+    Read what a window holds.
 
-    Where it holds very much, as after a long pause, a shorter one is looked at: the rest comes with the next looks.
+    Where it holds very much, as after a long pause, a shorter one is read: the rest comes with the next looks.
 
     :param api: the calls
-    :param watch: what is looked for
+    :param name: topic name
     :param cursor: how far the topic was watched
-    :param window: what to read, from ``cursor.window``
-    :param now_ms: the time of asking, epoch ms
-    :return: what is new; an empty window has no partitions
+    :param window: what to read, from ``cursor.window``; it may begin earlier
+    :param most: messages that are told at once; a few times as many new ones are read
+    :return: the reading
     :raises ConfigurationError: the topic does not exist
     :raises ApiError: the service refused
     """
-    topic, notes = yield from find_topic(api, watch.topic)
+    topic, notes = yield from find_topic(api, name)
     partitions = range(topic.partitions) if topic and topic.partitions else None
-    doubts = retention_doubts(topic, window, now_ms)
     end_ms = window.end_ms
     while True:
         shortest = end_ms - cursor.next_ms <= 1
-        found = _Found(watch, cursor, None if shortest else watch.most * _READ_AHEAD)
-        reader = WindowReader(api, watch.topic, found.take, partitions)
+        rows = _Rows(cursor, None if shortest else most * _READ_AHEAD)
+        reader = WindowReader(api, name, rows.take, partitions)
         try:
             yield from reader.read(Slice(window.start_ms, end_ms))
         except _TooManyError:
             end_ms = cursor.next_ms + (end_ms - cursor.next_ms) // 2
         else:
             break
-    doubts = doubts + reader.doubts
-    times = {place: row.timestamp for place, row in found.rows.items()}
-    news = cursor.advance(times, end_ms, overlap_ms=watch.overlap_ms, most=watch.most, whole=not reader.doubts)
-    offsets = _offsets(api, watch, cursor, news, found, complete=not doubts and not watch.copies.doubts)
-    unsettled = bool(reader.doubts or (news.told and watch.copies.doubts))
-    return Look(offsets, news, (*doubts, *watch.copies.doubts), tuple(notes), unsettled)
+    read = replace(window, end_ms=end_ms)
+    return Reading(read, rows.found, topic, end_ms < window.end_ms, tuple(reader.doubts), tuple(notes))
 
 
-def _offsets(api: MqsApi, watch: Watch, cursor: Cursor, news: News, found: _Found, *, complete: bool) -> Offsets:
+def find_news(
+    api: MqsApi, watch: Watch, cursor: Cursor, reading: Reading, *, until_ms: int | None = None, now_ms: int
+) -> Look:
+    """
+    Find in a reading what was not told yet. Pure.
+
+    :param api: whose endpoint and instance were read
+    :param watch: what is looked for
+    :param cursor: how far the topic was watched; the reading covers its window
+    :param reading: what the topic holds, perhaps of a longer time
+    :param until_ms: the millisecond behind the last that may be told, default all of the reading
+    :param now_ms: the time of reading, epoch ms
+    :return: what is new; an empty window has no partitions
+    """
+    end_ms = reading.window.end_ms if until_ms is None else max(cursor.next_ms, min(reading.window.end_ms, until_ms))
+    window = TimeWindow(cursor.from_ms, end_ms, SOURCE)
+    copies, others = watch.copies.split([row for row in reading.rows.values() if row.timestamp in window])
+    rows = {(row.partition, row.message_offset): row for row in others}
+    times = {place: row.timestamp for place, row in rows.items()}
+    news = cursor.advance(times, end_ms, overlap_ms=watch.overlap_ms, most=watch.most, whole=not reading.hidden)
+    if reading.cut:
+        news = replace(news, more=True)
+    gone = tuple(retention_doubts(reading.topic, window, now_ms))
+    doubts = (*gone, *reading.hidden, *watch.copies.doubts)
+    told = [rows[place] for place in news.told]
+    offsets = _offsets(api, watch.topic, cursor, news, told, copies, complete=not doubts)
+    unsettled = bool(reading.hidden or (news.told and watch.copies.doubts))
+    return Look(offsets, news, doubts, reading.notes, unsettled)
+
+
+def _offsets(
+    api: MqsApi, topic: str, cursor: Cursor, news: News, told: Rows, copies: Rows, *, complete: bool
+) -> Offsets:
     bag = OffsetBag()
-    bag.update([found.rows[place] for place in news.told])
+    bag.update(told)
     start_ms = min([cursor.next_ms, *news.told.values()])
     end_ms = max([news.cursor.next_ms, start_ms + 1, *(timestamp + 1 for timestamp in news.told.values())])
     window = TimeWindow(start_ms, end_ms, SOURCE)
     return Offsets(
         endpoint=api.settings.host,
         instance_id=api.instance_id,
-        topic=watch.topic,
+        topic=topic,
         window=window,
         partitions=bag.partitions(),
         complete=complete,
-        excluded_copies=sum(timestamp in window for timestamp in found.copies.values()),
+        excluded_copies=sum(row.timestamp in window for row in copies),
     )

@@ -15,21 +15,23 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_mqs.exceptions import ConfigurationError, MqsError
 from airflow_provider_mqs.hooks.failing import PERMANENT
-from airflow_provider_mqs.hooks.mqs import MqsHook
-from airflow_provider_mqs.models.cursor import Cursor
+from airflow_provider_mqs.hooks.shared import shared_client
+from airflow_provider_mqs.models.cursor import SOURCE, Cursor
 from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, flag, is_absent, topic_name, whole_number
-from airflow_provider_mqs.models.window import duration_s, instant_ms, iso
-from airflow_provider_mqs.replay.news import Watch, find_news
+from airflow_provider_mqs.models.window import TimeWindow, duration_s, instant_ms, iso
+from airflow_provider_mqs.replay.news import Watch, find_news, read_topic
 from airflow_provider_mqs.replay.record import Copies
 from airflow_provider_mqs.triggers.keeping import Keeper
+from airflow_provider_mqs.triggers.readings import Wish, readings_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from airflow.triggers.base import BaseEventTrigger
 
-    from airflow_provider_mqs.models.window import TimeWindow
-    from airflow_provider_mqs.replay.news import Look
+    from airflow_provider_mqs.client.api import MqsApi
+    from airflow_provider_mqs.replay.news import Look, Reading
+    from airflow_provider_mqs.triggers.readings import Read, Readings, Taken
 else:
     # Airflow 2 has no watchers; the module must be importable there all the same
     BaseEventTrigger = getattr(base, "BaseEventTrigger", base.BaseTrigger)
@@ -107,6 +109,9 @@ class NewMessagesTrigger(BaseEventTrigger):
         self._cursor: Cursor | None = None
         self._key = ""
         self._held_since_s: float | None = None
+        self._next_s = 0.0
+        self._patience_s = self.poll_interval_s
+        self._readings: Readings | None = None
 
     # replaced in tests, which have a time of their own
     _now_s = staticmethod(time.time)
@@ -135,8 +140,10 @@ class NewMessagesTrigger(BaseEventTrigger):
                 failures = 0
             except Exception as error:  # noqa: BLE001 - a watcher that dies is started again at once
                 failures += 1
-                await self._sleep(_pause_s(failures, permanent=self._tell(error)))
+                self._patience_s = _pause_s(failures, permanent=self._tell(error))
+                await self._sleep(self._patience_s)
                 continue
+            self._patience_s = self.poll_interval_s
             if look is not None and look.offsets.count:
                 yield TriggerEvent(look.offsets.to_xcom())  # type: ignore[no-untyped-call]  # Airflow's
                 await self._hand_over()
@@ -144,7 +151,7 @@ class NewMessagesTrigger(BaseEventTrigger):
                 self._cursor = look.news.cursor
                 await self._save()
             if look is None or not look.news.more:
-                await self._sleep(self.poll_interval_s * random.uniform(0.9, 1.1))  # noqa: S311 - spreads looks
+                await self._sleep(max(0.0, self._next_s - self._now_s()))
 
     @cached_property
     def _keeper(self) -> Keeper:
@@ -152,19 +159,34 @@ class NewMessagesTrigger(BaseEventTrigger):
         return Keeper(getattr(self, "asset_state_store", None))
 
     async def _look(self) -> Look | None:
+        now_s = self._now_s()
+        self._next_s = now_s + self.poll_interval_s * random.uniform(0.9, 1.1)  # noqa: S311 - spreads looks
         # the sockets close after each look, and when the triggerer cancels this
-        async with MqsHook(self.mqs_conn_id, self.instance_id) as hook:
-            client = await hook.aget_conn()
+        async with shared_client(self.mqs_conn_id, self.instance_id) as shared:
+            client = await shared.client()
             place = {"endpoint": client.api.settings.host, "instance_id": client.api.instance_id, "topic": self.topic}
-            now_ms = int(self._now_s() * 1000)
-            cursor = self._cursor or await self._begin(place, now_ms)
-            window = cursor.window(now_ms - int(self.settle_s * 1000))
-            if window is None:
+            cursor = self._cursor or await self._begin(place, int(now_s * 1000))
+            until_ms = int(now_s * 1000) - int(self.settle_s * 1000)
+            if cursor.window(until_ms) is None:
                 return None
-            copies = await self._keeper.copies(window, **place) if self.exclude_copies else Copies()
-            watch = Watch(self.topic, int(self.overlap_s * 1000), self.max_messages, copies)
-            look = await client.run(find_news(client.api, watch, cursor, window, now_ms=now_ms))
-        return None if self._is_held(look, window) else look
+
+            async def read(start_ms: int) -> tuple[Reading, Copies]:
+                window = TimeWindow(start_ms, max(until_ms, cursor.next_ms), SOURCE)
+                copies = await self._keeper.copies(window, **place) if self.exclude_copies else Copies()
+                flow = read_topic(client.api, self.topic, cursor, window, most=self.max_messages)
+                return await client.run(flow), copies
+
+            taken = await self._taken(read, cursor, now_s, place)
+        return self._found(client.api, taken, cursor)
+
+    async def _taken(self, read: Read, cursor: Cursor, now_s: float, place: dict[str, str]) -> Taken:
+        """Read, or take what another watcher of the topic has read."""
+        if self._readings is None:
+            self._readings = readings_of(self.mqs_conn_id, *place.values(), self.exclude_copies)
+        wish = Wish(cursor, now_s, now_s - self._patience_s / 2, self.settle_s, self.overlap_s)
+        taken = await self._readings.take(self, wish, read)
+        self._next_s = taken.began_s + self.poll_interval_s * taken.pace
+        return taken
 
     async def _begin(self, place: dict[str, str], now_ms: int) -> Cursor:
         """Go on where an earlier process was, or begin; a beginning is saved, so that "now" stays what it was."""
@@ -180,19 +202,21 @@ class NewMessagesTrigger(BaseEventTrigger):
         self.log.info("Topic %r is watched from %s on.", self.topic, iso(self._cursor.next_ms))
         return self._cursor
 
-    def _is_held(self, look: Look, window: TimeWindow) -> bool:
-        """Tell whether to look at the same time again: perhaps copies are known then, or more is shown."""
+    def _found(self, api: MqsApi, taken: Taken, cursor: Cursor) -> Look | None:
+        """Find what is new; ``None`` where that waits, since perhaps copies are known later, or more is shown."""
+        watch = Watch(self.topic, int(self.overlap_s * 1000), self.max_messages, taken.copies)
+        until_ms, now_ms = taken.until_ms(self.settle_s), int(taken.began_s * 1000)
+        look = find_news(api, watch, cursor, taken.reading, until_ms=until_ms, now_ms=now_ms)
         for sentence in look.notes + look.doubts:
             self.log.warning("%s", sentence)
         if not look.unsettled:
             self._held_since_s = None
-            return False
-        now_s = self._now_s()
-        self._held_since_s = now_s if self._held_since_s is None else self._held_since_s
-        held = now_s - self._held_since_s < _HOLD_S
-        if held:
-            self.log.info("%d messages of %s wait until more is known.", look.offsets.count, window)
-        return held
+            return look
+        self._held_since_s = taken.began_s if self._held_since_s is None else self._held_since_s
+        if taken.began_s - self._held_since_s >= _HOLD_S:
+            return look
+        self.log.info("%d messages until %s wait until more is known.", look.offsets.count, iso(until_ms))
+        return None
 
     async def _hand_over(self) -> None:
         for _ in range(_HAND_OVER_S):  # several turns: after a pause of the whole loop the triggerer has its own first

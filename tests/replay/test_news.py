@@ -10,7 +10,8 @@ from airflow_provider_mqs.emulator.records import StoredMessage, Topic
 from airflow_provider_mqs.emulator.seeds import seed
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.models.cursor import Cursor
-from airflow_provider_mqs.replay.news import Look, Watch, find_news
+from airflow_provider_mqs.models.window import TimeWindow
+from airflow_provider_mqs.replay.news import Look, Watch, find_news, read_topic
 from airflow_provider_mqs.replay.record import Copies
 from tests.support import END_MS, NOW_MS, START_MS, Local, local
 
@@ -28,7 +29,8 @@ def look(client: Local, cursor: Cursor, until_ms: int = END_MS, copies: Copies |
     window = cursor.window(until_ms)
     assert window is not None
     watch = Watch("orders", 1000, most, copies or Copies())
-    return client.run(find_news(client.api, watch, cursor, window, now_ms=NOW_MS))
+    reading = client.run(read_topic(client.api, "orders", cursor, window, most=most))
+    return find_news(client.api, watch, cursor, reading, now_ms=NOW_MS)
 
 
 def stored(client: Local) -> set[Place]:
@@ -138,3 +140,32 @@ def test_an_unknown_topic_is_an_error() -> None:
     """A misspelt name is not silence for ever."""
     with pytest.raises(ConfigurationError, match="'orders' is not in the instance"):
         look(local(), Cursor.at(START_MS))
+
+
+def test_a_reading_for_several_watchers_may_begin_earlier_than_one_of_them_needs() -> None:
+    """What lies before its own window is neither told nor too much to read."""
+    client = seeded(1300)
+    middle_ms = (START_MS + END_MS) // 2
+    cursor = Cursor.at(middle_ms)
+
+    reading = client.run(
+        read_topic(client.api, "orders", cursor, TimeWindow(START_MS, middle_ms + 60_000, "event"), most=100)
+    )
+    found = find_news(client.api, Watch("orders", 1000, 100), cursor, reading, now_ms=NOW_MS)
+
+    assert not reading.cut
+    assert len(reading.rows) > 600
+    assert found.offsets.window.start_ms == middle_ms
+    assert found.offsets.count == sum(middle_ms <= row.timestamp < middle_ms + 60_000 for row in reading.rows.values())
+
+
+def test_what_had_no_time_to_settle_is_not_told_yet() -> None:
+    """Somebody who reads closer to the present may have read it."""
+    client = seeded(1300)
+    cursor, until_ms = Cursor.at(START_MS), START_MS + 60_000
+    reading = client.run(read_topic(client.api, "orders", cursor, TimeWindow(START_MS, END_MS, "event"), most=9999))
+
+    found = find_news(client.api, Watch("orders", 1000, 9999), cursor, reading, until_ms=until_ms, now_ms=NOW_MS)
+
+    assert found.news.cursor.next_ms == until_ms
+    assert 0 < found.offsets.count < 1300
