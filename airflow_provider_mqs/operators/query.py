@@ -36,8 +36,8 @@ class QueryMessagesOperator(RecordedOperator):
     Find the messages of a window and push their offsets to XCom, ready for ``ResendMessagesOperator``.
 
     Read-only: a second run asks again and pushes what it finds then. Without ``start``, ``end`` and ``lookback`` the
-    window is the run's data interval, or that of the events of the topic that started it (from the earliest start to the
-    latest end, which may hold messages of other events, too), or the interval that its schedule implies; the log says
+    window is the run's data interval, that of the events of the topic that started it (from the earliest start to the
+    latest end: it may hold messages of other events, too), or the interval that its schedule implies; the log says
     which. All arguments but ``message_filter`` are templated; ``None``, ``""`` and ``"None"`` mean "not given".
 
     Source: API document "Querying Messages".

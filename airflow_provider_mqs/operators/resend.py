@@ -50,8 +50,8 @@ class ResendMessagesOperator(RecordedOperator):
     Source: API document "Retransmitting a Message".
 
     :param messages: ``query.output``; one document of the query, a list of them, plain
-        ``{"partition": 0, "message_offset": 4}`` items with ``topic``, or JSON text of any of these. ``"events"`` are the
-        messages of all events that started the run, each once; where none did, the task fails
+        ``{"partition": 0, "message_offset": 4}`` items with ``topic``, or JSON text of any of these; or ``"events"``:
+        those of all events that started the run, each once; where none did, the task fails
     :param topic: topic name; needed for plain items, else it must agree; of ``"events"`` only those of this topic count
     :param consumer_key: application key, put into a header of each copy; advisory. Default none
     :param dry_run: whether to check everything and report what would be sent, and send nothing; default false
