@@ -48,7 +48,7 @@ def events_of(context: Mapping[str, Any]) -> list[Event]:
     :return: the events; none for a run that started otherwise
     """
     run_type = getattr(context.get("dag_run"), "run_type", None)
-    # Airflow 2 asks its database when they are read, which fails beside a mapped task
+    # Airflow 2 asks its database when they are read, which fails where tasks share a session, as in dag.test()
     if run_type is not None and not str(getattr(run_type, "value", run_type)).endswith("_triggered"):
         return []
     listed = [pair for name in _NAMES for pair in (context.get(name) or {}).items()]
