@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -42,6 +43,12 @@ async def until(holds: Callable[[], object]) -> None:
 def place_of(row: Row | Message) -> tuple[int, int]:
     """Partition and offset of a row."""
     return row.partition, row.message_offset
+
+
+def started_by(*payloads: Any) -> dict[str, Any]:
+    """Give the context of a run that a watcher's events with these payloads started."""
+    events = [SimpleNamespace(extra={"from_trigger": True, "payload": payload}) for payload in payloads]
+    return {"triggering_asset_events": {"mqs://host/instance/watched": events}}
 
 
 def settings_for(url: str = "http://127.0.0.1:1", **changes: Any) -> ConnectionSettings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from airflow_provider_mqs.models import places as sets
 from airflow_provider_mqs.models.offsets import Offsets
+from airflow_provider_mqs.models.window import TimeWindow
 from airflow_provider_mqs.testing import running_emulator
 from scripts.demo.airflow import command
 from scripts.demo.running import running_airflow
@@ -31,6 +33,36 @@ SETTINGS = {
     "TRIGGERER__JOB_HEARTBEAT_SEC": 1,
     "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": 5,  # so soon the next one takes over what a dead one had
 }
+
+
+@dataclass(frozen=True)
+class Run:
+    """
+    A run that events started.
+
+    :param events: what they carry
+    :param found: what its query found
+    :param look: the report of its dry run
+    :param back: the log of its resend to the same topic
+    """
+
+    events: list[Offsets]
+    found: Offsets
+    look: dict[str, Any]
+    back: str
+
+    @property
+    def given(self) -> Places:
+        return sets.union(*map(places_in, self.events))
+
+    @property
+    def window(self) -> TimeWindow:
+        windows = [event.window for event in self.events]
+        return TimeWindow(min(one.start_ms for one in windows), max(one.end_ms for one in windows), "event")
+
+
+def places_in(offsets: Offsets) -> Places:
+    return {number: part.ranges for number, part in offsets.partitions.items()}
 
 
 class Watching:
@@ -76,13 +108,13 @@ class Watching:
         rows = [(message.partition, message.message_offset) for message in self.service.messages(TOPIC)]
         return sets.without(sets.places_of(rows), self.copies)
 
-    def recorded(self) -> Places | None:
-        """Read what the runs were given, once all have ended."""
+    def runs(self) -> list[Run] | None:
+        """Read what the runs were given and made of it, once all have ended and nothing told is without one."""
         runs = self.running.api.get(f"dags/{TOPIC}/dagRuns", limit=100)["dag_runs"]
         if any(run["state"] not in ("success", "failed") for run in runs):
             return None
-        results = [self.running.api.result(TOPIC, run["dag_run_id"], "record") for run in runs]
-        return sets.union(*(self._places(payload) for result in results for payload in result["payloads"]))
+        ended = [self._run(run["dag_run_id"]) for run in runs]
+        return ended if sets.union(*(run.given for run in ended)) == self.told() else None
 
     def resend(self, messages: Places) -> None:
         items = [{"partition": partition, "message_offset": offset} for partition, offset in sets.expand(messages)]
@@ -101,9 +133,15 @@ class Watching:
         (entry,) = self.running.api.get(f"assets/{assets[0]['id']}/state-store")["asset_state_store"]
         return int(entry["value"]["next_ms"])
 
+    def _run(self, run_id: str) -> Run:
+        record, find, look = (self.running.api.result(TOPIC, run_id, name) for name in ("record", "find", "look"))
+        events = [Offsets.from_xcom(payload) for payload in record["payloads"]]
+        back = self.running.api.log(self.running.api.task(TOPIC, run_id, "back"))
+        return Run(events, Offsets.from_xcom(find), look, back)
+
     @staticmethod
     def _places(payload: dict[str, Any]) -> Places:
-        return {number: part.ranges for number, part in Offsets.from_xcom(payload).partitions.items()}
+        return places_in(Offsets.from_xcom(payload))
 
     @property
     def _name(self) -> str:
@@ -111,7 +149,10 @@ class Watching:
 
 
 def test_every_message_starts_a_run_though_the_triggerer_is_killed(tmp_path: Path) -> None:
-    """Told at least once; once where the cursor was saved; and a copy starts nothing, nor a resend to its own topic."""
+    """Told at least once; once where the cursor was saved; no copy starts a run, nor a run a resend to its own topic.
+
+    The query of a run has the window of its events, and the resend has their messages.
+    """
     dags = shutil.copytree(HERE / "watched_dags", tmp_path / "dags")
     with (
         running_emulator() as service,
@@ -145,5 +186,10 @@ def test_every_message_starts_a_run_though_the_triggerer_is_killed(tmp_path: Pat
         told = watching.told()
         assert sets.count(watching.copies) == sets.count(once[0])
         assert not sets.shared(told, watching.copies)
-        running.programs.until("each event has its run", lambda: watching.recorded() == told or None, TIMEOUT_S)
+        runs = running.programs.until("each event has its run", watching.runs, TIMEOUT_S)
         assert len(service.resends(TOPIC)) == sets.count(once[0])
+        for run in runs:
+            assert "allow_self_trigger=True" in run.back
+            assert sets.from_json(run.look["plan"]["ranges"], "ranges") == run.given
+            assert run.found.window == run.window
+            assert not sets.without(run.given, places_in(run.found))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_mqs.hooks.events import place_of
 from airflow_provider_mqs.models.names import choice, optional_number, topic_name, whole_number
 from airflow_provider_mqs.replay.filter_arguments import FILTER_NAMES, filters_of
 from airflow_provider_mqs.replay.query import Query, check_found, find_offsets
@@ -44,7 +45,7 @@ def look_up(
     concurrency = whole_number(arguments["concurrency"], "concurrency", minimum=1, maximum=256)
     _log.info("Querying topic %r in %s, which comes from the %s.", topic, window, window.source)
     with hook:
-        place = {"endpoint": hook.settings.host, "instance_id": hook.instance_id, "topic": topic}
+        place = place_of(hook, topic)
         query = Query(topic, window, filters, on_incomplete, copies_in(records, window, **place))
         found = hook.run_concurrently(lambda api: find_offsets(api, query, now_ms=now_ms), concurrency=concurrency)
     check_found(found, query, most)

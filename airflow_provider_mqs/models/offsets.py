@@ -13,15 +13,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.exceptions import ConfigurationError
+from airflow_provider_mqs.models import places as sets
 from airflow_provider_mqs.models import ranges as runs
 from airflow_provider_mqs.models.window import TimeWindow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from airflow_provider_mqs.models.places import Places
     from airflow_provider_mqs.models.ranges import Ranges
 
-SCHEMA = "mqs.offsets/1"
+FAMILY = "mqs.offsets/"
+SCHEMA = f"{FAMILY}1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +201,29 @@ class Offsets:
             excluded_copies=int(document["excluded_copies"]),
             batch=None if batch is None else Batch(int(batch["index"]), int(batch["of"]), int(batch["total"])),
         )
+
+
+def each_once(documents: Iterable[Offsets]) -> list[Offsets]:
+    """
+    Leave out of each document what an earlier one holds, as where an event came twice.
+
+    A document of which nothing is left stays: it may say that it is not complete.
+
+    :param documents: of one topic; equal ones count once
+    :return: documents that do not overlap, and hold the same messages together
+    """
+    told: Places = {}
+    given: list[Offsets] = []
+    kept: list[Offsets] = []
+    for document in documents:
+        if document not in given:
+            places = {number: part.ranges for number, part in document.partitions.items()}
+            left = sets.without(places, told)
+            partitions = {number: replace(document.partitions[number], ranges=left[number]) for number in left}
+            told = sets.union(told, places)
+            given.append(document)
+            kept.append(replace(document, partitions=partitions))
+    return kept
 
 
 def digest_of(document: Mapping[str, Any]) -> str:

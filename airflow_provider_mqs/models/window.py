@@ -31,7 +31,7 @@ class TimeWindow:
 
     :param start_ms: first millisecond, epoch
     :param end_ms: the millisecond behind the last, epoch
-    :param source: where it came from: ``explicit``, ``lookback``, ``data_interval`` or ``schedule``
+    :param source: where it came from: ``explicit``, ``lookback``, ``data_interval``, ``event`` or ``schedule``
     """
 
     start_ms: int

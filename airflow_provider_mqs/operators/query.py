@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, conf
 
 from airflow_provider_mqs.exceptions import ConfigurationError, EmptyWindowError
 from airflow_provider_mqs.hooks.failing import permanent_errors_fail
-from airflow_provider_mqs.hooks.interval import window_of
+from airflow_provider_mqs.hooks.interval import window_of_task
 from airflow_provider_mqs.hooks.stores import memory_of
 from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, choice, flag, optional_number
 from airflow_provider_mqs.models.window import TimeWindow, iso
@@ -36,8 +36,9 @@ class QueryMessagesOperator(RecordedOperator):
     Find the messages of a window and push their offsets to XCom, ready for ``ResendMessagesOperator``.
 
     Read-only: a second run asks again and pushes what it finds then. Without ``start``, ``end`` and ``lookback`` the
-    window is the run's data interval, or the interval that its schedule implies; the log says which. All arguments but
-    ``message_filter`` are templated; ``None``, ``""`` and ``"None"`` mean "not given".
+    window is the run's data interval, that of the events of the topic that started it (from the earliest start to the
+    latest end: it may hold messages of other events, too), or the interval that its schedule implies; the log says
+    which. All arguments but ``message_filter`` are templated; ``None``, ``""`` and ``"None"`` mean "not given".
 
     Source: API document "Querying Messages".
 
@@ -157,7 +158,7 @@ class QueryMessagesOperator(RecordedOperator):
 
         with permanent_errors_fail():
             now_ms = time.time_ns() // 1_000_000
-            window = self._clamped(window_of(context, start=self.start, end=self.end, lookback=self.lookback), now_ms)
+            window = self._clamped(window_of_task(context, vars(self)), now_ms)
             on_empty = choice(self.on_empty, "on_empty", ("succeed", "skip", "fail"))
             batch_size = optional_number(self.batch_size, "batch_size", minimum=1)
             hook = MqsHook(self.mqs_conn_id, self.instance_id)

@@ -12,9 +12,10 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_mqs.exceptions import ConfigurationError, ResendError
+from airflow_provider_mqs.hooks.events import EVENTS, messages_of_events, place_of
 from airflow_provider_mqs.hooks.failing import permanent_errors_fail
 from airflow_provider_mqs.hooks.stores import memory_of
-from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, flag
+from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, flag, is_absent
 from airflow_provider_mqs.models.topic_uri import topic_uri
 from airflow_provider_mqs.operators.base import RecordedOperator
 from airflow_provider_mqs.operators.self_trigger import started_by_topic
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_mqs.hooks.job import ReplayJob
+    from airflow_provider_mqs.hooks.mqs import MqsHook
     from airflow_provider_mqs.replay.pace import Progress
 
 
@@ -48,8 +50,9 @@ class ResendMessagesOperator(RecordedOperator):
     Source: API document "Retransmitting a Message".
 
     :param messages: ``query.output``; one document of the query, a list of them, plain
-        ``{"partition": 0, "message_offset": 4}`` items with ``topic``, or JSON text of any of these
-    :param topic: topic name; needed for plain items, else it must agree
+        ``{"partition": 0, "message_offset": 4}`` items with ``topic``, or JSON text of any of these; or ``"events"``:
+        those of all events that started the run, each once; where none did, the task fails
+    :param topic: topic name; needed for plain items, else it must agree; of ``"events"`` only those of this topic count
     :param consumer_key: application key, put into a header of each copy; advisory. Default none
     :param dry_run: whether to check everything and report what would be sent, and send nothing; default false
     :param ordering: ``partition`` (default) keeps the order inside each partition, ``none`` is faster and keeps none
@@ -185,10 +188,11 @@ class ResendMessagesOperator(RecordedOperator):
         from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415
 
         dry_run = flag(self.dry_run, "dry_run")
+        hook = MqsHook(self.mqs_conn_id, self.instance_id)
         memory = memory_of(context, self.ledger_path) if flag(self.durable, "durable") else Memory()
         job = job_of(
-            MqsHook(self.mqs_conn_id, self.instance_id),
-            vars(self),
+            hook,
+            {**vars(self), "messages": self._messages(context, hook)},
             run=_run_of(context, self.mqs_conn_id),
             memory=memory,
             dry_run=dry_run,
@@ -200,10 +204,14 @@ class ResendMessagesOperator(RecordedOperator):
             self._check_memory(context, memory)
         return job
 
+    def _messages(self, context: Context, hook: MqsHook) -> Any:
+        if not isinstance(self.messages, str) or self.messages.strip() != EVENTS:
+            return self.messages
+        return messages_of_events(context, hook, None if is_absent(self.topic) else self.topic)
+
     def _check_start(self, context: Context, job: ReplayJob) -> None:
         allowed = flag(self.allow_self_trigger, "allow_self_trigger")
-        place = {"endpoint": job.hook.settings.host, "instance_id": job.hook.instance_id, "topic": job.plan.topic}
-        if not allowed and started_by_topic(context, place):
+        if not allowed and started_by_topic(context, place_of(job.hook, job.plan.topic)):
             raise ConfigurationError(
                 f"This run was started by an event of topic {job.plan.topic!r}, where its copies may start the next "
                 "run, without end; if no copy raises an event, set allow_self_trigger=True."

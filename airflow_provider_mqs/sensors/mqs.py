@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.hooks.failing import PERMANENT
-from airflow_provider_mqs.hooks.interval import window_of
+from airflow_provider_mqs.hooks.interval import window_of_task
 from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, choice, optional_number, texts, topic_name, whole_number
 from airflow_provider_mqs.models.verdict import ON_CLOSED_EMPTY, Condition, Patience, Verdict
 from airflow_provider_mqs.models.window import duration_s
@@ -52,10 +52,10 @@ class MessagesInWindowSensor(BaseSensorOperator):
     poke where nothing is filtered and ``min_messages`` is below 500 (a second one where messages of exactly the end
     moment decide), and the topic list once. A window that begins before what the service keeps fails.
 
-    Without ``start``, ``end`` and ``lookback`` the window is the run's data interval, or the interval that its schedule
-    implies. It is resolved once. ``timeout``, ``poke_interval``, ``exponential_backoff``, ``max_wait``, ``soft_fail``
-    and ``never_fail`` mean the same in poke mode, in reschedule mode and deferred; every failure is skipped with
-    either of the last two.
+    Without ``start``, ``end`` and ``lookback`` the window is the run's data interval, that of the events of the topic
+    that started it, or the interval that its schedule implies. It is resolved once. ``timeout``, ``poke_interval``,
+    ``exponential_backoff``, ``max_wait``, ``soft_fail`` and ``never_fail`` mean the same in poke mode, in reschedule
+    mode and deferred; every failure is skipped with either of the last two.
 
     Pushes ``{"topic", "window", "count", "exact", "at_least", "first_timestamp", "last_timestamp"}``, with
     ``min_per_partition`` also ``"partitions"``: beyond one page ``count`` is the service's own total, which may hold
@@ -272,7 +272,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
         return self._watch
 
     def _condition(self, context: Context, filters: Filters) -> Condition:
-        window = window_of(context, start=self.start, end=self.end, lookback=self.lookback)
+        window = window_of_task(context, vars(self))
         settle_s = duration_s(self.settle, "settle")
         return Condition(
             topic=topic_name(self.topic),

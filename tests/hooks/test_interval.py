@@ -16,11 +16,15 @@ from hypothesis import strategies as st
 
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.hooks.interval import window_of
-from airflow_provider_mqs.models.window import to_ms
+from airflow_provider_mqs.models.offsets import Offsets
+from airflow_provider_mqs.models.window import TimeWindow, to_ms
+from tests.support import started_by
 
 UTC = timezone.utc
 TEN = datetime(2026, 11, 22, 10, tzinfo=UTC)
 ELEVEN = TEN + timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+PLACE = {"endpoint": "mqs.example.com", "instance_id": "i-1", "topic": "orders"}
 
 
 def dag_with(schedule: Any, tz: str = "UTC") -> Any:
@@ -141,6 +145,67 @@ def test_neighbouring_intervals_tile(moments: list[datetime]) -> None:
     windows = [window_of({"data_interval_start": start, "data_interval_end": end}) for start, end in pairwise(aware)]
 
     assert all(before.end_ms == after.start_ms for before, after in pairwise(windows))
+
+
+def event(start: datetime, end: datetime, **place: str) -> dict[str, Any]:
+    offsets = Offsets(**{**PLACE, **place}, window=TimeWindow(to_ms(start), to_ms(end), "event"), partitions={})
+    return offsets.to_xcom()
+
+
+EVENTS = started_by(event(TEN + MINUTE, TEN + 3 * MINUTE), event(TEN, TEN + 2 * MINUTE), event(TEN, ELEVEN, topic="b"))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"dag_run": SimpleNamespace(run_type="asset_triggered", run_after=ELEVEN)},
+        {"data_interval_start": ELEVEN, "data_interval_end": ELEVEN, "dag": dag_with("0 * * * *")},
+    ],
+)
+def test_events_that_started_the_run_come_before_the_schedule(more: dict[str, Any]) -> None:
+    """Those of the topic: from the earliest start to the latest end."""
+    assert bounds({**EVENTS, **more}, place=lambda: PLACE) == (TEN, TEN + 3 * MINUTE, "event")
+
+
+@pytest.mark.parametrize(
+    ("more", "arguments", "expected"),
+    [
+        ({}, {"start": ELEVEN, "end": ELEVEN + MINUTE}, (ELEVEN, ELEVEN + MINUTE, "explicit")),
+        ({"logical_date": ELEVEN}, {"lookback": 60}, (ELEVEN - MINUTE, ELEVEN, "lookback")),
+        ({"data_interval_start": TEN, "data_interval_end": ELEVEN}, {}, (TEN, ELEVEN, "data_interval")),
+        ({"dag_run": SimpleNamespace(run_type="manual", run_after=ELEVEN), "dag": dag_with("0 * * * *")}, {}, None),
+    ],
+)
+def test_events_come_behind_arguments_and_interval(
+    more: dict[str, Any], arguments: dict[str, Any], expected: tuple[datetime, datetime, str] | None
+) -> None:
+    """Then nothing is asked for: the connection need not even be there. A manual run has no such events."""
+
+    def unknown() -> dict[str, str]:
+        raise AssertionError
+
+    assert bounds({**EVENTS, **more}, **arguments, place=unknown) == (expected or (TEN, ELEVEN, "schedule"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [({"start": TEN - MINUTE}, (TEN - MINUTE, TEN + 3 * MINUTE)), ({"end": ELEVEN}, (TEN, ELEVEN))],
+)
+def test_one_end_alone_takes_the_other_from_the_events(
+    arguments: dict[str, Any], expected: tuple[datetime, datetime]
+) -> None:
+    """As it does from the interval."""
+    assert bounds(EVENTS, **arguments, place=lambda: PLACE) == (*expected, "explicit")
+
+
+def test_events_of_other_topics_give_no_window() -> None:
+    """The error says whose events there should be, and how to give a window."""
+    context = started_by(event(TEN, ELEVEN, topic="payments"), event(TEN, ELEVEN, instance_id="i-2"), {"any": "thing"})
+    sentence = r"none carries offsets of topic 'orders' of instance 'i-1' at 'mqs.example.com': give start and end, or"
+
+    with pytest.raises(ConfigurationError, match=sentence):
+        window_of(context, place=lambda: PLACE)
 
 
 @pytest.mark.parametrize(

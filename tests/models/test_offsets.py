@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_mqs.exceptions import ConfigurationError
+from airflow_provider_mqs.models import places as placed
 from airflow_provider_mqs.models import ranges as runs
-from airflow_provider_mqs.models.offsets import SCHEMA, Batch, Offsets, PartitionOffsets, digest_of
+from airflow_provider_mqs.models.offsets import SCHEMA, Batch, Offsets, PartitionOffsets, digest_of, each_once
 from airflow_provider_mqs.models.window import TimeWindow
 
 START_MS = 1_700_000_000_000
@@ -210,3 +211,41 @@ def test_empty_window_has_no_batches() -> None:
     assert empty.batches(10) == []
     assert Offsets.from_xcom(through_xcom(empty.to_xcom())) == empty
     assert empty.to_xcom()["schema"] == SCHEMA
+
+
+def places_in(offsets: Offsets) -> placed.Places:
+    return {number: part.ranges for number, part in offsets.partitions.items()}
+
+
+@given(st.lists(places, max_size=5), st.data())
+def test_each_message_of_several_documents_counts_once(several: list[dict[int, set[int]]], data: st.DataObject) -> None:
+    """Documents that come twice, or overlap in part, hold together what they held, and no message twice."""
+    documents = [offsets_of(one, excluded_copies=number) for number, one in enumerate(several)]
+    given_ones = [
+        *documents,
+        *data.draw(st.lists(st.sampled_from(documents), max_size=3) if documents else st.just([])),
+    ]
+
+    kept = each_once(given_ones)
+
+    assert placed.union(*map(places_in, kept)) == placed.union(*map(places_in, given_ones))
+    assert sum(one.count for one in kept) == placed.count(placed.union(*map(places_in, given_ones)))
+    assert len(kept) == len(documents)
+    assert [Offsets.from_xcom(one.to_xcom()) for one in kept] == kept
+    for one, document in zip(kept, documents, strict=True):
+        assert replace(one, partitions=document.partitions) == document
+        assert all(replace(document.partitions[n], ranges=part.ranges) == part for n, part in one.partitions.items())
+
+
+def test_documents_that_share_nothing_stay_as_they_are() -> None:
+    """Their digests stay those that the query wrote."""
+    documents = [PLAIN, offsets_of({0: {100, 102}, 7: {1}})]
+
+    assert [one.to_xcom() for one in each_once(documents)] == [one.to_xcom() for one in documents]
+
+
+def test_a_document_of_which_nothing_is_left_still_says_that_it_is_not_complete() -> None:
+    """Else an event that the resend must refuse would be hidden by another."""
+    kept = each_once([PLAIN, replace(PLAIN, complete=False)])
+
+    assert [(one.count, one.complete) for one in kept] == [(PLAIN.count, True), (0, False)]

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSki
 from airflow_provider_mqs.exceptions import EmptyWindowError, IncompleteWindowError, MqsError
 from airflow_provider_mqs.models.offsets import Offsets
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator
+from tests.support import started_by
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.models.message import Message
@@ -68,6 +69,32 @@ def test_an_explicit_window_needs_no_interval() -> None:
 
     assert document["count"] == 300
     assert document["window"]["source"] == "explicit"
+
+
+def test_a_run_that_events_started_has_their_window(mqs: MqsEmulator) -> None:
+    """From the earliest start to the latest end of those of this topic, at this connection."""
+    middle, late = START + timedelta(minutes=30), END + timedelta(minutes=6)
+    events = started_by(query(start=middle, end=late), query(start=START, end=middle), {"schema": "another"})
+
+    document = query(events)
+
+    assert document["count"] == len(mqs.offsets("orders", START, late))
+    assert document["window"] == {
+        "start": START.isoformat(timespec="milliseconds"),
+        "end": late.isoformat(timespec="milliseconds"),
+        "source": "event",
+    }
+
+
+def test_events_of_another_topic_give_the_query_no_window(mqs: MqsEmulator) -> None:
+    """The task fails for good, and says how to give one."""
+    mqs.seed("payments", 3, START, END)
+    events = started_by(query(topic="payments"))
+
+    with pytest.raises(AirflowFailException, match=r"none carries offsets of topic 'orders' .* give start and end"):
+        query(events)
+    with pytest.raises(AirflowFailException, match="topic must start with a letter"):
+        query(events, topic="")
 
 
 def test_filters_are_exact() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSki
 
 from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.exceptions import ResendError
+from airflow_provider_mqs.models.offsets import Offsets
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMessagesOperator
 from airflow_provider_mqs.replay.replay import Replay
+from tests.support import started_by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -420,3 +423,84 @@ def test_the_connection_limits_the_rate(mqs: MqsEmulator, messages: Any, monkeyp
     rates = [resend(batch, max_rate=5000, dry_run=True)["plan"]["max_rate"] for batch in [messages, *batches]]
 
     assert rates == [1000, *[pytest.approx(1000 / 3)] * 3]
+
+
+def part(start: int, end: int, **arguments: Any) -> dict[str, Any]:
+    """Query some minutes of the hour, as the event of a watcher tells them."""
+    window = {"start": START + timedelta(minutes=start), "end": START + timedelta(minutes=end)}
+    return QueryMessagesOperator(task_id="query", topic="orders", **window, **arguments).execute({})
+
+
+@pytest.mark.parametrize("topic", ["orders", None, "None"])
+@pytest.mark.usefixtures("messages")
+def test_the_messages_of_all_events_of_a_run_are_sent_once(mqs: MqsEmulator, topic: str | None) -> None:
+    """Several events, one of them twice, two that overlap: they are one resend, which needs no template."""
+    events = [part(0, 20), part(40, 50), part(10, 30), part(0, 20)]
+
+    report = resend("events", started_by(*events), topic=topic, allow_self_trigger=True)
+
+    wanted = mqs.offsets("orders", START, START + timedelta(minutes=30)) | mqs.offsets(
+        "orders", START + timedelta(minutes=40), START + timedelta(minutes=50)
+    )
+    assert mqs.resend_counts("orders") == dict.fromkeys(wanted, 1)
+    assert report["sent"] == report["requested"] == len(wanted)
+
+
+def test_the_report_of_one_event_names_it(mqs: MqsEmulator, messages: Any) -> None:
+    """Window and digest are those of the event, and a template may say ``events``."""
+    operator = ResendMessagesOperator(task_id="resend", messages="{{ params.what }}", dry_run=True)
+    operator.render_template_fields({"params": {"what": " events"}})
+
+    report = operator.execute(started_by(messages))
+
+    assert (report["window"], report["digest"]) == (messages["window"], messages["digest"])
+    assert report["plan"]["count"] == 300
+    assert mqs.resends("orders") == []
+
+
+def test_an_event_that_comes_again_with_the_next_run_is_not_sent_again(
+    mqs: MqsEmulator, messages: Any, tmp_path: Path
+) -> None:
+    """Delivery is at least once; the record knows each message, however the events were joined."""
+    remembered = {"allow_self_trigger": True, "ledger_path": str(tmp_path)}
+    first = resend("events", started_by(part(0, 30)), **remembered)
+
+    second = resend("events", started_by(part(0, 30), messages), **remembered)
+
+    assert (second["already_sent"], second["sent"]) == (first["sent"], 300 - first["sent"])
+    assert set(mqs.resend_counts("orders").values()) == {1}
+
+
+def test_a_resend_to_the_topic_of_its_events_is_refused(mqs: MqsEmulator, messages: Any) -> None:
+    """Unless somebody says so: the guard is the same as for any other messages."""
+    with pytest.raises(AirflowFailException, match="allow_self_trigger=True"):
+        resend("events", started_by(messages))
+
+    assert mqs.resends("orders") == []
+
+
+def test_an_event_that_is_not_complete_is_refused(mqs: MqsEmulator, messages: Any) -> None:
+    """Also where another event of the run holds all of its messages."""
+    doubtful = replace(Offsets.from_xcom(messages), complete=False).to_xcom()
+
+    with pytest.raises(AirflowFailException, match="messages is not complete"):
+        resend("events", started_by(messages, doubtful), allow_self_trigger=True)
+
+    assert mqs.resends("orders") == []
+
+
+@pytest.mark.parametrize("given", [None, "None", ""])
+def test_messages_that_are_missing_are_never_those_of_the_events(mqs: MqsEmulator, messages: Any, given: Any) -> None:
+    """A query that was skipped leaves nothing, which must not mean everything."""
+    with pytest.raises(AirflowFailException, match="messages is"):
+        resend(given, started_by(messages), allow_self_trigger=True)
+
+    assert mqs.resends("orders") == []
+
+
+def test_a_run_that_no_event_started_has_no_messages_of_events(mqs: MqsEmulator, messages: Any) -> None:
+    """Somebody pressed the button: the error says what to give."""
+    run = SimpleNamespace(run_type="manual")
+
+    with pytest.raises(AirflowFailException, match="no event started this one"):
+        resend("events", {**started_by(messages), "dag_run": run})

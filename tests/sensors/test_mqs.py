@@ -19,8 +19,10 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.operators.mqs import QueryMessagesOperator
 from airflow_provider_mqs.sensors import mqs as module
 from airflow_provider_mqs.sensors.mqs import MessagesInWindowSensor
+from tests.support import started_by
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.testing import MqsEmulator
@@ -143,6 +145,17 @@ def test_every_mode_finds_the_same(mode: str) -> None:
     assert json.loads(json.dumps(found)) == found
     assert (found["count"], found["exact"]) == (60, True)
     assert found["window"]["source"] == "data_interval"
+
+
+def test_a_run_that_events_started_has_their_window(mqs: MqsEmulator) -> None:
+    """What came late is counted, too, though no event told of it yet."""
+    event = QueryMessagesOperator(task_id="query", topic="orders").execute(INTERVAL)
+    mqs.append("orders", 0, "late", timestamp_ms=int(START.timestamp() * 1000))
+
+    found = poked(started_by(event), min_per_partition=20)
+
+    assert found["count"] == event["count"] + 1
+    assert found["window"] == {**event["window"], "source": "event"}
 
 
 @pytest.mark.parametrize("mode", MODES)

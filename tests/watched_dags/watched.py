@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import DAG, AssetWatcher, get_current_context, task
 
 from airflow_provider_mqs.assets.mqs import mqs_topic_asset
-from airflow_provider_mqs.operators.mqs import ResendMessagesOperator
+from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMessagesOperator
 from airflow_provider_mqs.triggers.mqs import NewMessagesTrigger
 
 TRIGGER = NewMessagesTrigger(topic="watched", poll_interval_s=1, settle_s=1, start=1_700_000_000_000)
@@ -25,10 +25,9 @@ def record() -> dict[str, Any]:
 
 with DAG("watched", schedule=[WATCHED], is_paused_upon_creation=False):
     record()
-    ResendMessagesOperator(
-        task_id="back",
-        messages="{{ (triggering_asset_events.values() | first)[0].extra.payload | tojson }}",
-    )
+    QueryMessagesOperator(task_id="find", topic="watched")
+    ResendMessagesOperator(task_id="look", messages="events", dry_run=True)
+    ResendMessagesOperator(task_id="back", messages="events")
 
 with DAG("resent", schedule=None, is_paused_upon_creation=False):
     ResendMessagesOperator(task_id="resend", messages="{{ dag_run.conf['messages'] | tojson }}", topic="watched")
