@@ -94,6 +94,7 @@ def bars(found: Found) -> list[Bar]:
             largest(found)["value"],
         )
     )
+    sensors, watchers = (found["deferred"][OURS][0][name] for name in ("sensors", "watchers"))
     return [
         Bar(
             f"query {queried}: time, over a bare pool",
@@ -145,7 +146,7 @@ def bars(found: Found) -> list[Bar]:
             lambda found: ratio(found["resend"], VERIFIED, RESEND, "requests"),
         ),
         Bar(
-            f"{found['deferred'][OURS][0]['sensors']:,} deferred sensors: longest gap of the triggerer's event loop",
+            f"{sensors:,} deferred sensors and {watchers} watchers: longest gap of the triggerer's event loop",
             max(100.0, longest_gap_ms(found["deferred"][SLEEPERS]) + 20.0),
             "{:.0f} ms",
             lambda found: longest_gap_ms(found["deferred"][OURS]),

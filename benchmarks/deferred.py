@@ -1,5 +1,5 @@
 """
-A thousand deferred sensors in one triggerer, beside as many ``DateTimeTrigger`` that only sleep.
+A thousand deferred sensors and fifty watchers in one triggerer, beside a thousand ``DateTimeTrigger`` that only sleep.
 
 Airflow's own ``TriggerRunner`` runs them in a process of its own: it imports their classes, decrypts their arguments,
 starts, logs and cancels them. What it is spared is its supervisor: what to create and to cancel comes from here instead
@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,13 @@ from benchmarks.measuring import counts_at, resident
 from benchmarks.shape import END_MS, START_MS, TOPIC, Shape
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airflow.executors.workloads.trigger import RunTrigger
 
     from benchmarks.measuring import Bench
 
-OURS, SLEEPERS = "MessagesInWindowTrigger", "DateTimeTrigger"
+OURS, WATCHERS, SLEEPERS = "MessagesInWindowTrigger", "NewMessagesTrigger", "DateTimeTrigger"
 SHAPE = Shape(100, latency_ms=20)
 _BEAT_S = 0.01
 _WARM_UP_S = 4.0
@@ -43,6 +46,7 @@ class Load:
 
     :param trigger: which class
     :param sensors: how many, beside the first one, which loads everything
+    :param watchers: how many ``NewMessagesTrigger`` of the topic there are besides, each with a cursor of its own
     :param poke_interval_s: of each; the windows of all become final at the same moment
     :param seconds: how long they are watched from then on
     :param port: of the service
@@ -50,6 +54,7 @@ class Load:
 
     trigger: str
     sensors: int
+    watchers: int = 0
     poke_interval_s: float = 15.0
     seconds: float = 25.0
     port: int = 0
@@ -88,10 +93,11 @@ class Pulse:
             self._collected_s += time.perf_counter() - self._began_s
 
 
-def compare(bench: Bench, rounds: int, sensors: int = 1_000) -> dict[str, list[dict[str, Any]]]:
+def compare(bench: Bench, rounds: int) -> dict[str, list[dict[str, Any]]]:
     """Measure both in turns."""
-    turns = [{name: run(bench, Load(name, sensors)) for name in _SERIALIZED} for _ in range(rounds)]
-    return {name: [turn[name] for turn in turns] for name in _SERIALIZED}
+    loads = (Load(SLEEPERS, 1_000), Load(OURS, 1_000, watchers=50))
+    turns = [{load.trigger: run(bench, load) for load in loads} for _ in range(rounds)]
+    return {load.trigger: [turn[load.trigger] for turn in turns] for load in loads}
 
 
 def run(bench: Bench, load: Load) -> dict[str, Any]:
@@ -99,22 +105,24 @@ def run(bench: Bench, load: Load) -> dict[str, Any]:
     bench.shape(SHAPE)
     found = bench.child("benchmarks.deferred", replace(load, port=bench.port))
     counts = bench.counts()
-    assert found["running"] == load.sensors + 1, "Some sensors have ended."
-    return {
-        "sensors": load.sensors,
-        **found,
-        **{name: counts[name] for name in ("logins", "connections", "max_open", "max_in_flight")},
-    }
+    assert found["running"] == load.sensors + load.watchers + 1, "Some triggers have ended."
+    names = ("logins", "topic_lists", "connections", "max_open", "max_in_flight")
+    return {"sensors": load.sensors, "watchers": load.watchers, **found, **{name: counts[name] for name in names}}
 
 
 async def measured(load: Load) -> dict[str, Any]:
     """Run the triggers in this loop; the first one loads everything, the others are all created at once."""
     pulse, triggerer = Pulse(), _triggerer()
     tasks = [asyncio.create_task(pulse.beat()), asyncio.create_task(triggerer.arun())]
-    triggerer.add(_workloads(range(1), load, 1.0, time.time()))
+    triggerer.add(_workloads(range(1), load.trigger, 1.0, time.time()))
     await asyncio.sleep(_WARM_UP_S)
     loading, memory, final_s = pulse.longest_s(), resident(), time.time() + _START_S
-    triggerer.add(_workloads(range(1, load.sensors + 1), load, load.poke_interval_s, final_s))
+    sensors = range(1, load.sensors + 1)
+    watchers = range(sensors.stop, sensors.stop + load.watchers)
+    triggerer.add(
+        _workloads(sensors, load.trigger, load.poke_interval_s, final_s)
+        + [one for number in watchers for one in _workloads((number,), WATCHERS, load.poke_interval_s, number)]
+    )
     await asyncio.sleep(final_s - time.time())
     before, cpu_s = await asyncio.to_thread(counts_at, load.port), time.process_time()
     await asyncio.sleep(load.seconds)
@@ -171,11 +179,11 @@ def _triggerer() -> Any:
     return Triggerer()
 
 
-def _workloads(numbers: range, load: Load, poke_interval_s: float, final_s: float) -> list[RunTrigger]:
+def _workloads(numbers: Sequence[int], name: str, poke_interval_s: float, when: float) -> list[RunTrigger]:
     from airflow.executors.workloads.trigger import RunTrigger
     from airflow.models.trigger import Trigger
 
-    path, arguments = _SERIALIZED[load.trigger](poke_interval_s, final_s)
+    path, arguments = _SERIALIZED[name](poke_interval_s, when)
     encrypted = Trigger.encrypt_kwargs(arguments)  # once: in a triggerer, the supervisor has done this
     return [RunTrigger(id=number, classpath=path, encrypted_kwargs=encrypted) for number in numbers]
 
@@ -199,12 +207,18 @@ def _ours(poke_interval_s: float, final_s: float) -> tuple[str, dict[str, Any]]:
     return "airflow_provider_mqs.triggers.mqs.MessagesInWindowTrigger", arguments
 
 
+def _watcher(poll_interval_s: float, number: float) -> tuple[str, dict[str, Any]]:
+    """Watch from a moment of its own on: those that are equal are one to Airflow."""
+    arguments = {"topic": TOPIC, "poll_interval_s": poll_interval_s, "start": START_MS + int(number)}
+    return "airflow_provider_mqs.triggers.mqs.NewMessagesTrigger", arguments
+
+
 def _sleeper(_: float, final_s: float) -> tuple[str, dict[str, Any]]:
     moment = datetime.fromtimestamp(final_s, timezone.utc) + timedelta(days=1)
     return "airflow.providers.standard.triggers.temporal.DateTimeTrigger", {"moment": moment}
 
 
-_SERIALIZED = {SLEEPERS: _sleeper, OURS: _ours}
+_SERIALIZED = {SLEEPERS: _sleeper, OURS: _ours, WATCHERS: _watcher}
 
 
 def _left_open(port: int) -> int:
@@ -223,8 +237,9 @@ def main(load: Load) -> None:
     from airflow.sdk.log import configure_logging, reset_logging
 
     reset_logging()  # type: ignore[no-untyped-call]  # Airflow's
-    with Path(os.devnull).open("wb") as nowhere:
+    with Path(os.devnull).open("wb") as nowhere, TemporaryDirectory() as cursors:
         configure_logging(json_output=True, output=nowhere, sending_to_supervisor=True)
+        os.environ["AIRFLOW__MQS__LEDGER_PATH"] = cursors
         found = asyncio.run(measured(load))
     print(f"\n{json.dumps(found)}")
 

@@ -24,11 +24,13 @@ _DEFERRED = (
     "while loading",
     "polls",
     "processor a poll",
-    "memory a sensor",
+    "memory a trigger",
+    "topic lists",
     "connections at once",
     "left open",
     "logins",
 )
+_COUNTED = ("topic_lists", "max_open", "left_open", "logins")
 
 
 def page(found: Found) -> str:
@@ -95,23 +97,27 @@ def partition(found: Found) -> str:
 
 def deferred(group: Mapping[str, Sequence[Found]]) -> str:
     """Write the table of the deferred sensors; times and memory are medians, what is counted is the most."""
-    return table(["trigger", "sensors", *_DEFERRED], [[name, *_watched(results)] for name, results in group.items()])
+    return table(
+        ["trigger", "sensors", "watchers", *_DEFERRED], [[name, *_watched(results)] for name, results in group.items()]
+    )
 
 
 def _watched(results: Sequence[Found]) -> list[str]:
     def middle(field: str, times: float = 1.0, over: str = "") -> float:
         return times * float(median(result[field] / (result[over] if over else 1) for result in results))
 
+    sensors, watchers = results[0]["sensors"], results[0]["watchers"]
     polls = min(result["polls"] for result in results)
     return [
-        f"{results[0]['sensors']:,}",
+        f"{sensors:,}",
+        f"{watchers:,}",
         f"{middle('longest_s', 1000):.0f} ms",
         f"{middle('own_s', 1000):.0f} ms",
         f"{middle('loading_s', 1000):.0f} ms",
         f"{polls:,}",
         f"{middle('cpu_s', 1e6, 'polls'):.0f} µs" if polls else "",
-        f"{middle('memory', 1 / 1024, 'sensors'):.0f} KiB",
-        *(f"{max(result[field] for result in results):.0f}" for field in ("max_open", "left_open", "logins")),
+        f"{middle('memory', 1 / 1024) / (sensors + watchers):.0f} KiB",
+        *(f"{max(result[field] for result in results):.0f}" for field in _COUNTED),
     ]
 
 

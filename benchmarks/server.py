@@ -86,6 +86,7 @@ class Counts:
     requests: int = 0
     connections: int = 0
     logins: int = 0
+    topic_lists: int = 0
     pages: int = 0
     resends: int = 0
     throttled: int = 0
@@ -137,6 +138,7 @@ class Service:
         if path.endswith("/messages/action"):
             return self._throttled() or self._resend(json.loads(body))
         if path.endswith("/topics"):
+            self.counts.topic_lists += 1
             topic = {"name": TOPIC, "partition": self.shape.partitions, "retention_time": 1_000_000}
             return self._response(200, {"total": 1, "size": 1, "topics": [topic]})
         if path.endswith("/auth/tokens"):

@@ -17,14 +17,15 @@ pytestmark = pytest.mark.skipif(AIRFLOW < (3, 0), reason="measured in the trigge
 
 
 def test_a_crowd_of_sensors_logs_in_once_and_leaves_no_connection_open(bench: Bench) -> None:
-    """In Airflow's own runner: all look, share their connections, run on, and are cancelled."""
+    """In Airflow's own runner, watchers among them: all look, share their connections, run on, and are cancelled."""
     from benchmarks.deferred import OURS, Load, run
 
-    found = run(bench, Load(OURS, 60, poke_interval_s=1.0, seconds=2.0))
+    found = run(bench, Load(OURS, 60, watchers=20, poke_interval_s=1.0, seconds=2.0))
 
-    assert found["running"] == 61
+    assert found["running"] == 81
     assert found["polls"] >= 60
     assert found["logins"] == 1
+    assert 1 <= found["topic_lists"] <= 40
     assert 1 <= found["max_open"] <= 16
     assert found["left_open"] == 0
     assert 0 < found["own_s"] <= found["longest_s"]
@@ -41,7 +42,7 @@ def test_sleepers_ask_nothing(bench: Bench) -> None:
 
 def result(**changes: Any) -> dict[str, Any]:
     times = {"loading_s": 0.01, "longest_s": 0.02, "own_s": 0.015, "cpu_s": 0.5, "memory": 2048}
-    counts = {"sensors": 2, "polls": 1000, "max_open": 3, "left_open": 0, "logins": 1}
+    counts = {"sensors": 2, "watchers": 0, "polls": 1000, "topic_lists": 4, "max_open": 3, "left_open": 0, "logins": 1}
     return {**times, **counts, **changes}
 
 
@@ -56,5 +57,5 @@ def test_the_table_says_what_a_poll_and_a_sensor_cost() -> None:
     """Half a second for a thousand polls, two kibibytes for two sensors; who never polled has no such cost."""
     rows = report.deferred({"ours": [result()], "sleepers": [result(polls=0)]}).splitlines()[2:]
 
-    assert rows[0] == "| ours | 2 | 20 ms | 15 ms | 10 ms | 1,000 | 500 µs | 1 KiB | 3 | 0 | 1 |"
-    assert rows[1] == "| sleepers | 2 | 20 ms | 15 ms | 10 ms | 0 |  | 1 KiB | 3 | 0 | 1 |"
+    assert rows[0] == "| ours | 2 | 0 | 20 ms | 15 ms | 10 ms | 1,000 | 500 µs | 1 KiB | 4 | 3 | 0 | 1 |"
+    assert rows[1] == "| sleepers | 2 | 0 | 20 ms | 15 ms | 10 ms | 0 |  | 1 KiB | 4 | 3 | 0 | 1 |"
