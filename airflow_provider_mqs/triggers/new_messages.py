@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import random
 import time
-from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.triggers import base
@@ -15,23 +13,13 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_mqs.exceptions import ConfigurationError, MqsError
 from airflow_provider_mqs.hooks.failing import PERMANENT
-from airflow_provider_mqs.hooks.shared import shared_client
-from airflow_provider_mqs.models.cursor import SOURCE, Cursor
 from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, flag, is_absent, topic_name, whole_number
-from airflow_provider_mqs.models.window import TimeWindow, duration_s, instant_ms, iso
-from airflow_provider_mqs.replay.news import Watch, find_news, read_topic
-from airflow_provider_mqs.replay.record import Copies
-from airflow_provider_mqs.triggers.keeping import Keeper
-from airflow_provider_mqs.triggers.readings import Wish, readings_of
+from airflow_provider_mqs.models.window import duration_s, instant_ms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from airflow.triggers.base import BaseEventTrigger
-
-    from airflow_provider_mqs.client.api import MqsApi
-    from airflow_provider_mqs.replay.news import Look, Reading
-    from airflow_provider_mqs.triggers.readings import Read, Readings, Taken
 else:
     # Airflow 2 has no watchers; the module must be importable there all the same
     BaseEventTrigger = getattr(base, "BaseEventTrigger", base.BaseTrigger)
@@ -48,8 +36,6 @@ _LONGEST_PAUSE_S: Final = 600.0
 _PERMANENT_PAUSE_S: Final = 60.0
 _LONGEST_PERMANENT_PAUSE_S: Final = 3600.0
 _MOST_DOUBLINGS: Final = 12
-_HOLD_S: Final = 900.0
-"""So long messages wait that may be copies of a replay whose copies are not known yet, or that are not all shown."""
 
 
 class NewMessagesTrigger(BaseEventTrigger):
@@ -106,12 +92,6 @@ class NewMessagesTrigger(BaseEventTrigger):
         self.max_messages = whole_number(max_messages, "max_messages", minimum=1)
         self.start = _start(start)
         self.exclude_copies = flag(exclude_copies, "exclude_copies")
-        self._cursor: Cursor | None = None
-        self._key = ""
-        self._held_since_s: float | None = None
-        self._next_s = 0.0
-        self._patience_s = self.poll_interval_s
-        self._readings: Readings | None = None
 
     # replaced in tests, which have a time of their own
     _now_s = staticmethod(time.time)
@@ -133,101 +113,31 @@ class NewMessagesTrigger(BaseEventTrigger):
 
         :return: an event a batch
         """
-        failures = 0
+        # in a thread: an import must not hold up all other triggers
+        await asyncio.to_thread(import_module, "airflow_provider_mqs.triggers.watcher")
+        from airflow_provider_mqs.triggers.watcher import TopicWatcher  # noqa: PLC0415 - loaded by now
+
+        watcher, failures, patience_s = TopicWatcher(self), 0, self.poll_interval_s
         while True:
             try:
-                look = await self._look()
-                failures = 0
+                look = await watcher.look(self._now_s(), patience_s)
             except Exception as error:  # noqa: BLE001 - a watcher that dies is started again at once
                 failures += 1
-                self._patience_s = _pause_s(failures, permanent=self._tell(error))
-                await self._sleep(self._patience_s)
+                patience_s = _pause_s(failures, permanent=self._tell(error))
+                await self._sleep(patience_s)
                 continue
-            self._patience_s = self.poll_interval_s
-            if look is not None and look.offsets.count:
-                yield TriggerEvent(look.offsets.to_xcom())  # type: ignore[no-untyped-call]  # Airflow's
-                await self._hand_over()
+            failures, patience_s = 0, self.poll_interval_s
             if look is not None:
-                self._cursor = look.news.cursor
-                await self._save()
+                if look.offsets.count:
+                    yield TriggerEvent(look.offsets.to_xcom())  # type: ignore[no-untyped-call]  # Airflow's
+                    await self._hand_over()
+                await watcher.move(look.news.cursor)
             if look is None or not look.news.more:
-                await self._sleep(max(0.0, self._next_s - self._now_s()))
-
-    @cached_property
-    def _keeper(self) -> Keeper:
-        # on first use: Airflow gives a trigger its stores after it was made
-        return Keeper(getattr(self, "asset_state_store", None))
-
-    async def _look(self) -> Look | None:
-        now_s = self._now_s()
-        self._next_s = now_s + self.poll_interval_s * random.uniform(0.9, 1.1)  # noqa: S311 - spreads looks
-        # the sockets close after each look, and when the triggerer cancels this
-        async with shared_client(self.mqs_conn_id, self.instance_id) as shared:
-            client = await shared.client()
-            place = {"endpoint": client.api.settings.host, "instance_id": client.api.instance_id, "topic": self.topic}
-            cursor = self._cursor or await self._begin(place, int(now_s * 1000))
-            until_ms = int(now_s * 1000) - int(self.settle_s * 1000)
-            if cursor.window(until_ms) is None:
-                return None
-
-            async def read(start_ms: int) -> tuple[Reading, Copies]:
-                window = TimeWindow(start_ms, max(until_ms, cursor.next_ms), SOURCE)
-                copies = await self._keeper.copies(window, **place) if self.exclude_copies else Copies()
-                flow = read_topic(client.api, self.topic, cursor, window, most=self.max_messages)
-                return await client.run(flow), copies
-
-            taken = await self._taken(read, cursor, now_s, place)
-        return self._found(client.api, taken, cursor)
-
-    async def _taken(self, read: Read, cursor: Cursor, now_s: float, place: dict[str, str]) -> Taken:
-        """Read, or take what another watcher of the topic has read."""
-        if self._readings is None:
-            self._readings = readings_of(self.mqs_conn_id, *place.values(), self.exclude_copies)
-        wish = Wish(cursor, now_s, now_s - self._patience_s / 2, self.settle_s, self.overlap_s)
-        taken = await self._readings.take(self, wish, read)
-        self._next_s = taken.began_s + self.poll_interval_s * taken.pace
-        return taken
-
-    async def _begin(self, place: dict[str, str], now_ms: int) -> Cursor:
-        """Go on where an earlier process was, or begin; a beginning is saved, so that "now" stays what it was."""
-        identity = json.dumps({**place, "start": self.start, "exclude_copies": self.exclude_copies}, sort_keys=True)
-        self._key = f"cursor-{hashlib.sha256(identity.encode()).hexdigest()[:32]}"
-        kept = await self._keeper.load(self._key)
-        if kept is not None:
-            self._cursor = Cursor.from_json(kept)
-        else:
-            cursor = Cursor.at(now_ms if isinstance(self.start, str) else self.start)
-            await self._keeper.save(self._key, cursor.to_json())
-            self._cursor = cursor
-        self.log.info("Topic %r is watched from %s on.", self.topic, iso(self._cursor.next_ms))
-        return self._cursor
-
-    def _found(self, api: MqsApi, taken: Taken, cursor: Cursor) -> Look | None:
-        """Find what is new; ``None`` where that waits, since perhaps copies are known later, or more is shown."""
-        watch = Watch(self.topic, int(self.overlap_s * 1000), self.max_messages, taken.copies)
-        until_ms, now_ms = taken.until_ms(self.settle_s), int(taken.began_s * 1000)
-        look = find_news(api, watch, cursor, taken.reading, until_ms=until_ms, now_ms=now_ms)
-        for sentence in look.notes + look.doubts:
-            self.log.warning("%s", sentence)
-        if not look.unsettled:
-            self._held_since_s = None
-            return look
-        self._held_since_s = taken.began_s if self._held_since_s is None else self._held_since_s
-        if taken.began_s - self._held_since_s >= _HOLD_S:
-            return look
-        self.log.info("%d messages until %s wait until more is known.", look.offsets.count, iso(until_ms))
-        return None
+                await self._sleep(max(0.0, watcher.next_s - self._now_s()))
 
     async def _hand_over(self) -> None:
         for _ in range(_HAND_OVER_S):  # several turns: after a pause of the whole loop the triggerer has its own first
             await self._sleep(1.0)
-
-    async def _save(self) -> None:
-        try:
-            if self._cursor is not None:
-                await self._keeper.save(self._key, self._cursor.to_json())
-        except MqsError as error:  # this process knows its cursor; the next look tries again
-            self.log.warning("The cursor was not saved: %s", error)
 
     def _tell(self, error: Exception) -> bool:
         """Log an error; tell whether looking again soon cannot mend it."""

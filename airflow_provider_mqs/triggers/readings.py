@@ -77,6 +77,11 @@ class Wish:
     settle_s: float
     overlap_s: float
 
+    @property
+    def until_ms(self) -> int:
+        """The millisecond behind the last that had time to settle, epoch."""
+        return int(self.now_s * 1000) - int(self.settle_s * 1000)
+
     def is_met(self, last: Taken | Failed) -> bool:
         """
         Tell whether a reading brings the watcher on.

@@ -387,16 +387,16 @@ async def test_the_connection_is_only_looked_up_asynchronously(
 
 
 def test_its_module_loads_little() -> None:
-    """A triggerer imports it in its event loop, so hook, client and HTTP are loaded later, by another thread."""
+    """A triggerer imports both in its event loop, so hook, client and HTTP are loaded later, by another thread."""
     code = (
         "import sys; import airflow.triggers.base; before = set(sys.modules);"
-        "import airflow_provider_mqs.triggers.mqs; print(*set(sys.modules) - before)"
+        "from airflow_provider_mqs.triggers.mqs import NewMessagesTrigger; print(*set(sys.modules) - before)"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     news = set(loaded.stdout.split())
 
     assert "airflow_provider_mqs.triggers.mqs" in news
-    for heavy in ("aiohttp", "requests", "airflow_provider_mqs.client", "airflow_provider_mqs.hooks.mqs"):
+    for heavy in ("aiohttp", "requests", "airflow_provider_mqs.client", "airflow_provider_mqs.hooks.base"):
         assert heavy not in news
 
 

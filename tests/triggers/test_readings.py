@@ -21,6 +21,7 @@ from airflow_provider_mqs.replay.news import Reading
 from airflow_provider_mqs.replay.record import Copies
 from airflow_provider_mqs.triggers.mqs import NewMessagesTrigger
 from airflow_provider_mqs.triggers.readings import Readings, Wish, readings_of
+from airflow_provider_mqs.triggers.watcher import TopicWatcher
 from tests.support import START_MS
 
 if TYPE_CHECKING:
@@ -125,19 +126,20 @@ async def test_one_reading_serves_all_watchers_of_a_topic(service: MqsEmulator, 
     assert len(service.requests("login")) == 1
 
 
-async def test_those_who_start_at_different_moments_come_together(service: MqsEmulator, crowd: Crowd) -> None:
+async def test_those_who_start_at_different_moments_come_together(
+    service: MqsEmulator, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From the second interval on they read as one."""
-    late = [watcher() for _ in range(3)]
-    for number, one in enumerate(late):
-        look, waits = one._look, [15.0 * number]
+    look, waits = TopicWatcher.look, iter([0.0, 15.0, 30.0])
 
-        async def begin_late(look: Any = look, waits: list[float] = waits) -> Any:
-            while waits:
-                await crowd.sleep(waits.pop())
-            return await look()
+    async def begin_late(self: TopicWatcher, now_s: float, patience_s: float) -> Any:
+        if self._readings is None and (wait_s := next(waits, 0.0)):
+            await crowd.sleep(wait_s)
+            now_s = crowd.now_s
+        return await look(self, now_s, patience_s)
 
-        one._look = begin_late  # type: ignore[method-assign]
-    crowd.watchers = late
+    monkeypatch.setattr(TopicWatcher, "look", begin_late)
+    crowd.watchers = [watcher() for _ in range(3)]
 
     await crowd.watch(600)
 
@@ -194,15 +196,15 @@ async def test_whoever_reads_each_is_told_each_message_once(chance: int, service
         assert Counter(places(payloads)) == Counter(stored(service))
 
 
-async def test_a_lone_watcher_keeps_no_reading(service: MqsEmulator, crowd: Crowd) -> None:
+async def test_a_lone_watcher_keeps_no_reading() -> None:
     """A batch of rows in memory is of use only where somebody else wants it."""
-    crowd.watchers = [watcher()]
+    shared, only, asked = Readings(), Watcher(), list[int]()
 
-    await crowd.watch(200)
+    await shared.take(only, wish(), reads(asked))
+    await shared.take(only, wish(), reads(asked))
 
-    (only,) = crowd.watchers
-    assert only._readings is not None
-    assert only._readings._last is None
+    assert len(asked) == 2
+    assert shared._last is None
 
 
 async def test_what_is_read_differently_is_not_shared() -> None:

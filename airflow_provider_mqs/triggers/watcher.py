@@ -1,0 +1,124 @@
+"""How ``NewMessagesTrigger`` looks at its topic. Loaded by the first look, since it brings the client."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_mqs.exceptions import MqsError
+from airflow_provider_mqs.hooks.shared import shared_client
+from airflow_provider_mqs.models.cursor import SOURCE, Cursor
+from airflow_provider_mqs.models.window import TimeWindow, iso
+from airflow_provider_mqs.replay.news import Watch, find_news, read_topic
+from airflow_provider_mqs.replay.record import Copies
+from airflow_provider_mqs.triggers.keeping import Keeper
+from airflow_provider_mqs.triggers.readings import Wish, readings_of
+
+if TYPE_CHECKING:
+    from airflow_provider_mqs.client.api import MqsApi
+    from airflow_provider_mqs.client.client import AsyncMqsClient
+    from airflow_provider_mqs.replay.news import Look, Reading
+    from airflow_provider_mqs.triggers.new_messages import NewMessagesTrigger
+    from airflow_provider_mqs.triggers.readings import Readings, Taken
+
+_HOLD_S: Final = 900.0
+"""So long messages wait that may be copies of a replay whose copies are not known yet, or that are not all shown."""
+
+
+class TopicWatcher:
+    """
+    Looks at a topic again and again, and remembers how far it is; ``next_s`` says when to look again, epoch seconds.
+
+    :param trigger: whose arguments and stores it uses
+    """
+
+    def __init__(self, trigger: NewMessagesTrigger) -> None:
+        self.next_s = 0.0
+        self._trigger = trigger
+        self._log = trigger.log
+        # Airflow 3.3 gives a trigger its stores after it was made
+        self._keeper = Keeper(getattr(trigger, "asset_state_store", None))
+        self._cursor: Cursor | None = None
+        self._key = ""
+        self._held_since_s: float | None = None
+        self._readings: Readings | None = None
+
+    async def look(self, now_s: float, patience_s: float) -> Look | None:
+        """
+        Look for new messages, or at what another watcher of the topic has just read.
+
+        :param now_s: the time, epoch seconds
+        :param patience_s: how long it waited; what was read in the last half of that will do
+        :return: what is new; ``None`` where there is nothing to read yet, or it is held back
+        :raises MqsError: the service, the connection or a store
+        """
+        what = self._trigger
+        self.next_s = now_s + what.poll_interval_s * random.uniform(0.9, 1.1)  # noqa: S311 - spreads looks
+        # the sockets close after each look, and when the triggerer cancels this
+        async with shared_client(what.mqs_conn_id, what.instance_id) as shared:
+            client = await shared.client()
+            place = {"endpoint": client.api.settings.host, "instance_id": client.api.instance_id, "topic": what.topic}
+            cursor = self._cursor or await self._begin(place, int(now_s * 1000))
+            wish = Wish(cursor, now_s, now_s - patience_s / 2, what.settle_s, what.overlap_s)
+            if cursor.window(wish.until_ms) is None:
+                return None
+            self._readings = self._readings or readings_of(what.mqs_conn_id, *place.values(), what.exclude_copies)
+            taken = await self._readings.take(self, wish, partial(self._read, client, place, wish))
+        self.next_s = taken.began_s + what.poll_interval_s * taken.pace
+        return self._found(client.api, taken, cursor)
+
+    async def move(self, cursor: Cursor) -> None:
+        """
+        Go on from there with the next look, and save it; where that fails, the one after the next look is saved.
+
+        :param cursor: behind what was handed over
+        """
+        self._cursor = cursor
+        try:
+            await self._keeper.save(self._key, cursor.to_json())
+        except MqsError as error:
+            self._log.warning("The cursor was not saved: %s", error)
+
+    async def _begin(self, place: dict[str, str], now_ms: int) -> Cursor:
+        """Go on where an earlier process was, or begin; a beginning is saved, so that "now" stays what it was."""
+        start = self._trigger.start
+        identity = {**place, "start": start, "exclude_copies": self._trigger.exclude_copies}
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        self._key = f"cursor-{digest[:32]}"
+        kept = await self._keeper.load(self._key)
+        if kept is not None:
+            self._cursor = Cursor.from_json(kept)
+        else:
+            cursor = Cursor.at(now_ms if isinstance(start, str) else start)
+            await self._keeper.save(self._key, cursor.to_json())
+            self._cursor = cursor
+        self._log.info("Topic %r is watched from %s on.", place["topic"], iso(self._cursor.next_ms))
+        return self._cursor
+
+    async def _read(
+        self, client: AsyncMqsClient, place: dict[str, str], wish: Wish, start_ms: int
+    ) -> tuple[Reading, Copies]:
+        window = TimeWindow(start_ms, max(wish.until_ms, wish.cursor.next_ms), SOURCE)
+        copies = await self._keeper.copies(window, **place) if self._trigger.exclude_copies else Copies()
+        most = self._trigger.max_messages
+        return await client.run(read_topic(client.api, place["topic"], wish.cursor, window, most=most)), copies
+
+    def _found(self, api: MqsApi, taken: Taken, cursor: Cursor) -> Look | None:
+        """Find what is new; ``None`` where that waits, since perhaps copies are known later, or more is shown."""
+        what = self._trigger
+        watch = Watch(what.topic, int(what.overlap_s * 1000), what.max_messages, taken.copies)
+        until_ms, now_ms = taken.until_ms(what.settle_s), int(taken.began_s * 1000)
+        look = find_news(api, watch, cursor, taken.reading, until_ms=until_ms, now_ms=now_ms)
+        for sentence in look.notes + look.doubts:
+            self._log.warning("%s", sentence)
+        if not look.unsettled:
+            self._held_since_s = None
+            return look
+        self._held_since_s = taken.began_s if self._held_since_s is None else self._held_since_s
+        if taken.began_s - self._held_since_s >= _HOLD_S:
+            return look
+        self._log.info("%d messages until %s wait until more is known.", look.offsets.count, iso(until_ms))
+        return None
