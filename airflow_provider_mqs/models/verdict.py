@@ -16,6 +16,8 @@ Status: TypeAlias = Literal["wait", "satisfied", "skip", "fail", "error", "timeo
 _ENDINGS = tuple(status for status in get_args(Status) if status != "wait")
 _TOO_FEW: Mapping[str, Status] = {"skip": "skip", "fail": "fail", "wait": "wait"}
 ON_CLOSED_EMPTY = tuple(_TOO_FEW)
+SETTLE_S = 60.0
+"""How long after its end a window counts as final, where nothing else is said."""
 _MOST_BACKOFF_S = 60.0
 _MOST_DOUBLINGS = 30
 _SHORTEST_WAIT_S = 1.0
@@ -45,7 +47,7 @@ class Condition:
     end_ms: int
     source: str
     min_messages: int = 1
-    settle_s: float = 60.0
+    settle_s: float = SETTLE_S
     on_closed_empty: str = "skip"
     filters: dict[str, Any] = field(default_factory=dict)
     min_per_partition: int | None = None

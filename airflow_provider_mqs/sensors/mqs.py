@@ -16,12 +16,11 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_mqs._compat import AIRFLOW_VERSION
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.hooks.failing import PERMANENT
-from airflow_provider_mqs.hooks.interval import window_of_task
-from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, choice, optional_number, texts, topic_name, whole_number
-from airflow_provider_mqs.models.verdict import ON_CLOSED_EMPTY, Condition, Patience, Verdict
-from airflow_provider_mqs.models.window import duration_s
+from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, flag
+from airflow_provider_mqs.models.verdict import SETTLE_S, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,10 +29,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_mqs.models.message import Message
-    from airflow_provider_mqs.replay.filters import Filters
     from airflow_provider_mqs.sensors.watch import Watch
 
-_SETTLE = timedelta(seconds=60)
 _GRACE_S = 60.0
 """How much later than the trigger's own deadline Airflow's comes, which knows less about what happened."""
 _FAILURES: dict[str, type[AirflowException]] = {
@@ -91,6 +88,9 @@ class MessagesInWindowSensor(BaseSensorOperator):
     :param fetch_values: whether ``message_filter`` sees contents, at one request a message; default false
     :param deferrable: whether to wait in the triggerer; default ``[operators] default_deferrable``. There the first
         look comes at a random moment, up to half a minute or the poke interval late, so that not all look at once
+    :param end_from_trigger: whether a deferred sensor that is satisfied, or skips, ends in the triggerer instead of
+        taking a worker once more; default false. Failures, tasks with outlets, and Airflow 2 take the worker all the
+        same. Airflow calls no listener then (OpenLineage is one), nor ``post_execute``
     :param mqs_conn_id: connection, default ``mqs_default``
     :param instance_id: instance, default the connection's
     """
@@ -113,6 +113,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
         "message_id",
         "app_id",
         "fetch_values",
+        "end_from_trigger",
         "mqs_conn_id",
         "instance_id",
     )
@@ -128,7 +129,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
         min_messages: int | str = 1,
         min_per_partition: int | str | None = None,
         expected_keys: Sequence[str] | str | None = None,
-        settle: timedelta | float | str = _SETTLE,
+        settle: timedelta | float | str = SETTLE_S,
         stable_polls: int | str = 1,
         on_closed_empty: str = "skip",
         max_consecutive_errors: int | str = 10,
@@ -140,6 +141,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
         message_filter: Callable[[Message], bool] | None = None,
         fetch_values: bool | str = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        end_from_trigger: bool | str = False,
         mqs_conn_id: str = DEFAULT_CONN_ID,
         instance_id: str | None = None,
         **kwargs: Any,
@@ -164,6 +166,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
         self.message_filter = message_filter
         self.fetch_values = fetch_values
         self.deferrable = deferrable
+        self.end_from_trigger = end_from_trigger
         self.mqs_conn_id = mqs_conn_id
         self.instance_id = instance_id
         self._watch: Watch | None = None
@@ -226,9 +229,15 @@ class MessagesInWindowSensor(BaseSensorOperator):
             mqs_conn_id=self.mqs_conn_id,
             instance_id=self.instance_id,
             looks=watch.looks.to_json(),
+            end_from_trigger=self._ends_from_trigger(),
+            do_xcom_push=self.do_xcom_push,
         )
         longest_s = max(0.0, deadline_s - time.time()) + _GRACE_S
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=longest_s))
+
+    def _ends_from_trigger(self) -> bool:
+        """Tell whether the triggerer may end the task: where it is asked to, and does all that a worker would."""
+        return flag(self.end_from_trigger, "end_from_trigger") and AIRFLOW_VERSION >= (3, 0) and not self.outlets
 
     def _look(self, context: Context) -> Verdict:
         from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415 - not to parse a DAG
@@ -251,7 +260,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
     def _watched(self, context: Context) -> Watch:
         """Resolve and check the arguments, once in each execution."""
         from airflow_provider_mqs.replay.filter_arguments import FILTER_NAMES, filters_of  # noqa: PLC0415 - not to parse
-        from airflow_provider_mqs.sensors.watch import LookMemory, Watch  # noqa: PLC0415 - same
+        from airflow_provider_mqs.sensors.watch import LookMemory, Watch, condition_of, patience_of  # noqa: PLC0415 - same
 
         if self._watch is None:
             if self.deferrable and self.message_filter is not None:
@@ -260,7 +269,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
                     "triggerer: set deferrable=False, or leave the filter to the query."
                 )
             filters = filters_of(**{name: getattr(self, name) for name in FILTER_NAMES})
-            condition = self._condition(context, filters)
+            condition = condition_of(context, vars(self), filters)
             alone = self.mode == "reschedule" and not self.deferrable
             memory = LookMemory.of(context) if alone else None
             if alone and memory is None and condition.stable_polls > 1:
@@ -268,31 +277,5 @@ class MessagesInWindowSensor(BaseSensorOperator):
                     "stable_polls needs to know what the poke before has found, which in reschedule mode only Airflow "
                     "3.3 and later remembers: set mode='poke' or deferrable=True."
                 )
-            self._watch = Watch(condition, filters, self._patience(), memory)
+            self._watch = Watch(condition, filters, patience_of(vars(self)), memory)
         return self._watch
-
-    def _condition(self, context: Context, filters: Filters) -> Condition:
-        window = window_of_task(context, vars(self))
-        settle_s = duration_s(self.settle, "settle")
-        return Condition(
-            topic=topic_name(self.topic),
-            start_ms=window.start_ms,
-            end_ms=window.end_ms,
-            source=window.source,
-            min_messages=whole_number(self.min_messages, "min_messages", minimum=0),
-            min_per_partition=optional_number(self.min_per_partition, "min_per_partition", minimum=0),
-            expected_keys=texts(self.expected_keys, "expected_keys"),
-            stable_polls=whole_number(self.stable_polls, "stable_polls", minimum=1),
-            settle_s=_SETTLE.total_seconds() if settle_s is None else settle_s,
-            on_closed_empty=choice(self.on_closed_empty, "on_closed_empty", ON_CLOSED_EMPTY),
-            filters=filters.to_xcom(),
-        )
-
-    def _patience(self) -> Patience:
-        most = whole_number(self.max_consecutive_errors, "max_consecutive_errors", minimum=1)
-        return Patience(
-            poke_interval_s=self.poke_interval,
-            exponential_backoff=self.exponential_backoff,
-            max_wait_s=self.max_wait.total_seconds() if self.max_wait else None,
-            max_errors=None if self.silent_fail else most,
-        )

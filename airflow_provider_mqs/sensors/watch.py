@@ -1,4 +1,4 @@
-"""One execution of the sensor in a worker: what is looked for, and what earlier looks left."""
+"""One execution of the sensor in a worker: what it is told, what is looked for, and what earlier looks left."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.exceptions import MqsError
 from airflow_provider_mqs.hooks.failing import PERMANENT
-from airflow_provider_mqs.models.verdict import Condition, Looks, Patience, Verdict, decide
+from airflow_provider_mqs.hooks.interval import window_of_task
+from airflow_provider_mqs.models.names import choice, optional_number, texts, topic_name, whole_number
+from airflow_provider_mqs.models.verdict import ON_CLOSED_EMPTY, SETTLE_S, Condition, Looks, Patience, Verdict, decide
+from airflow_provider_mqs.models.window import duration_s
 from airflow_provider_mqs.replay.count import WindowCounter
 
 if TYPE_CHECKING:
@@ -109,3 +112,52 @@ class LookMemory:
         :param looks: what this look and earlier ones left
         """
         self._store.set(self._key, looks.to_json())
+
+
+def condition_of(context: Mapping[str, Any], arguments: Mapping[str, Any], filters: Filters) -> Condition:
+    """
+    Read and check what a sensor waits for.
+
+    :param context: Airflow's context
+    :param arguments: of the sensor, rendered
+    :param filters: which messages count
+    :return: the condition
+    :raises ConfigurationError: an argument is wrong, or nothing gives a window
+    """
+
+    def number(name: str, minimum: int) -> int:
+        return whole_number(arguments[name], name, minimum=minimum)
+
+    window = window_of_task(context, arguments)
+    settle_s = duration_s(arguments["settle"], "settle")
+    return Condition(
+        topic=topic_name(arguments["topic"]),
+        start_ms=window.start_ms,
+        end_ms=window.end_ms,
+        source=window.source,
+        min_messages=number("min_messages", 0),
+        min_per_partition=optional_number(arguments["min_per_partition"], "min_per_partition", minimum=0),
+        expected_keys=texts(arguments["expected_keys"], "expected_keys"),
+        stable_polls=number("stable_polls", 1),
+        settle_s=SETTLE_S if settle_s is None else settle_s,
+        on_closed_empty=choice(arguments["on_closed_empty"], "on_closed_empty", ON_CLOSED_EMPTY),
+        filters=filters.to_xcom(),
+    )
+
+
+def patience_of(arguments: Mapping[str, Any]) -> Patience:
+    """
+    Read and check how long a sensor waits between two looks.
+
+    :param arguments: of the sensor, rendered, those of Airflow's base class among them
+    :return: the patience
+    :raises ConfigurationError: an argument is wrong
+    """
+    most = whole_number(arguments["max_consecutive_errors"], "max_consecutive_errors", minimum=1)
+    max_wait = arguments["max_wait"]
+    return Patience(
+        poke_interval_s=arguments["poke_interval"],
+        exponential_backoff=arguments["exponential_backoff"],
+        max_wait_s=max_wait.total_seconds() if max_wait else None,
+        max_errors=None if arguments["silent_fail"] else most,
+    )

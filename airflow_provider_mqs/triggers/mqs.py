@@ -49,6 +49,8 @@ class MessagesInWindowTrigger(BaseTrigger):
     :param mqs_conn_id: connection
     :param instance_id: instance, default the connection's
     :param looks: what looks before the task was deferred have left: ``Looks`` as JSON
+    :param end_from_trigger: whether to end the task where it is satisfied or skips, instead of resuming it; Airflow 3
+    :param do_xcom_push: whether the result is pushed then
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class MessagesInWindowTrigger(BaseTrigger):
         mqs_conn_id: str = DEFAULT_CONN_ID,
         instance_id: str | None = None,
         looks: Mapping[str, Any] | None = None,
+        end_from_trigger: bool = False,
+        do_xcom_push: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's
         self.condition = Condition(**condition)
@@ -68,6 +72,8 @@ class MessagesInWindowTrigger(BaseTrigger):
         self.mqs_conn_id = mqs_conn_id
         self.instance_id = instance_id
         self.looks = Looks(**(looks or {}))
+        self.end_from_trigger = end_from_trigger
+        self.do_xcom_push = do_xcom_push
 
     # replaced in tests, which have a time of their own
     _now_s = staticmethod(time.time)
@@ -88,6 +94,8 @@ class MessagesInWindowTrigger(BaseTrigger):
                 "mqs_conn_id": self.mqs_conn_id,
                 "instance_id": self.instance_id,
                 "looks": self.looks.to_json(),
+                "end_from_trigger": self.end_from_trigger,
+                "do_xcom_push": self.do_xcom_push,
             },
         )
 
@@ -95,10 +103,19 @@ class MessagesInWindowTrigger(BaseTrigger):
         """
         Wait, and yield one event, whatever happens.
 
-        :return: the event: ``Verdict`` as JSON
+        :return: the event: ``Verdict`` as JSON, or one that ends the task
         """
-        verdict = await self._verdict()
-        yield TriggerEvent(verdict.to_event())  # type: ignore[no-untyped-call]  # Airflow's
+        yield self._event(await self._verdict())
+
+    def _event(self, verdict: Verdict) -> TriggerEvent:
+        # a failure is the worker's to tell: its log has the reason, and it knows about retries
+        if self.end_from_trigger and verdict.status in ("satisfied", "skip"):
+            from airflow.triggers.base import TaskSkippedEvent, TaskSuccessEvent  # noqa: PLC0415 - Airflow 3 has them
+
+            if verdict.status == "skip":
+                return TaskSkippedEvent()
+            return TaskSuccessEvent(xcoms={"return_value": verdict.result} if self.do_xcom_push else None)
+        return TriggerEvent(verdict.to_event())  # type: ignore[no-untyped-call]  # Airflow's
 
     async def _verdict(self) -> Verdict:
         try:

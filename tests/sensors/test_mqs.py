@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    Asset,
     TaskDeferred,
     conf,
 )
@@ -22,6 +23,7 @@ from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator
 from airflow_provider_mqs.sensors import mqs as module
 from airflow_provider_mqs.sensors.mqs import MessagesInWindowSensor
+from tests.airflow import AIRFLOW
 from tests.support import started_by
 
 if TYPE_CHECKING:
@@ -358,6 +360,25 @@ def test_a_deferral_carries_every_setting_and_no_secret(mqs: MqsEmulator) -> Non
     assert (arguments["mqs_conn_id"], arguments["instance_id"]) == ("mqs_default", mqs.identity.instance_id)
     assert timedelta(seconds=3600) < caught.value.timeout < timedelta(seconds=3700)
     assert mqs.identity.password not in json.dumps(arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ends"),
+    [
+        ({}, False),
+        ({"end_from_trigger": True}, AIRFLOW >= (3, 0)),
+        ({"end_from_trigger": "true"}, AIRFLOW >= (3, 0)),
+        ({"end_from_trigger": True, "outlets": [Asset("mqs://host/i/orders")]}, False),
+    ],
+)
+def test_the_triggerer_ends_the_task_only_where_that_loses_nothing(
+    arguments: dict[str, Any], ends: bool, mqs: MqsEmulator
+) -> None:
+    """Where it is asked to, on Airflow 3, and where no event of an asset hangs on the task."""
+    with pytest.raises(TaskDeferred) as caught:
+        sensor(deferrable=True, topic="empty", on_closed_empty="wait", **arguments).execute(INTERVAL)
+
+    assert caught.value.trigger.serialize()[1]["end_from_trigger"] is ends
 
 
 def test_silent_fail_tolerates_errors_without_end(mqs: MqsEmulator) -> None:

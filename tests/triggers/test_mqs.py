@@ -18,6 +18,7 @@ from airflow_provider_mqs.hooks.base import MqsBaseHook
 from airflow_provider_mqs.models.verdict import Condition, Patience
 from airflow_provider_mqs.triggers import mqs as module
 from airflow_provider_mqs.triggers.mqs import MessagesInWindowTrigger
+from tests.airflow import AIRFLOW
 from tests.support import END_MS, START_MS
 
 if TYPE_CHECKING:
@@ -377,6 +378,42 @@ async def test_the_next_sensor_needs_no_topic_list(service: MqsEmulator, time: T
     assert len(service.requests("topics")) == 1
 
 
+async def the_ending(trigger: MessagesInWindowTrigger) -> Any:
+    (event,) = [event async for event in trigger.run()]
+    return event
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 0), reason="Airflow 2 ends tasks in workers only")
+@pytest.mark.parametrize("do_xcom_push", [True, False])
+async def test_it_ends_a_satisfied_task_where_it_may(do_xcom_push: bool, service: MqsEmulator, time: Time) -> None:
+    """With the result as the task's own."""
+    from airflow.triggers.base import TaskSuccessEvent
+
+    service.seed("orders", 30, START_MS, END_MS)
+
+    event = await the_ending(trigger(end_from_trigger=True, do_xcom_push=do_xcom_push))
+
+    assert isinstance(event, TaskSuccessEvent)
+    assert (event.xcoms is not None) is do_xcom_push
+    if event.xcoms is not None:
+        assert event.xcoms["return_value"]["count"] == 30
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 0), reason="Airflow 2 ends tasks in workers only")
+async def test_it_skips_a_task_where_it_may(service: MqsEmulator, time: Time) -> None:
+    """A final window without messages needs no worker."""
+    from airflow.triggers.base import TaskSkippedEvent
+
+    assert isinstance(await the_ending(trigger(end_from_trigger=True)), TaskSkippedEvent)
+
+
+async def test_a_failure_is_left_to_the_worker(service: MqsEmulator, time: Time) -> None:
+    """Which tells the reason in the task's log, and knows about retries."""
+    event = await the_event(trigger(end_from_trigger=True, condition={"on_closed_empty": "fail"}))
+
+    assert event["status"] == "fail"
+
+
 async def test_the_connection_is_only_looked_up_asynchronously(
     service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -406,6 +443,8 @@ def test_it_serialises_to_plain_json_under_its_public_path() -> None:
         condition={"filters": {"partitions": [1], "key": "a"}},
         instance_id="i",
         looks={"errors": 3, "count": 7, "same": 2},
+        end_from_trigger=True,
+        do_xcom_push=False,
     )
 
     path, arguments = original.serialize()
