@@ -15,8 +15,11 @@ BENCH = "constraints-bench.txt"
 BENCH_HEADER = """\
 # What `make bench` installs beside constraints.txt. Renew with `make lock`.
 """
-# one resolution cannot hold two Airflow series
-AIRFLOW = {"constraints.txt": "apache-airflow~=3.3.2", "constraints-2.11.txt": "apache-airflow~=2.11.2"}
+# one resolution cannot hold two Airflow series; message queues came with Airflow 3
+AIRFLOW = {
+    "constraints.txt": ("apache-airflow~=3.3.2", "--extra", "messaging"),
+    "constraints-2.11.txt": ("apache-airflow~=2.11.2",),
+}
 COMPILE = [
     *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml"),
     *("--universal", "--python-version", "3.10", "--constraints", "-", "--upgrade"),
@@ -24,9 +27,9 @@ COMPILE = [
 ]
 
 
-def resolve(name: str, group: str, constraints: str) -> str:
+def resolve(name: str, group: str, constraints: str, *more: str) -> str:
     """Resolve the package with a dependency group, or leave with what uv says."""
-    command = [*COMPILE, "--group", f"pyproject.toml:{group}"]
+    command = [*COMPILE, "--group", f"pyproject.toml:{group}", *more]
     done = subprocess.run(command, cwd=ROOT, input=constraints, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{name}: {done.stderr.strip()}")
@@ -41,8 +44,8 @@ def write(name: str, header: str, pins: str) -> None:
 
 def main() -> None:
     """Write one file per series, and one of what the benchmarks need on top of the newest."""
-    for name, airflow in AIRFLOW.items():
-        write(name, HEADER, resolve(name, "dev", airflow))
+    for name, (airflow, *more) in AIRFLOW.items():
+        write(name, HEADER, resolve(name, "dev", airflow, *more))
     pinned = (ROOT / "constraints.txt").read_text()
     known = set(pinned.splitlines())
     more = [pin for pin in resolve(BENCH, "bench", pinned).splitlines(keepends=True) if pin.strip() not in known]

@@ -8,8 +8,9 @@ import pytest
 
 from airflow_provider_mqs.get_provider_info import get_provider_info
 from airflow_provider_mqs.triggers.mqs import NewMessagesTrigger
+from tests.airflow import AIRFLOW
 
-pytest.importorskip("airflow.providers.common.messaging", reason="an extra: messaging")
+pytestmark = pytest.mark.skipif(AIRFLOW < (3, 0), reason="message queues came with Airflow 3")
 ARGUMENTS = {"topic": "orders", "mqs_conn_id": "mine", "poll_interval_s": 5.0}
 
 
