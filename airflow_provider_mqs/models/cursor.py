@@ -135,3 +135,39 @@ class News:
     told: Mapping[Place, int]
     cursor: Cursor
     more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """
+    What is handed over at once.
+
+    :param document: the new messages as ``mqs.offsets/1``, ``None`` where there are none
+    :param cursor: where the next look begins, once it was handed over
+    :param more: whether there is more to look at right away
+    """
+
+    document: dict[str, Any] | None
+    cursor: Cursor
+    more: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """
+        Write it as JSON, to be kept beside the cursor from before, while it is handed over.
+
+        :return: document and cursor
+        """
+        return {"document": self.document, "cursor": self.cursor.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Batch:
+        """
+        Read what ``to_json`` wrote.
+
+        :param value: perhaps written by another version
+        :return: the batch
+        :raises ConfigurationError: it is broken
+        """
+        if not isinstance(value, dict) or not isinstance(value.get("document"), dict):
+            raise ConfigurationError("The stored batch of the cursor is broken. Remove the cursor to begin anew.")
+        return cls(value["document"], Cursor.from_json(value.get("cursor")), more=True)

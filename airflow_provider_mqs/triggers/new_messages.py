@@ -47,8 +47,8 @@ class NewMessagesTrigger(BaseEventTrigger):
 
     Delivery is at least once. The cursor is kept in the state store of the watched asset (Airflow 3.3 and later), else
     in the folder ``[mqs] ledger_path``, and is saved a few seconds after the event was handed over: nothing is lost
-    when the triggerer is killed, and only a kill in those seconds repeats an event. Where there is neither, a restart
-    begins at ``start`` again.
+    when the triggerer is killed, and only a kill in those seconds repeats an event, with the same messages and digest.
+    Where there is neither, a restart begins at ``start`` again.
 
     Copies that recorded replays have put into the topic raise no event. While a replay's copies are not known yet, or
     the service does not show everything, that time is held back, for a quarter of an hour at most; then its event says
@@ -120,19 +120,19 @@ class NewMessagesTrigger(BaseEventTrigger):
         watcher, failures, patience_s = TopicWatcher(self), 0, self.poll_interval_s
         while True:
             try:
-                look = await watcher.look(self._now_s(), patience_s)
+                batch = await watcher.look(self._now_s(), patience_s)
             except Exception as error:  # noqa: BLE001 - a watcher that dies is started again at once
                 failures += 1
                 patience_s = _pause_s(failures, permanent=self._tell(error))
                 await self._sleep(patience_s)
                 continue
             failures, patience_s = 0, self.poll_interval_s
-            if look is not None:
-                if look.offsets.count:
-                    yield TriggerEvent(look.offsets.to_xcom())  # type: ignore[no-untyped-call]  # Airflow's
+            if batch is not None:
+                if batch.document is not None:
+                    yield TriggerEvent(batch.document)  # type: ignore[no-untyped-call]  # Airflow's
                     await self._hand_over()
-                await watcher.move(look.news.cursor)
-            if look is None or not look.news.more:
+                await watcher.move(batch.cursor)
+            if batch is None or not batch.more:
                 await self._sleep(max(0.0, watcher.next_s - self._now_s()))
 
     async def _hand_over(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_mqs.exceptions import MqsError
 from airflow_provider_mqs.hooks.shared import shared_client
-from airflow_provider_mqs.models.cursor import SOURCE, Cursor
+from airflow_provider_mqs.models.cursor import SOURCE, Batch, Cursor
 from airflow_provider_mqs.models.window import TimeWindow, iso
 from airflow_provider_mqs.replay.news import Watch, find_news, read_topic
 from airflow_provider_mqs.replay.record import Copies
@@ -20,7 +20,7 @@ from airflow_provider_mqs.triggers.readings import Wish, readings_of
 if TYPE_CHECKING:
     from airflow_provider_mqs.client.api import MqsApi
     from airflow_provider_mqs.client.client import AsyncMqsClient
-    from airflow_provider_mqs.replay.news import Look, Reading
+    from airflow_provider_mqs.replay.news import Reading
     from airflow_provider_mqs.triggers.new_messages import NewMessagesTrigger
     from airflow_provider_mqs.triggers.readings import Readings, Taken
 
@@ -43,12 +43,16 @@ class TopicWatcher:
         self._keeper = Keeper(getattr(trigger, "asset_state_store", None))
         self._cursor: Cursor | None = None
         self._key = ""
+        self._left: Batch | None = None
         self._held_since_s: float | None = None
         self._readings: Readings | None = None
 
-    async def look(self, now_s: float, patience_s: float) -> Look | None:
+    async def look(self, now_s: float, patience_s: float) -> Batch | None:
         """
         Look for new messages, or at what another watcher of the topic has just read.
+
+        What is found is saved before it is given: a process that is killed while it hands it over leaves it to the
+        next one, which begins with exactly that.
 
         :param now_s: the time, epoch seconds
         :param patience_s: how long it waited; what was read in the last half of that will do
@@ -62,13 +66,19 @@ class TopicWatcher:
             client = await shared.client()
             place = {"endpoint": client.api.settings.host, "instance_id": client.api.instance_id, "topic": what.topic}
             cursor = self._cursor or await self._begin(place, int(now_s * 1000))
+            left, self._left = self._left, None
+            if left is not None:
+                return left
             wish = Wish(cursor, now_s, now_s - patience_s / 2, what.settle_s, what.overlap_s)
             if cursor.window(wish.until_ms) is None:
                 return None
             self._readings = self._readings or readings_of(what.mqs_conn_id, *place.values(), what.exclude_copies)
             taken = await self._readings.take(self, wish, partial(self._read, client, place, wish))
         self.next_s = taken.began_s + what.poll_interval_s * taken.pace
-        return self._found(client.api, taken, cursor)
+        batch = self._found(client.api, taken, cursor)
+        if batch is not None and batch.document is not None:
+            await self._keeper.save(self._key, {**cursor.to_json(), "batch": batch.to_json()})
+        return batch
 
     async def move(self, cursor: Cursor) -> None:
         """
@@ -91,6 +101,7 @@ class TopicWatcher:
         kept = await self._keeper.load(self._key)
         if kept is not None:
             self._cursor = Cursor.from_json(kept)
+            self._left = Batch.from_json(kept["batch"]) if kept.get("batch") else None
         else:
             cursor = Cursor.at(now_ms if isinstance(start, str) else start)
             await self._keeper.save(self._key, cursor.to_json())
@@ -106,7 +117,7 @@ class TopicWatcher:
         most = self._trigger.max_messages
         return await client.run(read_topic(client.api, place["topic"], wish.cursor, window, most=most)), copies
 
-    def _found(self, api: MqsApi, taken: Taken, cursor: Cursor) -> Look | None:
+    def _found(self, api: MqsApi, taken: Taken, cursor: Cursor) -> Batch | None:
         """Find what is new; ``None`` where that waits, since perhaps copies are known later, or more is shown."""
         what = self._trigger
         watch = Watch(what.topic, int(what.overlap_s * 1000), what.max_messages, taken.copies)
@@ -114,11 +125,13 @@ class TopicWatcher:
         look = find_news(api, watch, cursor, taken.reading, until_ms=until_ms, now_ms=now_ms)
         for sentence in look.notes + look.doubts:
             self._log.warning("%s", sentence)
+        if look.unsettled and self._waits(taken.began_s):
+            self._log.info("%d messages until %s wait until more is known.", look.offsets.count, iso(until_ms))
+            return None
         if not look.unsettled:
             self._held_since_s = None
-            return look
-        self._held_since_s = taken.began_s if self._held_since_s is None else self._held_since_s
-        if taken.began_s - self._held_since_s >= _HOLD_S:
-            return look
-        self._log.info("%d messages until %s wait until more is known.", look.offsets.count, iso(until_ms))
-        return None
+        return Batch(look.offsets.to_xcom() if look.offsets.count else None, look.news.cursor, look.news.more)
+
+    def _waits(self, now_s: float) -> bool:
+        self._held_since_s = now_s if self._held_since_s is None else self._held_since_s
+        return now_s - self._held_since_s < _HOLD_S

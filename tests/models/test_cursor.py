@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.models import places as sets
-from airflow_provider_mqs.models.cursor import Cursor
+from airflow_provider_mqs.models.cursor import Batch, Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,3 +139,21 @@ def test_a_cursor_of_another_version_or_a_broken_one_is_refused(value: Any, word
     """Nothing is guessed: a wrong cursor would lose or repeat messages."""
     with pytest.raises(ConfigurationError, match=words):
         Cursor.from_json(value)
+
+
+def test_a_batch_is_kept_as_json() -> None:
+    """Whoever goes on with it looks again at once: time has passed."""
+    batch = Batch({"schema": "mqs.offsets/1"}, Cursor(1, 2, {0: ((3, 4),)}))
+
+    again = Batch.from_json(json.loads(json.dumps(batch.to_json())))
+
+    assert (again.document, again.cursor, again.more) == (batch.document, batch.cursor, True)
+
+
+@pytest.mark.parametrize(
+    "broken", [None, [], {}, {"document": {}}, {"document": None, "cursor": Cursor(1, 2).to_json()}]
+)
+def test_a_broken_batch_is_an_error(broken: Any) -> None:
+    """It is not taken for nothing: its messages would never be told."""
+    with pytest.raises(ConfigurationError, match="Remove"):
+        Batch.from_json(broken)
