@@ -189,11 +189,15 @@ def read_by(haul: Haul) -> list[Place]:
     return list(sets.expand({number: partition.ranges for number, partition in found.items()}))
 
 
+def mqs_connection(url: str) -> str:
+    """Write the connection to the service as JSON."""
+    extra = {"domain_name": "bench", "project_id": PROJECT, "instance_id": INSTANCE, "api_style": "mqs"}
+    return json.dumps({"conn_type": "mqs", "host": url, "login": "bench", "password": "bench", "extra": extra})
+
+
 def connect(url: str) -> None:
     """Give Airflow the connections, before it is imported."""
-    extra = {"domain_name": "bench", "project_id": PROJECT, "instance_id": INSTANCE, "api_style": "mqs"}
-    mqs = {"conn_type": "mqs", "host": url, "login": "bench", "password": "bench", "extra": extra}
-    os.environ["AIRFLOW_CONN_MQS_DEFAULT"] = json.dumps(mqs)
+    os.environ["AIRFLOW_CONN_MQS_DEFAULT"] = mqs_connection(url)
     os.environ["AIRFLOW_CONN_HTTP_DEFAULT"] = json.dumps({"conn_type": "http", "host": url})
 
 

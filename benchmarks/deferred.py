@@ -183,9 +183,21 @@ def _workloads(numbers: Sequence[int], name: str, poke_interval_s: float, when: 
     from airflow.executors.workloads.trigger import RunTrigger
     from airflow.models.trigger import Trigger
 
-    path, arguments = _SERIALIZED[name](poke_interval_s, when)
+    path, arguments = serialized(name, poke_interval_s, when)
     encrypted = Trigger.encrypt_kwargs(arguments)  # once: in a triggerer, the supervisor has done this
     return [RunTrigger(id=number, classpath=path, encrypted_kwargs=encrypted) for number in numbers]
+
+
+def serialized(name: str, poke_interval_s: float, when: float) -> tuple[str, dict[str, Any]]:
+    """
+    Give a trigger as Airflow stores it.
+
+    :param name: which class
+    :param poke_interval_s: how often it asks
+    :param when: when its window is final, epoch seconds; of a watcher, its number
+    :return: class path and arguments
+    """
+    return _SERIALIZED[name](poke_interval_s, when)
 
 
 def _ours(poke_interval_s: float, final_s: float) -> tuple[str, dict[str, Any]]:

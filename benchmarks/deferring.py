@@ -1,0 +1,31 @@
+"""Defer all tasks of a run as if workers had done so, in Airflow's database; as a program, in Airflow's environment."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from benchmarks.deferred import serialized
+
+
+def defer(dag_id: str, name: str, final_s: float) -> None:
+    """Give each task of the DAG a trigger of this name."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.trigger import Trigger
+    from airflow.utils.session import create_session
+    from airflow.utils.state import TaskInstanceState
+    from sqlalchemy import select
+
+    path, arguments = serialized(name, 15.0, final_s)
+    with create_session() as session:
+        tasks = list(session.scalars(select(TaskInstance).where(TaskInstance.dag_id == dag_id)))
+        triggers = [Trigger(classpath=path, kwargs=arguments) for _ in tasks]
+        session.add_all(triggers)
+        session.flush()
+        for task, trigger in zip(tasks, triggers, strict=True):
+            task.trigger_id, task.state = trigger.id, TaskInstanceState.DEFERRED
+            task.next_method, task.next_kwargs = "execute_complete", {}
+
+
+if __name__ == "__main__":
+    defer(*json.loads(sys.argv[1]))

@@ -1,0 +1,132 @@
+"""
+The crowd of ``benchmarks.deferred`` under the program ``airflow triggerer``, its supervisor and a database included.
+
+Tasks are deferred in the database at once, as a thousand workers would; from then on all is Airflow's. How long its
+event loop was blocked is what its own watchdog logs, to 10 ms.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from benchmarks.contestants import mqs_connection
+from benchmarks.deferred import OURS, SHAPE, SLEEPERS
+from benchmarks.measuring import counts_at
+from benchmarks.shape import END_MS, TOPIC
+from scripts.demo.airflow import command
+from scripts.demo.running import running_airflow
+
+if TYPE_CHECKING:
+    from benchmarks.measuring import Bench
+    from scripts.demo.running import Running
+
+HERE = Path(__file__).resolve().parent
+DAGS = {SLEEPERS: "sleepers", OURS: "sensors"}
+_BLOCKED = re.compile(r"async thread was blocked for ([0-9.]+) seconds")
+_BEAT_S = 0.1
+"""So long the watchdog sleeps; what it measures has that in it."""
+_LEAST_S = 0.01
+_TIMEOUT_S = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """
+    How many there are.
+
+    :param sensors: deferred tasks
+    :param watchers: watched assets
+    :param start_s: how long the triggerer may take until all wait
+    :param seconds: how long they are watched from then on
+    """
+
+    sensors: int = 1_000
+    watchers: int = 50
+    start_s: float = 30.0
+    seconds: float = 30.0
+
+
+def compare(bench: Bench, crowd: Crowd = Crowd()) -> dict[str, dict[str, Any]]:
+    """Let a triggerer have the sleepers, and another one the sensors and watchers."""
+    numbers = {"SENSORS": crowd.sensors, "WATCHERS": crowd.watchers, "TOPIC": TOPIC, "BEGIN_MS": END_MS + 3_600_000}
+    settings = {
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 5,
+        "TRIGGERER__CAPACITY": 2 * (crowd.sensors + crowd.watchers),
+        "TRIGGERER__BLOCKED_MAIN_THREAD_WARNING_THRESHOLD": _BEAT_S + _LEAST_S,
+    }
+    os.environ.update({f"CROWD_{name}": str(value) for name, value in numbers.items()})
+    with TemporaryDirectory(prefix="mqs-triggerer-") as folder:
+        connection = mqs_connection(bench.url)
+        with running_airflow(Path(folder), HERE / "crowd", connection, **settings) as running:
+            running.programs.until("the DAGs are there", lambda: running.api.knows("watched"), _TIMEOUT_S)
+            results = {SLEEPERS: run(bench, running, SLEEPERS, replace(crowd, watchers=0))}
+            running.api.unpause("watched")
+            running.programs.until("the assets are watched", lambda: _watched(running, crowd), _TIMEOUT_S)
+            return {**results, OURS: run(bench, running, OURS, crowd)}
+
+
+def run(bench: Bench, running: Running, name: str, crowd: Crowd) -> dict[str, Any]:
+    """Defer the tasks of a DAG, and watch the triggerer that has them."""
+    running.api.trigger(DAGS[name], "all", {})
+    bench.shape(SHAPE)
+    final_s = time.time() + crowd.start_s
+    order = json.dumps([DAGS[name], name, final_s])
+    running.programs.start("defer", sys.executable, "-m", "benchmarks.deferring", order)
+    running.programs.finish("defer", _TIMEOUT_S)
+    running.programs.start(name, *command("triggerer", "--skip-serve-logs"))
+    runner = running.programs.until("the runner is there", lambda: _runner(running, name), _TIMEOUT_S)
+    time.sleep(max(0.0, final_s - time.time()))
+    before, cpu_s = counts_at(bench.port), _cpu_s(runner)
+    time.sleep(crowd.seconds)
+    after, cpu_s, memory = counts_at(bench.port), _cpu_s(runner) - cpu_s, runner.memory_info().rss
+    waiting = running.api.get(f"dags/{DAGS[name]}/dagRuns/all/taskInstances", state="deferred", limit=1)
+    assert waiting["total_entries"] == crowd.sensors, "Some sensors have ended."
+    _stop(running, name)
+    counted = {name: after[name] for name in ("logins", "topic_lists", "connections", "max_open")}
+    blocked = [
+        float(found) - _BEAT_S for found in _BLOCKED.findall((running.programs.logs / f"{name}.log").read_text())
+    ]
+    return {
+        "sensors": crowd.sensors,
+        "watchers": crowd.watchers,
+        "longest_s": max(blocked, default=_LEAST_S),
+        "cpu_s": cpu_s,
+        "memory": memory,
+        "polls": after["pages"] - before["pages"],
+        **counted,
+        "left_open": bench.counts()["open"],
+    }
+
+
+def _runner(running: Running, name: str) -> psutil.Process | None:
+    """Find the process that runs the triggers: the child of the one that supervises it."""
+    found = psutil.Process(running.programs.started[name].pid).children()
+    return found[0] if found else None
+
+
+def _watched(running: Running, crowd: Crowd) -> bool | None:
+    """Tell whether Airflow has made the triggers of the assets, when it reads the file once more."""
+    assets = running.api.get("assets", limit=crowd.watchers)["assets"]
+    return sum(len(asset["watchers"]) for asset in assets) == crowd.watchers or None
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _stop(running: Running, name: str) -> None:
+    """End the triggerer as an administrator does."""
+    process = running.programs.started.pop(name)
+    process.terminate()
+    process.wait(_TIMEOUT_S)
