@@ -142,6 +142,23 @@ def played(
             yield SCENES.played(pool, request, stage)
 
 
+@scene("just_ended")
+def test_the_hourly_example_waits_until_its_hour_is_final(stage: Waiting) -> None:
+    """The service is not asked in the minute after the end of the interval, and no worker waits for it."""
+    # the first scene, as this moment does not wait for the task
+    end = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(seconds=20)
+    stage.fill(60, end - HOUR, end)
+    moments = {"logical_date": end, "data_interval_start": end - HOUR, "data_interval_end": end}
+    stage.api.trigger(stage.dag_id, "first", {}, **{name: moment.isoformat() for name, moment in moments.items()})
+    stage.api.unpause(stage.dag_id)
+    stage.deferred()
+    stage.until("the resend has ended", lambda: stage.task(task_id="resend")["state"] == "success" or None)
+    window = stage.api.result(stage.dag_id, "first", "wait")["window"]
+    assert ms(window["end"]) - ms(window["start"]) == 3_600_000
+    assert stage.asked()[0].time_ms >= ms(window["end"]) + 60_000
+    assert stage.each_was_sent_once
+
+
 @scene("satisfied")
 def test_a_window_is_looked_at_once_when_it_is_final(stage: Waiting) -> None:
     """Before that the service hears nothing; then one login, one list of topics, one look, from the triggerer."""
@@ -153,7 +170,7 @@ def test_a_window_is_looked_at_once_when_it_is_final(stage: Waiting) -> None:
     end_ms = ms(result["window"]["end"])
     assert end_ms >= ms(task["start_date"])
     assert stage.operations == ["login", "topics", "query"]
-    assert stage.service.requests()[0].time_ms >= end_ms + 6000
+    assert stage.service.requests()[0].time_ms >= end_ms + 10_000
     assert stage.sockets == set()
     stage.after("success")
 
@@ -203,7 +220,7 @@ def test_a_deferred_sensor_times_out(stage: Waiting) -> None:
     task = stage.ended("failed")
     assert task["try_number"] == 1
     assert stage.reason(1).startswith("AirflowSensorTimeout: Timed out. The window")
-    assert stage.looks()[-1].time_ms >= ms(task["start_date"]) + 8000
+    assert stage.looks()[-1].time_ms >= ms(task["start_date"]) + 12_000
     stage.after("upstream_failed")
 
 
@@ -213,7 +230,7 @@ def test_a_deferred_sensor_times_out_softly(stage: Waiting) -> None:
     stage.begin()
     stage.deferred()
     task = stage.ended("skipped")
-    assert stage.looks()[-1].time_ms >= ms(task["start_date"]) + 8000
+    assert stage.looks()[-1].time_ms >= ms(task["start_date"]) + 12_000
     stage.after("skipped")
 
 
@@ -305,23 +322,7 @@ def test_a_triggerer_that_is_killed_prolongs_no_deadline(stage: Waiting) -> None
     task = expire.ended("failed")
     assert task["try_number"] == 1
     assert expire.reason(1).startswith("AirflowSensorTimeout: Timed out.")
-    assert ms(task["start_date"]) + 30_000 <= stage.looks()[-1].time_ms < killed + 30_000
-
-
-@scene("just_ended")
-def test_the_hourly_example_waits_until_its_hour_is_final(stage: Waiting) -> None:
-    """The service is not asked in the minute after the end of the interval, and no worker waits for it."""
-    end = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(seconds=20)
-    stage.fill(60, end - HOUR, end)
-    moments = {"logical_date": end, "data_interval_start": end - HOUR, "data_interval_end": end}
-    stage.api.trigger(stage.dag_id, "first", {}, **{name: moment.isoformat() for name, moment in moments.items()})
-    stage.api.unpause(stage.dag_id)
-    stage.deferred()
-    stage.until("the resend has ended", lambda: stage.task(task_id="resend")["state"] == "success" or None)
-    window = stage.api.result(stage.dag_id, "first", "wait")["window"]
-    assert ms(window["end"]) - ms(window["start"]) == 3_600_000
-    assert stage.asked()[0].time_ms >= ms(window["end"]) + 60_000
-    assert stage.each_was_sent_once
+    assert ms(task["start_date"]) + 45_000 <= stage.looks()[-1].time_ms < killed + 45_000
 
 
 @scene("scheduled")

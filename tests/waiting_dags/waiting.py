@@ -14,7 +14,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 
 from airflow_provider_mqs.sensors.mqs import MessagesInWindowSensor
 
-SOON = {"settle": 6}
+SOON = {"settle": 10}
 LATE = {"settle": 0, "on_closed_empty": "wait"}
 
 
@@ -41,8 +41,8 @@ waiting("satisfied", **SOON)
 waiting("empty", **SOON)
 waiting("refused", **SOON, on_closed_empty="fail")
 waiting("late", **LATE)
-waiting("timed_out", **LATE, timeout=8)
-waiting("timed_out_softly", **LATE, timeout=8, soft_fail=True)
+waiting("timed_out", **LATE, timeout=12)
+waiting("timed_out_softly", **LATE, timeout=12, soft_fail=True)
 waiting("unavailable", **SOON)
 waiting("forbidden", **SOON)
 waiting("marked_failed", **LATE)
@@ -50,4 +50,4 @@ waiting("cleared", **LATE)
 
 with DAG("killed", schedule=None, is_paused_upon_creation=False):
     sensor("killed", **LATE, queue="killed")
-    sensor("killed", "expire", **LATE, queue="killed", min_messages=1000, timeout=30)
+    sensor("killed", "expire", **LATE, queue="killed", min_messages=1000, timeout=45)
