@@ -85,6 +85,11 @@ class Stage:
         assert task["state"] in state, self.api.log(task)[-3000:]
         return task
 
+    def finished(self, run_id: str = "first") -> None:
+        """Wait until the run has ended, too: with SQLite, a clear in the midst of that is lost."""
+        path = f"dags/{self.dag_id}/dagRuns/{run_id}"
+        self.until(f"{run_id} has ended", lambda: self.api.get(path)["state"] in {"success", "failed"} or None)
+
     def back_filled(self) -> bool | None:
         """Say whether no back-fill is running any more; None when not yet. The scheduler looks every 30 s."""
         found = self.api.get("backfills", dag_id=self.dag_id)["backfills"]

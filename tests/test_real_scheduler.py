@@ -58,6 +58,7 @@ def test_a_task_that_is_marked_failed_ends_with_its_report_and_goes_on_after_a_c
     failed = stage.ended("failed")
     assert 80 <= stage.report()["sent"] == sent < COUNT
 
+    stage.finished()
     stage.api.clear(stage.dag_id, "first", "resend")
     task = stage.ended("success", other_than=failed["id"])
     began_ms = datetime.fromisoformat(task["start_date"].replace("Z", "+00:00")).timestamp() * 1000

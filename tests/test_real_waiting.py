@@ -146,7 +146,7 @@ def played(
 def test_the_hourly_example_waits_until_its_hour_is_final(stage: Waiting) -> None:
     """The service is not asked in the minute after the end of the interval, and no worker waits for it."""
     # the first scene, as this moment does not wait for the task
-    end = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(seconds=20)
+    end = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(seconds=30)
     stage.fill(60, end - HOUR, end)
     moments = {"logical_date": end, "data_interval_start": end - HOUR, "data_interval_end": end}
     stage.api.trigger(stage.dag_id, "first", {}, **{name: moment.isoformat() for name, moment in moments.items()})
@@ -286,6 +286,7 @@ def test_the_trigger_of_a_task_that_is_marked_failed_ends(stage: Waiting) -> Non
     assert stage.looks(ended) == []
     assert stage.sockets == set()
 
+    stage.finished()
     stage.api.clear(stage.dag_id, "first")
     stage.deferred(other_than=task["id"])
     stage.append()
