@@ -33,8 +33,8 @@ demo: setup ## back-fill three hours on a real Airflow against the local service
 chaos: setup ## kill replays more than a hundred times, and write what came of it to docs/chaos.md (10 minutes)
 	.venv/bin/python -m scripts.chaos --seed $(SEED) --kills $(KILLS) --output docs/chaos.md
 
-e2e: setup ## do to tasks under a real scheduler what people do, and count what was sent (2 minutes)
-	.venv/bin/python -m pytest tests/test_real_scheduler.py -v
+e2e: setup ## do to tasks under a real scheduler what people do, and count what was sent and asked (4 minutes)
+	.venv/bin/python -m pytest tests/test_real_scheduler.py tests/test_real_waiting.py -v
 
 bench: setup ## compare with a bare aiohttp pool, HttpOperator, the vendor's SDK (15 minutes; QUICK=1: 2 minutes, no page)
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-bench.txt

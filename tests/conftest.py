@@ -40,7 +40,7 @@ settings.register_profile("suite", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("suite")
 
 
-_WITH_AN_AIRFLOW = ("/test_real_scheduler.py", "/test_real_triggerer.py", "/test_chaos.py")
+_WITH_AN_AIRFLOW = ("/test_real_scheduler.py", "/test_real_triggerer.py", "/test_real_waiting.py", "/test_chaos.py")
 
 
 class OneAirflow(LoadScopeScheduling):

@@ -1,8 +1,4 @@
-"""
-Replays under a real scheduler survive what people do to tasks; the service's own log is the judge.
-
-One Airflow serves all scenarios, and they are played at the same time: most of a scenario is waiting.
-"""
+"""Replays under a real scheduler survive what people do to tasks; the service's own log is the judge."""
 
 from __future__ import annotations
 
@@ -18,34 +14,20 @@ import pytest
 from airflow_provider_mqs.testing import running_emulator
 from scripts.demo.running import running_airflow
 from tests.airflow import AIRFLOW
-from tests.stage import TIMEOUT_S, Stage, now_ms
+from tests.stage import TIMEOUT_S, Scenes, Stage, now_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from concurrent.futures import Future
 
 pytestmark = pytest.mark.skipif(AIRFLOW < (3, 3), reason="the programs of the demo are those of the main series")
 HERE = Path(__file__).resolve().parent
-HOURLY = "mqs_hourly_replay"
 END = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
 START = END - timedelta(hours=1)
-SCENES: dict[str, Callable[[Stage], None]] = {}
+SCENES = Scenes()
+scene = SCENES.scene
 # four partitions and 0.1 s a message make 40 a second
 LATENCY_S, COUNT = 0.1, 320
-
-
-def scene(dag_id: str) -> Callable[[Callable[[Stage], None]], Callable[..., None]]:
-    """Have a test played with the others, by the name of its DAG and topic; the test itself waits for the outcome."""
-
-    def register(play: Callable[[Stage], None]) -> Callable[..., None]:
-        def outcome(played: dict[str, Future[None]]) -> None:
-            played[dag_id].result()
-
-        SCENES[dag_id] = play
-        outcome.__name__, outcome.__doc__ = play.__name__, play.__doc__
-        return outcome
-
-    return register
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +37,11 @@ def played(
     """Play the scenes of the chosen tests, all at once, under one Airflow."""
     folder = tmp_path_factory.mktemp("scheduler")
     dags = shutil.copytree(HERE / "dags", folder / "dags")
-    shutil.copy(HERE.parent / f"example_dags/{HOURLY}.py", dags)
-    chosen = {item.name for item in request.session.items}
     with ThreadPoolExecutor(len(SCENES)) as pool, running_emulator() as service:
         service.faults.latency_s, service.faults.latency_operations = LATENCY_S, frozenset({"resend"})
         settings = {"CORE__PARALLELISM": 8, "WORKERS__MIN_HEARTBEAT_INTERVAL": 2}
         with running_airflow(folder, dags, service.connection_json(), **settings) as running:
-            for dag_id in SCENES:
-                running.programs.until(f"{dag_id} is there", lambda name=dag_id: running.api.knows(name), TIMEOUT_S)
-            yield {
-                dag_id: pool.submit(play, Stage(running, service, dag_id))
-                for dag_id, play in SCENES.items()
-                if play.__name__ in chosen
-            }
+            yield SCENES.played(pool, request, lambda dag_id: Stage(running, service, dag_id))
 
 
 @scene("marked_failed")
@@ -84,6 +58,7 @@ def test_a_task_that_is_marked_failed_ends_with_its_report_and_goes_on_after_a_c
     failed = stage.ended("failed")
     assert 80 <= stage.report()["sent"] == sent < COUNT
 
+    stage.finished()
     stage.api.clear(stage.dag_id, "first", "resend")
     task = stage.ended("success", other_than=failed["id"])
     began_ms = datetime.fromisoformat(task["start_date"].replace("Z", "+00:00")).timestamp() * 1000
@@ -200,20 +175,3 @@ def test_of_two_runs_at_once_with_messages_in_common_one_gives_way(stage: Stage)
     assert "Another run is sending some of these messages at this moment" in stage.reason(1, gave_way)
     assert stage.report(gave_way)["already_sent"] > 0 == stage.report(went_on)["already_sent"]
     assert stage.each_was_sent_once
-
-
-@scene(HOURLY)
-def test_the_scheduled_run_of_the_hourly_example_posts_nothing(stage: Stage) -> None:
-    """Unpausing starts a run of the last complete hour; it finds the messages, reports a dry run, and sends none."""
-    stage.service.seed("orders", 300, END - timedelta(hours=3), datetime.now(timezone.utc))
-    stage.api.unpause(HOURLY)
-
-    def ended() -> str | None:
-        runs = stage.api.get(f"dags/{HOURLY}/dagRuns", run_type="scheduled")["dag_runs"]
-        return next((run["dag_run_id"] for run in runs if run["state"] in {"success", "failed"}), None)
-
-    run_id = stage.until("the scheduled run has ended", ended)
-    report = stage.report(run_id)
-    assert report["dry_run"] is True
-    assert report["requested"] > 0
-    assert not [one for one in stage.service.service.state.store.resend_requests() if '"orders"' in one["body"]]

@@ -167,9 +167,9 @@ class Airflow:
                 return
         raise DemoError("Airflow did not create the back-fill.")
 
-    def trigger(self, dag_id: str, run_id: str, conf: Json) -> None:
-        """Start a run, unless an earlier try did it already."""
-        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+    def trigger(self, dag_id: str, run_id: str, conf: Json, **moments: str) -> None:
+        """Start a run, unless an earlier try did it already; its interval counts only with a logical date."""
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf, **moments}
         response = self.call("POST", f"dags/{dag_id}/dagRuns", json=body)
         if response.status_code != httpx.codes.CONFLICT:
             self._checked(response)

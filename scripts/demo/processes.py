@@ -93,7 +93,7 @@ class Processes:
 
     def check(self) -> None:
         """Raise when a program that should be running has ended."""
-        for name, process in self.started.items():
+        for name, process in list(self.started.items()):  # another thread may start one
             if process.poll() is not None:
                 log = tail(self.logs / f"{name}.log")
                 raise DemoError(f"{name} stopped by itself with code {process.returncode}.\n{log}")
