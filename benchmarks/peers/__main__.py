@@ -17,7 +17,7 @@ from benchmarks.report import write
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmarks.peers.cases import Peer
+    from benchmarks.peers.peer import Peer
 
 RAW = Path(__file__).with_name("observed.json")
 PAGE = ROOT / "docs/waiting.md"
@@ -36,7 +36,7 @@ def observe(names: Sequence[str]) -> dict[str, Any]:
     """Run everything, in an Airflow of its own."""
     with tempfile.TemporaryDirectory() as home:
         os.environ.update(AIRFLOW_HOME=home, AIRFLOW__CORE__LOAD_EXAMPLES="false", AIRFLOW__CORE__UNIT_TEST_MODE="true")
-        from benchmarks.peers.cases import run
+        from benchmarks.peers.observing import run
 
         made = peers()
         found = {name: run(made[name]()) for name in names or made}

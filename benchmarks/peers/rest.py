@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.emulator.rules import ALWAYS, NEVER, Rule
 from airflow_provider_mqs.testing import running_emulator
-from benchmarks.peers.cases import BODY, SECRET, Case, Peer
+from benchmarks.peers.cases import BODY, SECRET
+from benchmarks.peers.peer import Peer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from benchmarks.peers.cases import Case
     from benchmarks.peers.task import Ending
 
 TOPIC = "orders"
@@ -97,8 +99,8 @@ class Ours(Rest):
             min_messages=case.need,
             settle=max(0.0, settle_s),
             deferrable=mode == "deferred",
-            **({"on_closed_empty": "wait"} if case.waits else {}),
-            **({"max_consecutive_errors": 3} if case.name == "down" else {}),
+            on_closed_empty="wait" if case.waits else "skip",
+            max_consecutive_errors=3 if case.name == "down" else 10,
             **self.common(mode, case, arguments),
         )
 

@@ -9,7 +9,8 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.peers.cases import BODY, SECRET, Case, Peer
+from benchmarks.peers.cases import BODY, SECRET
+from benchmarks.peers.peer import Peer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from benchmarks.peers.cases import Case
     from benchmarks.peers.task import Ending
 
 _CONTROL = "control-of-the-observation"

@@ -39,12 +39,13 @@ def cell(make: Callable[[Observed], str], peer: Observed) -> str:
 
 def outcome(key: str) -> Callable[[Observed], str]:
     """Give what writes how a case ended, mode by mode where they differ."""
+    case = key.partition(" ")[0]
 
     def write(peer: Observed) -> str:
         rows = peer["cases"].get(key)
         if rows is None:
-            return f"not run: {peer['not_run'][key.split()[0]]}"
-        return by_mode({mode: ended(key.split()[0], row) for mode, row in rows.items()}, peer["modes"])
+            return f"not run: {peer['not_run'][case]}"
+        return by_mode({mode: ended(case, row) for mode, row in rows.items()}, peer["modes"])
 
     return write
 
@@ -137,7 +138,8 @@ def login(peer: Observed) -> str:
 def outage(peer: Observed) -> str:
     """Say how an outage ends, also with ``silent_fail`` where that is another way."""
     plain, silent = outcome("outage")(peer), outcome("outage silent_fail")(peer)
-    return plain if states(peer, "outage") == states(peer, "outage silent_fail") else f"{plain}. `silent_fail`: {silent}"
+    same = states(peer, "outage") == states(peer, "outage silent_fail")
+    return plain if same else f"{plain}. `silent_fail`: {silent}"
 
 
 def states(peer: Observed, key: str) -> list[str]:

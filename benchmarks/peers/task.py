@@ -105,7 +105,7 @@ class Task:
             result = self._execute(context, ending)
             if result is not None:
                 instance.pushed["return_value"] = result
-        except BaseException as error:  # noqa: BLE001 - whatever a sensor raises is what is observed
+        except Exception as error:  # noqa: BLE001 - whatever a sensor raises is what is observed
             ending.state = state_of(error)
             ending.error = f"{type(error).__name__}: {str(error).strip()[:160]}"
         ending.seconds = round(time.monotonic() - began_s, 2)
@@ -175,11 +175,13 @@ def again(trigger: Any) -> Any:
 
 
 async def first_event(trigger: Any, limit_s: float) -> Any:
-    """Run a trigger until its first event, which must be JSON, as the triggerer does."""
+    """Run a trigger until its first event, as it comes out of Airflow's database."""
+    from airflow.serialization.serialized_objects import BaseSerialization
+
     events = trigger.run()
     try:
         event = await asyncio.wait_for(events.__anext__(), max(0.0, limit_s))
-        return json.loads(json.dumps(event.payload))
+        return BaseSerialization.deserialize(json.loads(json.dumps(BaseSerialization.serialize(event.payload))))
     finally:
         await events.aclose()
         await trigger.cleanup()
