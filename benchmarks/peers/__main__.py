@@ -54,7 +54,7 @@ def main() -> None:
         print(json.dumps(observe(wanted.only), indent=1))
         return
     if not wanted.again:
-        RAW.write_text(json.dumps(observe(()), indent=1, sort_keys=True) + "\n")
+        RAW.write_text(json.dumps(observe(()), indent=1) + "\n")
     from benchmarks.peers.table import page
 
     write(PAGE, page(json.loads(RAW.read_text())))

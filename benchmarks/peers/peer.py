@@ -31,7 +31,7 @@ class Peer(ABC):
     slack_s = 0.0
     """So much longer everything is given, where reading takes a while to begin."""
     counts = False
-    """Whether the number of messages can be a condition."""
+    """Whether a number of messages and an interval can be a condition."""
     not_run: Mapping[str, str] = {}
     """Cases that cannot be brought about, and why."""
     after: frozenset[str] = frozenset()

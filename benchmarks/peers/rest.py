@@ -86,6 +86,8 @@ class Ours(Rest):
             document["password"] = "wrong"  # noqa: S105 - no secret
         self.set_connection("MQS_DEFAULT", document)
         self._began_s = time.time()
+        now = datetime.now(timezone.utc)
+        self._window = {"start": now - timedelta(hours=1), "end": now + timedelta(hours=1)}
 
     def sensor(self, case: Case, mode: str, **arguments: Any) -> Any:
         """Make it; where the waiting in the triggerer is looked at, the window is final a second later."""
@@ -135,14 +137,11 @@ class Ours(Rest):
         return found["count"] if found else None
 
     def deferral(self, **arguments: Any) -> Any:
-        """Make one that defers; its window is final in an hour."""
+        """Make one that defers; its window ends in an hour."""
         from airflow_provider_mqs.sensors.mqs import MessagesInWindowSensor
 
-        now = datetime.now(timezone.utc)
-        window = {"start": now - timedelta(hours=1), "end": now + timedelta(hours=1)}
-        if "lookback" in arguments:
-            window = {}
-        known = {"topic": TOPIC, **window, **arguments}
+        window = {} if "lookback" in arguments else self._window
+        known: dict[str, Any] = {"topic": TOPIC, **window, **arguments}
         return MessagesInWindowSensor(task_id="wait", deferrable=True, **known)
 
 

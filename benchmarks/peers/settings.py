@@ -30,11 +30,13 @@ def fates(make: Callable[..., Any], changed: Mapping[str, Any], after: Collectio
     :return: names by fate: ``kept``, ``lost``, ``refused`` with an error, or ``not deferred``, where they keep the task
         in the worker
     """
-    first, second = given(make), given(make)
+    end = datetime.now(timezone.utc) + _HOUR
+    context = {"data_interval_start": end - _HOUR, "data_interval_end": end}
+    first, second = given(make, context), given(make, context)
     steady = {path for path in first if first[path] == second.get(path)}
     found: dict[str, list[str]] = {"kept": [], "lost": [], "refused": [], "not deferred": []}
     for name, value in {**changed, **BASE}.items():
-        now = given(make, **{name: value})
+        now = given(make, context, **{name: value})
         if "fate" in now:
             fate = now["fate"]
         else:
@@ -44,10 +46,8 @@ def fates(make: Callable[..., Any], changed: Mapping[str, Any], after: Collectio
     return found
 
 
-def given(make: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
+def given(make: Callable[..., Any], context: dict[str, Any], **arguments: Any) -> dict[str, Any]:
     """Give what the triggerer is given, and the timeout, by path; or the ``fate`` of what does not defer."""
-    end = datetime.now(timezone.utc) + _HOUR
-    context = {"data_interval_start": end - _HOUR, "data_interval_end": end}
     sensor = make(**{"timeout": 1.0, "poke_interval": 1.0, **arguments})
     sensor.render_template_fields(context)
     try:

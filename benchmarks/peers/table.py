@@ -12,14 +12,17 @@ if TYPE_CHECKING:
 
     Observed = Mapping[str, Any]
 
-_AT_ONCE_S = 1.5
+_AT_ONCE_S = 2.5
 _STATES = {"failed": "fails for good", "up_for_retry": "fails, may be retried", "deferred": "waits on"}
 # what is wrong with a success
 _THOUGH = {
-    "empty": "success, though nothing is there",
-    "few": "success, though 1 is there",
-    "past": "success, though that hour is empty",
+    "empty": "though nothing is there",
+    "few": "though 1 is there",
+    "past": "though that hour is empty",
 }
+# where it matters how long it took
+_TIMED = ("there", "empty", "few", "late", "past", "again")
+_CONDITIONS = ("few", "past")
 
 
 def page(found: Observed) -> str:
@@ -29,7 +32,7 @@ def page(found: Observed) -> str:
     for title, rows in TABLES.items():
         lines = [[name, *(cell(make, found["peers"][peer]) for peer in names)] for name, make in rows.items()]
         parts += [f"### {title}", table(["", *(f"`{name}`" for name in names)], lines)]
-    return "\n\n".join([*parts, "### Why", *NOTES, "### What was run", versions(found)])
+    return "\n\n".join([*parts, "### Why", NOTES, "### What was run", versions(found)])
 
 
 def cell(make: Callable[[Observed], str], peer: Observed) -> str:
@@ -45,7 +48,8 @@ def outcome(key: str) -> Callable[[Observed], str]:
         rows = peer["cases"].get(key)
         if rows is None:
             return f"not run: {peer['not_run'][case]}"
-        return by_mode({mode: ended(case, row) for mode, row in rows.items()}, peer["modes"])
+        text = by_mode({mode: ended(case, row) for mode, row in rows.items()}, peer["modes"])
+        return text if peer["counts"] or case not in _CONDITIONS else f"not possible: {text}"
 
     return write
 
@@ -61,20 +65,22 @@ def by_mode(phrases: Mapping[str, str], modes: list[str]) -> str:
 
 
 def ended(case: str, row: Observed) -> str:
-    """Say how and when a task ended."""
+    """Say how a task ended, and when, where that matters."""
     state = _STATES.get(row["state"], row["state"])
-    if row["state"] == "success":
-        state = _THOUGH.get(case, state)
-        if case in {"there", "late", "restart"} and row["seen"] is not None:
-            state = f"success with {row['seen']}"
-    return f"{state} {moment(row)}"
+    if case in {"there", "late", "restart"} and row["seen"]:
+        state = f"{state} with {row['seen']}"
+    when = moment(case, row)
+    though = _THOUGH.get(case) if row["state"] == "success" else None
+    return f"{state}{when}{f', {though}' if though else ''}"
 
 
-def moment(row: Observed) -> str:
+def moment(case: str, row: Observed) -> str:
     """Say when."""
     if is_timeout(row):
-        return "at the timeout"
-    return "at once" if row["seconds"] < _AT_ONCE_S else f"after {row['seconds']:.0f} s"
+        return " at the timeout"
+    if case not in _TIMED:
+        return ""
+    return " at once" if row["seconds"] < _AT_ONCE_S else f" after {row['seconds']:.0f} s"
 
 
 def is_timeout(row: Observed) -> bool:

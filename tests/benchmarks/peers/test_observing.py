@@ -10,6 +10,7 @@ from benchmarks.peers.cases import BODY, Case
 from benchmarks.peers.observing import describe, holds, observe
 from benchmarks.peers.rest import Ours
 from benchmarks.peers.task import Ending
+from tests.airflow import AIRFLOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,7 @@ def test_a_message_of_today_is_not_one_of_yesterday(ours: Ours) -> None:
     assert (row["state"], row["left"]) == ("skipped", {"messages": 1})
 
 
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="`make peers` makes triggers as Airflow 3.3 does")
 def test_a_fault_in_the_triggerer_begins_when_the_task_waits_there(ours: Ours) -> None:
     """Not at the look before."""
     row = observe(ours, Case("denied", before=1, fault=403, defers=True), "deferred")

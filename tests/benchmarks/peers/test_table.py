@@ -17,12 +17,19 @@ NOTHING = {"bytes": 0, "bodies": 0, "secrets": 0}
 
 def row(state: str = "success", seconds: float = 0.1, **more: Any) -> dict[str, Any]:
     holds = {"xcom": NOTHING, "event": NOTHING, "trigger": NOTHING}
-    known = {"error": "", "timeout": 4.0, "seen": None, "left": {"messages": 3}, "requests": 1, "per_second": None}
+    known: dict[str, Any] = {
+        "error": "",
+        "timeout": 4.0,
+        "seen": None,
+        "left": {"messages": 3},
+        "requests": 1,
+        "per_second": None,
+    }
     return {"state": state, "seconds": seconds, **known, "logins": 0, "holds": holds, **more}
 
 
 def peer(cases: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"cases": cases, "modes": ["poke", "reschedule", "deferred"], "not_run": {}, **more}
+    return {"counts": True, "cases": cases, "modes": ["poke", "reschedule", "deferred"], "not_run": {}, **more}
 
 
 def test_the_page_is_made_of_the_observations() -> None:
@@ -40,7 +47,7 @@ def test_every_case_was_observed_with_every_sensor() -> None:
         for case in CASES:
             modes = [mode for mode in case.modes if mode in seen["modes"]]
             if case.name not in seen["not_run"]:
-                assert list(seen["cases"][case.key]) == sorted(modes), (name, case.key)
+                assert list(seen["cases"][case.key]) == modes, (name, case.key)
 
 
 def test_the_page_is_written_again_without_running_anything(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,17 +75,17 @@ def test_modes_that_agree_are_not_named() -> None:
     [
         ("there", row(seen=3), "success with 3 at once"),
         ("there", row(), "success at once"),
-        ("few", row(seen=1), "success, though 1 is there at once"),
+        ("few", row(seen=1), "success at once, though 1 is there"),
         ("empty", row("skipped"), "skipped at once"),
         ("empty", row("failed", 4.2, error="AirflowSensorTimeout: x"), "fails for good at the timeout"),
         ("timeout", row("skipped", 4.2, error="AirflowSkipException: Sensor has timed out"), "skipped at the timeout"),
-        ("outage", row("up_for_retry", error="ClientError: x"), "fails, may be retried at once"),
-        ("outage", row(seconds=3.2), "success after 3 s"),
-        ("down", row("deferred", 40.0), "waits on after 40 s"),
+        ("outage", row("up_for_retry", error="ClientError: x"), "fails, may be retried"),
+        ("late", row(seconds=4.2), "success after 4 s"),
+        ("down", row("deferred", 40.0), "waits on"),
     ],
 )
 def test_an_ending_is_said_in_words(case: str, observed: dict[str, Any], text: str) -> None:
-    """The state, what is wrong with a success, and when."""
+    """The state, what is wrong with a success, and when, where that matters."""
     assert table.ended(case, observed) == text
 
 
@@ -88,12 +95,31 @@ def test_a_case_that_was_not_run_says_why() -> None:
     assert table.login(peer({}, not_run={"login": "there is none"})) == "not run: there is none"
 
 
+def test_what_cannot_be_said_is_not_possible() -> None:
+    """Whatever the sensor does instead."""
+    queue = peer({"few": {"poke": row(seen=1)}, "there": {"poke": row(seen=3)}}, counts=False)
+
+    assert table.outcome("few")(queue) == "not possible: success at once, though 1 is there"
+    assert table.outcome("there")(queue) == "success with 3 at once"
+
+
+def test_silent_fail_is_named_where_it_makes_a_difference() -> None:
+    """An outage that is borne is borne without it."""
+    failed, borne = {"poke": row("up_for_retry")}, {"poke": row()}
+
+    assert table.outage(peer({"outage": borne, "outage silent_fail": borne})) == "success"
+    assert (
+        table.outage(peer({"outage": failed, "outage silent_fail": borne}))
+        == "fails, may be retried. `silent_fail`: success"
+    )
+
+
 def test_only_who_asks_without_a_pause_is_set_in_bold() -> None:
     """Ten a second are more than anybody was told to ask."""
     spinning = peer({"denied": {"poke": row(), "deferred": row(seconds=4.0, requests=1886, per_second=471.0)}})
 
     assert table.failing("denied")(spinning).endswith("**1,886 requests in 4 s**")
-    assert table.failing("denied")(peer({"denied": {"poke": row()}})) == "success at once; 1 request"
+    assert table.failing("denied")(peer({"denied": {"poke": row()}})) == "success; 1 request"
 
 
 @pytest.mark.parametrize(
