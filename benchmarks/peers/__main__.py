@@ -44,6 +44,15 @@ def observe(names: Sequence[str]) -> dict[str, Any]:
     return {"versions": versions, "peers": found}
 
 
+def lines(document: Any, depth: int = 5, indent: str = "") -> str:
+    """Write JSON with a line for each case and mode."""
+    if not depth or not document or not isinstance(document, dict):
+        return json.dumps(document)
+    inner = indent + " "
+    members = (f"{inner}{json.dumps(name)}: {lines(value, depth - 1, inner)}" for name, value in document.items())
+    return "{\n" + ",\n".join(members) + f"\n{indent}}}"
+
+
 def main() -> None:
     """Observe, or write the page again of what was observed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
@@ -54,7 +63,7 @@ def main() -> None:
         print(json.dumps(observe(wanted.only), indent=1))
         return
     if not wanted.again:
-        RAW.write_text(json.dumps(observe(()), indent=1) + "\n")
+        RAW.write_text(lines(observe(())) + "\n")
     from benchmarks.peers.table import page
 
     write(PAGE, page(json.loads(RAW.read_text())))

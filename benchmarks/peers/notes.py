@@ -14,11 +14,11 @@ NOTES = """\
 - **An hour of yesterday.** Neither a queue nor a consumer group can be asked for it: what comes counts, whenever it
   was written. `HttpSensor` can, by templates in `request_params`.
 - **Errors.** The clients below `SqsSensor` (5 tries) and below ours (6 tries) repeat requests by themselves; that
-  bears a hiccup, and makes a sensor end later than its timeout, ours latest of all. An outage that is longer fails
-  `SqsSensor` and, in the worker, `HttpSensor` with the first error, which is left to the task's retries.
-  `silent_fail` of Airflow's base sensor tolerates every error in the worker, also 403; `HttpSensor` can name status
-  codes instead (`response_error_codes_allowlist`). No trigger of theirs gets either. Kafka's client reconnects for
-  ever, so its sensor bears every outage, and ends at the timeout: nothing to improve.
+  bears a hiccup, and lets them end later than their timeout. An outage that is longer fails `SqsSensor` and, in the
+  worker, `HttpSensor` with the first error, which is left to the task's retries. `silent_fail` of Airflow's base
+  sensor tolerates every error in the worker, also 403; `HttpSensor` can name status codes instead
+  (`response_error_codes_allowlist`). No trigger of theirs gets either. Kafka's client reconnects for ever, so its
+  sensor bears every outage, and ends at the timeout: nothing to improve.
 - **403 once deferred.** The trigger of `HttpSensor` sleeps after a 404 only. After an error that its hook does not
   repeat by itself (5xx are, three times, a second apart) it asks again at once: a token that expires while it waits
   makes it ask without a pause until the timeout, which is seven days by default. Here it had 4 s.
@@ -28,4 +28,8 @@ NOTES = """\
   sensor waits in the worker; ours sees to that.
 - **Contents.** `SqsSensor` and `AwaitMessageSensor` hand bodies on, which is handy while they are small; they lie in
   Airflow's database, in the event and in XCom. `HttpSensor` pushes nothing unless its `response_check` returns a
-  `PokeReturnValue`; its headers, a token among them, are arguments of its trigger, which Airflow stores encrypted."""
+  `PokeReturnValue`; its headers, a token among them, are arguments of its trigger, which Airflow stores encrypted.
+- **Seconds of Kafka.** The sensor reads once its group has formed, which takes three seconds, here as at a real
+  broker with its defaults; its timeouts were 4 s longer than those of the others. Where a second consumer of the same
+  group is needed (run again, restart), `group.protocol` is `consumer`, Kafka's newer one: the mock cluster lets
+  nobody into a group of the older kind whose last member has left."""

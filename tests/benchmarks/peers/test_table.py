@@ -39,6 +39,15 @@ def test_the_page_is_made_of_the_observations() -> None:
     assert program.PAGE.read_text().partition(report.MARK)[2].strip() == table.page(found).strip()
 
 
+def test_the_observations_are_written_a_line_each() -> None:
+    """So that a difference can be read."""
+    text = program.RAW.read_text()
+    found = json.loads(text)
+
+    assert text == program.lines(found) + "\n"
+    assert sum('"holds"' in line for line in text.splitlines()) == text.count('"holds"')
+
+
 def test_every_case_was_observed_with_every_sensor() -> None:
     """In all modes that the sensor has, or there is a reason."""
     found = json.loads(program.RAW.read_text())["peers"]
