@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 NOTES = """\
+Read in the code of these versions, where the tables do not show it.
+
 - **A number of messages.** SQS hands out what it has, up to `max_messages`; Kafka's `apply_function` sees one message
   at a time. Neither can wait for three. `HttpSensor` can, in a `response_check`; whether no more can come is the
   author's to find out, and without a `response_check` any 200 is a success.
