@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -15,6 +14,7 @@ from airflow_provider_mqs.hooks.failing import PERMANENT
 from airflow_provider_mqs.models.names import DEFAULT_CONN_ID
 from airflow_provider_mqs.models.verdict import Condition, Looks, Patience, Verdict, decide
 from airflow_provider_mqs.replay.filter_arguments import filters_of
+from airflow_provider_mqs.triggers.late import load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -131,8 +131,7 @@ class MessagesInWindowTrigger(BaseTrigger):
             await self._sleep(wait_s)
         if self._now_s() < first_s:
             return decide(self.condition, None, self._now_s()).by(self.deadline_s, self._now_s())
-        for name in _LATE:  # in a thread: an import must not hold up all other triggers
-            await asyncio.to_thread(import_module, name)
+        await load(*_LATE)
         from airflow_provider_mqs.hooks.shared import shared_client  # noqa: PLC0415 - loaded by now
 
         # the sockets close at the end, and when the triggerer cancels this

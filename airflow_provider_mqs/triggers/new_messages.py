@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.triggers import base
@@ -15,6 +14,7 @@ from airflow_provider_mqs.exceptions import ConfigurationError, MqsError
 from airflow_provider_mqs.hooks.failing import PERMANENT
 from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, flag, is_absent, topic_name, whole_number
 from airflow_provider_mqs.models.window import duration_s, instant_ms
+from airflow_provider_mqs.triggers.late import load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,6 +31,8 @@ So long an event is given to reach Airflow's database before the cursor moves on
 
 The triggerer takes it within a second or two, and says nothing; a cursor that is saved at once could outlive its event.
 """
+_LONGEST_SPREAD_S: Final = 10.0
+"""How much later than it could the first look may come; shorter where the poll interval is."""
 _FIRST_PAUSE_S: Final = 2.0
 _LONGEST_PAUSE_S: Final = 600.0
 _PERMANENT_PAUSE_S: Final = 60.0
@@ -113,11 +115,13 @@ class NewMessagesTrigger(BaseEventTrigger):
 
         :return: an event a batch
         """
-        # in a thread: an import must not hold up all other triggers
-        await asyncio.to_thread(import_module, "airflow_provider_mqs.triggers.watcher")
+        began_s = self._now_s()
+        # a triggerer that starts has enough to do without the first looks of all its watchers
+        await self._sleep(random.random() * min(self.poll_interval_s, _LONGEST_SPREAD_S))  # noqa: S311 - no secret
+        await load("airflow_provider_mqs.triggers.watcher")
         from airflow_provider_mqs.triggers.watcher import TopicWatcher  # noqa: PLC0415 - loaded by now
 
-        watcher, failures, patience_s = TopicWatcher(self), 0, self.poll_interval_s
+        watcher, failures, patience_s = TopicWatcher(self, began_s), 0, self.poll_interval_s
         while True:
             try:
                 batch = await watcher.look(self._now_s(), patience_s)

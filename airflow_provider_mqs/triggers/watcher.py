@@ -33,10 +33,12 @@ class TopicWatcher:
     Looks at a topic again and again, and remembers how far it is; ``next_s`` says when to look again, epoch seconds.
 
     :param trigger: whose arguments and stores it uses
+    :param began_s: what ``start="now"`` means, epoch seconds
     """
 
-    def __init__(self, trigger: NewMessagesTrigger) -> None:
+    def __init__(self, trigger: NewMessagesTrigger, began_s: float) -> None:
         self.next_s = 0.0
+        self._began_ms = int(began_s * 1000)
         self._trigger = trigger
         self._log = trigger.log
         # Airflow 3.3 gives a trigger its stores after it was made
@@ -65,7 +67,7 @@ class TopicWatcher:
         async with shared_client(what.mqs_conn_id, what.instance_id) as shared:
             client = await shared.client()
             place = {"endpoint": client.api.settings.host, "instance_id": client.api.instance_id, "topic": what.topic}
-            cursor = self._cursor or await self._begin(place, int(now_s * 1000))
+            cursor = self._cursor or await self._begin(place)
             left, self._left = self._left, None
             if left is not None:
                 return left
@@ -92,7 +94,7 @@ class TopicWatcher:
         except MqsError as error:
             self._log.warning("The cursor was not saved: %s", error)
 
-    async def _begin(self, place: dict[str, str], now_ms: int) -> Cursor:
+    async def _begin(self, place: dict[str, str]) -> Cursor:
         """Go on where an earlier process was, or begin; a beginning is saved, so that "now" stays what it was."""
         start = self._trigger.start
         identity = {**place, "start": start, "exclude_copies": self._trigger.exclude_copies}
@@ -103,7 +105,7 @@ class TopicWatcher:
             self._cursor = Cursor.from_json(kept)
             self._left = Batch.from_json(kept["batch"]) if kept.get("batch") else None
         else:
-            cursor = Cursor.at(now_ms if isinstance(start, str) else start)
+            cursor = Cursor.at(self._began_ms if isinstance(start, str) else start)
             await self._keeper.save(self._key, cursor.to_json())
             self._cursor = cursor
         self._log.info("Topic %r is watched from %s on.", place["topic"], iso(self._cursor.next_ms))

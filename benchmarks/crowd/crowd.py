@@ -12,7 +12,7 @@ from airflow_provider_mqs.assets.mqs import mqs_topic_asset
 from airflow_provider_mqs.sensors.mqs import MessagesInWindowSensor
 from airflow_provider_mqs.triggers.mqs import NewMessagesTrigger
 
-SENSORS, WATCHERS = int(os.environ["CROWD_SENSORS"]), int(os.environ["CROWD_WATCHERS"])
+TASKS, WATCHERS = int(os.environ["CROWD_TASKS"]), int(os.environ["CROWD_WATCHERS"])
 TOPIC, BEGIN_MS, INTERVAL_S = os.environ["CROWD_TOPIC"], int(os.environ["CROWD_BEGIN_MS"]), 15.0
 
 
@@ -23,11 +23,11 @@ def watched(number: int) -> AssetWatcher:
 
 
 with DAG("sleepers", schedule=None):
-    for number in range(SENSORS):
+    for number in range(TASKS):
         DateTimeSensorAsync(task_id=f"sleep_{number}", target_time="{{ macros.datetime.max }}")
 
 with DAG("sensors", schedule=None):
-    for number in range(SENSORS):
+    for number in range(TASKS):
         MessagesInWindowSensor(task_id=f"wait_{number}", topic=TOPIC, lookback=timedelta(hours=1), deferrable=True)
 
 assets = [

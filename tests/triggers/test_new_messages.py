@@ -39,6 +39,8 @@ class Time:
     on_sleep: Callable[[float], object] = lambda _: None
 
     async def sleep(self, seconds: float) -> None:
+        if not seconds:
+            return
         self.on_sleep(seconds)
         self.sleeps.append(seconds)
         self.now_s += seconds
@@ -96,6 +98,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     monkeypatch.setattr(NewMessagesTrigger, "_now_s", staticmethod(lambda: own.now_s))
     monkeypatch.setattr(NewMessagesTrigger, "_sleep", staticmethod(own.sleep))
     monkeypatch.setattr("random.uniform", lambda *_: 1.0)
+    monkeypatch.setattr("random.random", lambda: 0.0)
     return own
 
 
@@ -184,6 +187,19 @@ async def test_new_messages_raise_one_event_with_their_ranges(service: MqsEmulat
     assert (offsets.count, offsets.complete, offsets.topic) == (3, True, "orders")
     assert offsets.window.source == "event"
     assert sorted(places(payload)) == [(0, 10), (1, 10), (2, 10)]
+
+
+async def test_the_first_look_comes_at_a_random_moment(
+    service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within ten seconds; ``now`` is when the trigger was started all the same."""
+    monkeypatch.setattr("random.random", lambda: 0.5)
+    store = AssetStore()
+
+    await looks(trigger(store), time, 1)
+
+    assert time.sleeps == [5.0]
+    assert [value["next_ms"] for value in store.values.values()] == [START_MS]
 
 
 async def test_what_is_not_settled_waits_for_the_next_look(service: MqsEmulator, time: Time) -> None:
