@@ -135,7 +135,7 @@ class NewMessagesTrigger(BaseEventTrigger):
                 if batch.document is not None:
                     yield TriggerEvent(batch.document)  # type: ignore[no-untyped-call]  # Airflow's
                     await self._hand_over()
-                await watcher.move(batch.cursor)
+                await watcher.move(batch, self._now_s())
             if batch is None or not batch.more:
                 await self._sleep(max(0.0, watcher.next_s - self._now_s()))
 

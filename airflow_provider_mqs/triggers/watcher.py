@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _HOLD_S: Final = 900.0
 """So long messages wait that may be copies of a replay whose copies are not known yet, or that are not all shown."""
 
+_SAVED_LEAST_S: Final = 600.0
+"""Of so long at most is read again after a restart what held nothing new; a write for each look would be too many."""
+
 
 class TopicWatcher:
     """
@@ -45,6 +48,7 @@ class TopicWatcher:
         self._keeper = Keeper(getattr(trigger, "asset_state_store", None))
         self._cursor: Cursor | None = None
         self._key = ""
+        self._saved_s = began_s
         self._left: Batch | None = None
         self._held_since_s: float | None = None
         self._readings: Readings | None = None
@@ -82,16 +86,21 @@ class TopicWatcher:
             await self._keeper.save(self._key, {**cursor.to_json(), "batch": batch.to_json()})
         return batch
 
-    async def move(self, cursor: Cursor) -> None:
+    async def move(self, batch: Batch, now_s: float) -> None:
         """
-        Go on from there with the next look, and save it; where that fails, the one after the next look is saved.
+        Go on behind a batch with the next look. Where nothing was told, that is saved now and then only.
 
-        :param cursor: behind what was handed over
+        :param batch: what was handed over
+        :param now_s: the time, epoch seconds
         """
-        self._cursor = cursor
+        self._cursor = batch.cursor
+        if batch.document is None and now_s - self._saved_s < _SAVED_LEAST_S:
+            return
         try:
-            await self._keeper.save(self._key, cursor.to_json())
+            await self._keeper.save(self._key, batch.cursor.to_json())
+            self._saved_s = now_s
         except MqsError as error:
+            self._saved_s = float("-inf")  # with the next look, whatever that finds
             self._log.warning("The cursor was not saved: %s", error)
 
     async def _begin(self, place: dict[str, str]) -> Cursor:

@@ -291,6 +291,23 @@ async def test_the_cursor_moves_on_after_the_event_had_its_seconds(service: MqsE
     assert [value["next_ms"] > START_MS for value in store.values.values()] == [True]
 
 
+async def test_where_nothing_is_new_the_cursor_is_saved_now_and_then(service: MqsEmulator, time: Time) -> None:
+    """Not at each look: that would be a write to Airflow's database a minute and watcher."""
+    store, saved = AssetStore(), list[int]()
+    save = store.aset
+
+    async def note(key: str, value: Any) -> None:
+        saved.append(value["next_ms"])
+        await save(key, value)
+
+    store.aset = note  # type: ignore[method-assign]
+
+    assert await looks(trigger(store), time, 25) == []
+
+    assert len(saved) == 3
+    assert saved[-1] > START_MS + 1_000_000
+
+
 async def test_a_start_that_was_now_stays_what_it_was(service: MqsEmulator, time: Time) -> None:
     """A triggerer that dies before the first event has not lost the time until the next."""
     store = AssetStore()
