@@ -36,7 +36,7 @@ chaos: setup ## kill replays more than a hundred times, and write what came of i
 e2e: setup ## do to tasks under a real scheduler what people do, and count what was sent and asked (4 minutes)
 	.venv/bin/python -m pytest tests/test_real_scheduler.py tests/test_real_waiting.py -v
 
-bench: setup ## compare with a bare aiohttp pool, HttpOperator, the vendor's SDK (15 minutes; QUICK=1: 2 minutes, no page)
+bench: setup ## compare with a bare aiohttp pool, HttpOperator, the vendor's SDK (20 minutes; QUICK=1: 4 minutes, no page)
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-bench.txt
 	.venv/bin/python -m benchmarks $(if $(QUICK),--quick,--pages docs)
 

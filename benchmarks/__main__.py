@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import deferred, plan, plots, report, sizing, startup
+from benchmarks import deferred, plan, plots, report, sizing, startup, triggerer
 from benchmarks.machine import describe
 from benchmarks.measuring import ROOT, Bench
 
@@ -72,13 +72,14 @@ def measure(size: plan.Size) -> dict[str, Any]:
             "curves": {name: draw(bench, name, values) for name, values in size.curves.items()},
             "startup": startup.seconds(size.loads),
             "deferred": deferred.compare(bench, size.case_rounds),
+            "triggerer": triggerer.compare(bench, size.crowd),
         }
 
 
 def main() -> None:
     """Measure, or show again what was measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two minutes instead of fifteen; for a look only")
+    parser.add_argument("--quick", action="store_true", help="four minutes instead of twenty; for a look only")
     parser.add_argument("--pages", type=Path, help="folder of the pages whose generated parts are written")
     parser.add_argument("--again", action="store_true", help="measure nothing, take the last results")
     wanted = parser.parse_args()

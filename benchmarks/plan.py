@@ -1,4 +1,4 @@
-"""What is measured, how often and how large: once in full, once in two minutes."""
+"""What is measured, how often and how large: once in full, once in four minutes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.job import Job
 from benchmarks.shape import PAGE_SIZE, Shape
+from benchmarks.triggerer import Crowd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,7 @@ class Size:
     :param cased: messages of the special cases
     :param case_rounds: of these
     :param loads: of the DAG files
+    :param crowd: of the triggerer
     :param curves: by name, the values of the curve
     """
 
@@ -44,6 +46,7 @@ class Size:
     cased: int
     case_rounds: int
     loads: int
+    crowd: Crowd
     curves: Mapping[str, tuple[int, ...]]
 
 
@@ -56,6 +59,7 @@ FULL = Size(
     cased=20_000,
     case_rounds=3,
     loads=11,
+    crowd=Crowd(),
     curves={
         "query messages": (1_000, 10_000, 100_000, 1_000_000),
         "query concurrency": (1, 4, 16, 64, 256),
@@ -76,6 +80,7 @@ QUICK = Size(
     cased=5_000,
     case_rounds=1,
     loads=3,
+    crowd=Crowd(100, 5, 20.0, 10.0),
     curves={"query messages": (1_000, 10_000), "resend partitions": (4, 16)},
 )
 BASE = Shape(latency_ms=20)

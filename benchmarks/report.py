@@ -30,6 +30,20 @@ _DEFERRED = (
     "left open",
     "logins",
 )
+_TRIGGERERS = (
+    "trigger",
+    "sensors",
+    "watchers",
+    "longest gap while it starts",
+    "longest gap afterwards",
+    "polls",
+    "processor a poll",
+    "memory",
+    "topic lists",
+    "connections at once",
+    "left open",
+    "logins",
+)
 _COUNTED = ("topic_lists", "max_open", "left_open", "logins")
 
 
@@ -55,6 +69,8 @@ def page(found: Found) -> str:
         ),
         "## Deferred sensors",
         deferred(found["deferred"]),
+        "### Under the program `airflow triggerer`",
+        triggerers(found["triggerer"]),
         "## Machine and service",
         table(["", ""], [[f"{name}", value] for name, value in found["machine"].items()]),
         _service(found),
@@ -100,6 +116,25 @@ def deferred(group: Mapping[str, Sequence[Found]]) -> str:
     return table(
         ["trigger", "sensors", "watchers", *_DEFERRED], [[name, *_watched(results)] for name, results in group.items()]
     )
+
+
+def triggerers(group: Mapping[str, Found]) -> str:
+    """Write the table of the triggerers: one measurement each."""
+    return table(_TRIGGERERS, [[name, *_triggerer(found)] for name, found in group.items()])
+
+
+def _triggerer(found: Found) -> list[str]:
+    polls = found["polls"]
+    return [
+        f"{found['sensors']:,}",
+        f"{found['watchers']}",
+        f"{1000 * found['starting_s']:.0f} ms",
+        f"{1000 * found['longest_s']:.0f} ms",
+        f"{polls:,}",
+        f"{1e6 * found['cpu_s'] / polls:.0f} µs" if polls else "",
+        f"{found['memory'] / 2**20:.0f} MiB",
+        *(f"{found[field]}" for field in _COUNTED),
+    ]
 
 
 def _watched(results: Sequence[Found]) -> list[str]:
