@@ -93,6 +93,10 @@ class Waiting(Stage):
         mine = [one for one in self.service.requests("query") if one.query["topic"] == self.dag_id]
         return [one for one in mine if start is None or one.query["start_time"] == str(int(start.timestamp() * 1000))]
 
+    def workers(self, task: dict[str, Any]) -> int:
+        """Count in the log of a task how many workers had it."""
+        return self.api.log(task).count("DAG bundles loaded")
+
     @property
     def operations(self) -> list[str]:
         return [one.operation for one in self.service.requests()]
@@ -173,7 +177,28 @@ def test_a_window_is_looked_at_once_when_it_is_final(stage: Waiting) -> None:
     assert stage.operations == ["login", "topics", "query"]
     assert stage.service.requests()[0].time_ms >= end_ms + 10_000
     assert stage.sockets == set()
+    assert stage.workers(task) == 2
     stage.after("success")
+
+
+@scene("ended_there")
+def test_the_triggerer_can_end_the_task(stage: Waiting) -> None:
+    """With ``end_from_trigger`` no worker has it a second time; its result is there all the same."""
+    stage.begin(30)
+    stage.deferred()
+    task = stage.ended("success")
+    assert stage.api.result(stage.dag_id, "first", "wait")["count"] == 30
+    assert stage.workers(task) == 1
+    stage.after("success")
+
+
+@scene("skipped_there")
+def test_the_triggerer_can_skip_the_task(stage: Waiting) -> None:
+    """What comes behind it is skipped, too."""
+    stage.begin()
+    stage.deferred()
+    assert stage.workers(stage.ended("skipped")) == 1
+    stage.after("skipped")
 
 
 @scene("empty")

@@ -59,6 +59,16 @@ class Owner:
         """
         return self.task_instance is not None and self.task_instance == other.task_instance
 
+    def is_retried_by(self, other: Owner) -> bool:
+        """
+        Tell whether Airflow itself tries again: neither was the task cleared, nor its run deleted and made once more.
+
+        :param other: the later execution
+        :return: whether it is the next try
+        """
+        tries = [int(owner.run.get("try_number") or 0) for owner in (self, other)]
+        return self.same_task(other) and self.max_tries == other.max_tries and tries[0] < tries[1]
+
     def __str__(self) -> str:
         if self.task_instance is None:
             return f"a process ({self.pid}) on {self.host or 'an unknown host'}"

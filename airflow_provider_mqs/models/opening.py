@@ -100,5 +100,5 @@ def taken_over(first: Ledger, mine: Ledger, opening: Opening, on_replayed: str) 
 def _is_retried(mine: Ledger, me: Owner) -> bool:
     """Tell whether this goes on with the last execution: Airflow tries again, or that one left something to a call."""
     if mine.state == COMPLETE:
-        return mine.owner.same_task(me) and mine.owner.max_tries == me.max_tries
+        return mine.owner.is_retried_by(me)
     return mine.owner.task_instance == me.task_instance

@@ -15,13 +15,13 @@ from airflow_provider_mqs.models.ledger import COMPLETE, ENDED, SENDING, Ledger,
 from airflow_provider_mqs.models.opening import opening_of, taken_over
 
 SCOPE = {"endpoint": "h", "instance_id": "i", "topic": "orders", "consumer_key": None}
-RUN = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1}
+RUN = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 2}
 ME = Owner("me", RUN, 1)
 OTHER = Owner("other", {**RUN, "run_id": "other"}, 1)
 FIRST = Ledger("id", SCOPE, None, ME, {0: ((0, 9),)}, marks={0: 30}, first_ms=50, since_ms=50)
 PAST = replace(
     FIRST,
-    owner=replace(ME, token="past"),
+    owner=replace(ME, token="past", run={**RUN, "try_number": 1}),
     state=ENDED,
     done={0: ((0, 3),)},
     claimed={0: ((4, 4),)},
@@ -44,6 +44,9 @@ DONE, DOUBT, REST = {0: ((0, 3),)}, {0: ((4, 4),)}, {0: ((5, 9),)}
         ),
         pytest.param(
             replace(PAST, state=COMPLETE, owner=replace(ME, max_tries=0)), "resend", {}, {}, {}, id="cleared-resend"
+        ),
+        pytest.param(
+            replace(PAST, state=COMPLETE, owner=replace(ME, token="past")), "skip", {}, DONE, DOUBT, id="made-anew-skip"
         ),
         pytest.param(replace(PAST, owner=OTHER), "skip", {}, DONE, DOUBT, id="other-run-skip"),
         pytest.param(replace(PAST, owner=OTHER), "resend", {}, {}, {}, id="other-run-resend"),

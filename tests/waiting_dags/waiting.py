@@ -38,6 +38,8 @@ def waiting(name: str, **arguments: Any) -> None:
 
 
 waiting("satisfied", **SOON)
+waiting("ended_there", **SOON, end_from_trigger=True)
+waiting("skipped_there", **SOON, end_from_trigger=True)
 waiting("empty", **SOON)
 waiting("refused", **SOON, on_closed_empty="fail")
 waiting("late", **LATE)
