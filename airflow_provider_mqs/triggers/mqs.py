@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.triggers.new_messages import NewMessagesTrigger
 
 __all__ = ["MessagesInWindowTrigger", "NewMessagesTrigger"]
+
+_log = logging.getLogger(__name__)
+"""One for all: a triggerer may have a thousand, and what each holds is looked through by the garbage collector."""
 
 _LATE = ("airflow_provider_mqs.hooks.shared", "airflow_provider_mqs.replay.count")
 """Loaded by the first look; they bring the client."""
@@ -105,7 +109,13 @@ class MessagesInWindowTrigger(BaseTrigger):
 
         :return: the event: ``Verdict`` as JSON, or one that ends the task
         """
-        yield self._event(await self._verdict())
+        try:
+            verdict = await self._watch()
+        except Exception as error:  # noqa: BLE001 - a trigger that ends without an event says nothing to the user
+            _log.exception("The trigger broke.")
+            # the text of an error that is not ours may hold anything
+            verdict = Verdict("error", f"The trigger broke ({type(error).__name__}); its log says where.")
+        yield self._event(verdict)
 
     def _event(self, verdict: Verdict) -> TriggerEvent:
         # a failure is the worker's to tell: its log has the reason, and it knows about retries
@@ -116,14 +126,6 @@ class MessagesInWindowTrigger(BaseTrigger):
                 return TaskSkippedEvent()
             return TaskSuccessEvent(xcoms={"return_value": verdict.result} if self.do_xcom_push else None)
         return TriggerEvent(verdict.to_event())  # type: ignore[no-untyped-call]  # Airflow's
-
-    async def _verdict(self) -> Verdict:
-        try:
-            return await self._watch()
-        except Exception as error:  # a trigger that ends without an event says nothing to the user
-            self.log.exception("The trigger broke.")
-            # the text of an error that is not ours may hold anything
-            return Verdict("error", f"The trigger broke ({type(error).__name__}); its log says where.")
 
     async def _watch(self) -> Verdict:
         first_s = self._first_s()
@@ -136,15 +138,16 @@ class MessagesInWindowTrigger(BaseTrigger):
 
         # the sockets close at the end, and when the triggerer cancels this
         async with shared_client(self.mqs_conn_id, self.instance_id) as shared:
-            number = 1
-            while (verdict := await self._look(shared)).status == "wait":
-                await self._sleep(self._wait_s(number))
+            number = 0
+            while (ending := await self._look(shared)) is None:
                 number += 1
-        return verdict
+                await self._sleep(self._wait_s(number))
+        return ending
 
-    async def _look(self, shared: SharedClient) -> Verdict:
-        """Look once; what comes of it after the deadline is a timeout, unless the waiting is over."""
-        return (await self._judged(shared)).by(self.deadline_s, self._now_s())
+    async def _look(self, shared: SharedClient) -> Verdict | None:
+        """Look once; ``None`` where the waiting goes on. After the deadline it does not."""
+        verdict = (await self._judged(shared)).by(self.deadline_s, self._now_s())
+        return None if verdict.status == "wait" else verdict
 
     async def _judged(self, shared: SharedClient) -> Verdict:
         limit_s = max(self.deadline_s - self._now_s(), 0.0) + _LAST_LOOK_S
@@ -155,13 +158,13 @@ class MessagesInWindowTrigger(BaseTrigger):
         except MqsError as error:
             self.looks = self.looks.failed()
             verdict = self.patience.judge(error, self.looks.errors)
-            self.log.warning("%s", verdict.message)
+            _log.warning("%s", verdict.message)
             return verdict
         except asyncio.TimeoutError:
             return Verdict("timeout", "Timed out while the service was being asked.")
         self.looks = self.looks.found(found.count)
         verdict = decide(self.condition, found, self._now_s(), self.looks.same)
-        self.log.info("%s", verdict.message)
+        _log.info("%s", verdict.message)
         return verdict
 
     async def _count(self, shared: SharedClient) -> Counted:
