@@ -61,6 +61,14 @@ async def _answer(service: Service, request: web.BaseRequest) -> web.StreamRespo
     return web.Response(status=response.status, headers=response.headers, body=response.body)
 
 
+async def _end_the_others() -> None:
+    """Cancel what still runs in this loop: answers that were to come much later."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
 @contextmanager
 def serving_in_thread(service: Service, port: int = 0, tls: SSLContext | None = None) -> Iterator[int]:
     """
@@ -86,6 +94,7 @@ def serving_in_thread(service: Service, port: int = 0, tls: SSLContext | None = 
         finally:
             wait_for(listening.__aexit__(None, None, None))
     finally:
+        wait_for(_end_the_others())
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

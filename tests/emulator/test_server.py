@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import socket
@@ -129,6 +130,31 @@ def test_it_stops_at_once_with_a_request_and_an_idle_connection_open() -> None:
     idle.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", emulator.port))
+
+
+def test_an_answer_that_nobody_waits_for_any_more_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it is left in the loop, which asyncio would complain of."""
+    loops: list[asyncio.AbstractEventLoop] = []
+    make = asyncio.new_event_loop
+
+    def spy() -> asyncio.AbstractEventLoop:
+        loops.append(make())
+        return loops[-1]
+
+    monkeypatch.setattr(asyncio, "new_event_loop", spy)
+    with running_emulator() as emulator:
+        emulator.faults.latency_s = 50.0
+        client = http.client.HTTPConnection("127.0.0.1", emulator.port, timeout=10)
+        client.request("GET", _instance(emulator), headers=_token(emulator))
+        while not emulator.requests():
+            pass
+        client.close()
+        emulator.faults.latency_s = 0.0
+        client.request("GET", _instance(emulator), headers=_token(emulator))
+        assert client.getresponse().status == 200
+    client.close()
+
+    assert asyncio.all_tasks(loops[0]) == set()
 
 
 def test_a_taken_port_is_an_error(mqs_emulator: MqsEmulator) -> None:
