@@ -71,7 +71,7 @@ def measure(size: plan.Size) -> dict[str, Any]:
             "cases": compare(bench, plan.cases(size), size.case_rounds),
             "curves": {name: draw(bench, name, values) for name, values in size.curves.items()},
             "startup": startup.seconds(size.loads),
-            "deferred": deferred.compare(bench, size.case_rounds),
+            "deferred": deferred.compare(bench, size.rounds),
             "triggerer": triggerer.compare(bench, size.crowd),
         }
 

@@ -63,6 +63,16 @@ def ratio(group: Found, name: str, yardstick: str, field: str = "wall_s", per: s
     return float(median(mine / its for mine, its in zip(each(name), each(yardstick), strict=True)))
 
 
+def watchdog_gap_ms(result: Found) -> float:
+    """
+    Give the longest gap that Airflow's watchdog has logged of a triggerer.
+
+    :param result: of one triggerer
+    :return: milliseconds
+    """
+    return float(1000 * max(result["starting_s"], result["longest_s"]))
+
+
 def largest(found: Found) -> Found:
     """Give the largest query that was measured."""
     points: list[Found] = found["curves"]["query messages"]
@@ -150,6 +160,12 @@ def bars(found: Found) -> list[Bar]:
             max(100.0, longest_gap_ms(found["deferred"][SLEEPERS]) + 20.0),
             "{:.0f} ms",
             lambda found: longest_gap_ms(found["deferred"][OURS]),
+        ),
+        Bar(
+            "the same under the program `airflow triggerer`, while it starts and afterwards",
+            max(100.0, watchdog_gap_ms(found["triggerer"][SLEEPERS]) + 20.0),
+            "{:.0f} ms",
+            lambda found: watchdog_gap_ms(found["triggerer"][OURS]),
         ),
         Bar(
             "logins of all of them",

@@ -1,4 +1,4 @@
-"""Defer all tasks of a run as if workers had done so, in Airflow's database; as a program, in Airflow's environment."""
+"""Defer all tasks of a DAG as if workers had done so, in Airflow's database; as a program, in Airflow's environment."""
 
 from __future__ import annotations
 
@@ -27,5 +27,18 @@ def defer(dag_id: str, name: str, final_s: float) -> None:
             task.next_method, task.next_kwargs = "execute_complete", {}
 
 
+def release(dag_id: str) -> None:
+    """End all tasks of the DAG, so that no triggerer takes theirs up again."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from airflow.utils.state import TaskInstanceState
+    from sqlalchemy import update
+
+    with create_session() as session:
+        ended = update(TaskInstance).where(TaskInstance.dag_id == dag_id)
+        session.execute(ended.values(state=TaskInstanceState.SUCCESS, trigger_id=None))
+
+
 if __name__ == "__main__":
-    defer(*json.loads(sys.argv[1]))
+    change = defer if sys.argv[1] == "defer" else release
+    change(*json.loads(sys.argv[2]))

@@ -84,18 +84,17 @@ def run(bench: Bench, running: Running, name: str, crowd: Crowd) -> dict[str, An
         running.api.trigger(DAGS[name], f"run_{number}", {})
     bench.shape(SHAPE)
     final_s = time.time() + crowd.start_s
-    order = json.dumps([DAGS[name], name, final_s])
-    running.programs.start("defer", sys.executable, "-m", "benchmarks.deferring", order)
-    running.programs.finish("defer", _TIMEOUT_S)
+    _change(running, "defer", DAGS[name], name, final_s)
     running.programs.start(name, *command("triggerer", "--skip-serve-logs"))
     runner = running.programs.until("the runner is there", lambda: _runner(running, name), _TIMEOUT_S)
     time.sleep(max(0.0, final_s - time.time()))
     before, cpu_s = counts_at(bench.port), _cpu_s(runner)
     time.sleep(crowd.seconds)
     after, cpu_s, memory = counts_at(bench.port), _cpu_s(runner) - cpu_s, runner.memory_info().rss
-    waiting = running.api.get(f"dags/{DAGS[name]}/dagRuns/~/taskInstances", state="deferred", limit=1)
-    assert waiting["total_entries"] == crowd.sensors, "Some sensors have ended."
+    waiting = running.api.get("dags/~/dagRuns/~/taskInstances", state="deferred", limit=1)
+    assert waiting["total_entries"] == crowd.sensors, "Some sensors have ended, or others wait besides."
     _stop(running, name)
+    _change(running, "release", DAGS[name])
     starting, waiting_s = longest_gaps((running.programs.logs / f"{name}.log").read_text(), final_s)
     return {
         "sensors": crowd.sensors,
@@ -134,6 +133,12 @@ def _watched(running: Running, crowd: Crowd) -> bool | None:
     """Tell whether Airflow has made the triggers of the assets, when it reads the file once more."""
     assets = running.api.get("assets", limit=crowd.watchers)["assets"]
     return sum(len(asset["watchers"]) for asset in assets) == crowd.watchers or None
+
+
+def _change(running: Running, what: str, *arguments: object) -> None:
+    """Do something to the tasks in Airflow's database."""
+    running.programs.start(what, sys.executable, "-m", "benchmarks.deferring", what, json.dumps(arguments))
+    running.programs.finish(what, _TIMEOUT_S)
 
 
 def _cpu_s(process: psutil.Process) -> float:
