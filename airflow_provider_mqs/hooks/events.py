@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs.exceptions import ConfigurationError
-from airflow_provider_mqs.models.cursor import SOURCE
-from airflow_provider_mqs.models.offsets import FAMILY, Offsets, each_once
-from airflow_provider_mqs.models.window import TimeWindow
+from airflow_provider_mqs.models.window import SOURCE_EVENT, TimeWindow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_mqs.hooks.mqs import MqsHook
+    from airflow_provider_mqs.models.offsets import Offsets
 
 EVENTS: Final = "events"
 """What ``messages`` says that means those of these events."""
@@ -98,7 +97,7 @@ def window_of_events(events: list[Event], place: Mapping[str, str]) -> TimeWindo
     windows = [offsets.window for offsets in _offsets(events, place)]
     if not windows:
         return None
-    return TimeWindow(min(one.start_ms for one in windows), max(one.end_ms for one in windows), SOURCE)
+    return TimeWindow(min(one.start_ms for one in windows), max(one.end_ms for one in windows), SOURCE_EVENT)
 
 
 def messages_of_events(context: Mapping[str, Any], hook: MqsHook, topic: str | None) -> list[dict[str, Any]]:
@@ -126,6 +125,8 @@ def messages_of_events(context: Mapping[str, Any], hook: MqsHook, topic: str | N
         raise ConfigurationError(
             f"The events that started this run are of several topics ({', '.join(topics)[:80]}): set topic to one."
         )
+    from airflow_provider_mqs.models.offsets import each_once  # noqa: PLC0415 - not to parse a DAG
+
     return [offsets.to_xcom() for offsets in each_once(found)]
 
 
@@ -144,6 +145,8 @@ def none_of(place: Mapping[str, str]) -> str:
 
 
 def _offsets(events: list[Event], place: Mapping[str, str]) -> Iterator[Offsets]:
+    from airflow_provider_mqs.models.offsets import FAMILY, Offsets  # noqa: PLC0415 - not to parse a DAG
+
     for document in (document for event in events for document in event.carried):
         if is_of(document, place) and str(document.get("schema")).startswith(FAMILY):
             try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.models import places as sets
 from airflow_provider_mqs.models import ranges as runs
-from airflow_provider_mqs.models.window import TimeWindow
+from airflow_provider_mqs.models.window import SOURCE_EVENT, TimeWindow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.models.places import Place, Places
 
 SCHEMA: Final = "mqs.cursor/1"
-SOURCE: Final = "event"
-"""Where the window of an event came from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ class Cursor:
         :return: the window, ``None`` where there is nothing to read yet
         """
         end_ms = max(until_ms, self.next_ms)
-        return TimeWindow(self.from_ms, end_ms, SOURCE) if self.from_ms < end_ms else None
+        return TimeWindow(self.from_ms, end_ms, SOURCE_EVENT) if self.from_ms < end_ms else None
 
     def has(self, place: Place) -> bool:
         """

@@ -10,7 +10,7 @@ import re
 from calendar import timegm
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, Final
 
 import pendulum
 
@@ -22,6 +22,9 @@ _SECONDS_END = 100_000_000_000
 _MAX_MS = 253_402_300_799_999
 _ABSENT = frozenset({"", "None", "none", "null"})
 _DIGITS = re.compile(r"-?\d{1,20}")
+
+SOURCE_EVENT: Final = "event"
+"""Where the window of an event came from, and that of a run that events started."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.exceptions import MqsError
-from airflow_provider_mqs.models.cursor import SOURCE
 from airflow_provider_mqs.models.offsets import Offsets
-from airflow_provider_mqs.models.window import TimeWindow
+from airflow_provider_mqs.models.window import SOURCE_EVENT, TimeWindow
 from airflow_provider_mqs.replay.bag import OffsetBag
 from airflow_provider_mqs.replay.query import find_topic, retention_doubts
 from airflow_provider_mqs.replay.reader import WindowReader
@@ -154,7 +153,7 @@ def find_news(
     :return: what is new; an empty window has no partitions
     """
     end_ms = reading.window.end_ms if until_ms is None else max(cursor.next_ms, min(reading.window.end_ms, until_ms))
-    window = TimeWindow(cursor.from_ms, end_ms, SOURCE)
+    window = TimeWindow(cursor.from_ms, end_ms, SOURCE_EVENT)
     copies, others = watch.copies.split([row for row in reading.rows.values() if row.timestamp in window])
     rows = {(row.partition, row.message_offset): row for row in others}
     times = {place: row.timestamp for place, row in rows.items()}
@@ -176,7 +175,7 @@ def _offsets(
     bag.update(told)
     start_ms = min([cursor.next_ms, *news.told.values()])
     end_ms = max([news.cursor.next_ms, start_ms + 1, *(timestamp + 1 for timestamp in news.told.values())])
-    window = TimeWindow(start_ms, end_ms, SOURCE)
+    window = TimeWindow(start_ms, end_ms, SOURCE_EVENT)
     return Offsets(
         endpoint=api.settings.host,
         instance_id=api.instance_id,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_mqs.exceptions import MqsError
 from airflow_provider_mqs.hooks.shared import shared_client
-from airflow_provider_mqs.models.cursor import SOURCE, Batch, Cursor
-from airflow_provider_mqs.models.window import TimeWindow, iso
+from airflow_provider_mqs.models.cursor import Batch, Cursor
+from airflow_provider_mqs.models.window import SOURCE_EVENT, TimeWindow, iso
 from airflow_provider_mqs.replay.news import Watch, find_news, read_topic
 from airflow_provider_mqs.replay.record import Copies
 from airflow_provider_mqs.triggers.keeping import Keeper
@@ -123,7 +123,7 @@ class TopicWatcher:
     async def _read(
         self, client: AsyncMqsClient, place: dict[str, str], wish: Wish, start_ms: int
     ) -> tuple[Reading, Copies]:
-        window = TimeWindow(start_ms, max(wish.until_ms, wish.cursor.next_ms), SOURCE)
+        window = TimeWindow(start_ms, max(wish.until_ms, wish.cursor.next_ms), SOURCE_EVENT)
         copies = await self._keeper.copies(window, **place) if self._trigger.exclude_copies else Copies()
         most = self._trigger.max_messages
         return await client.run(read_topic(client.api, place["topic"], wish.cursor, window, most=most)), copies
