@@ -33,7 +33,7 @@ _LATE = ("airflow_provider_mqs.hooks.shared", "airflow_provider_mqs.replay.count
 """Loaded by the first look; they bring the client."""
 
 _LAST_LOOK_S = 30.0
-"""How long a look may go on behind the deadline; the task's own time limit comes later than that."""
+"""How long a look may take that begins at the deadline; the task's own time limit comes later than that."""
 
 _LONGEST_SPREAD_S = 30.0
 """How much later than it could the first look may come; shorter where the poke interval is."""
@@ -150,7 +150,7 @@ class MessagesInWindowTrigger(BaseTrigger):
         return None if verdict.status == "wait" else verdict
 
     async def _judged(self, shared: SharedClient) -> Verdict:
-        limit_s = max(self.deadline_s - self._now_s(), 0.0) + _LAST_LOOK_S
+        limit_s = max(self.deadline_s - self._now_s(), _LAST_LOOK_S)
         try:
             found = await asyncio.wait_for(self._count(shared), limit_s)
         except PERMANENT as error:
