@@ -43,7 +43,7 @@ class Taken:
         :param settle_s: how long that takes
         :return: the millisecond behind the last, epoch
         """
-        return int(self.began_s * 1000) - int(settle_s * 1000)
+        return _settled_ms(self.began_s, settle_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Wish:
     @property
     def until_ms(self) -> int:
         """The millisecond behind the last that had time to settle, epoch."""
-        return int(self.now_s * 1000) - int(self.settle_s * 1000)
+        return _settled_ms(self.now_s, self.settle_s)
 
     def is_met(self, last: Taken | Failed) -> bool:
         """
@@ -136,6 +136,10 @@ class Readings:
             return Taken(wish.now_s, pace, *await read(start_ms))
         except MqsError as error:
             return Failed(wish.now_s, error)
+
+
+def _settled_ms(moment_s: float, settle_s: float) -> int:
+    return int(moment_s * 1000) - int(settle_s * 1000)
 
 
 _readings: WeakValueDictionary[Hashable, Readings] = WeakValueDictionary()

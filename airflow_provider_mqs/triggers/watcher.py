@@ -111,14 +111,14 @@ class TopicWatcher:
         self._key = f"cursor-{digest[:32]}"
         kept = await self._keeper.load(self._key)
         if kept is not None:
-            self._cursor = Cursor.from_json(kept)
+            cursor = Cursor.from_json(kept)
             self._left = Batch.from_json(kept["batch"]) if kept.get("batch") else None
         else:
             cursor = Cursor.at(self._began_ms if isinstance(start, str) else start)
             await self._keeper.save(self._key, cursor.to_json())
-            self._cursor = cursor
-        self._log.info("Topic %r is watched from %s on.", place["topic"], iso(self._cursor.next_ms))
-        return self._cursor
+        self._cursor = cursor
+        self._log.info("Topic %r is watched from %s on.", place["topic"], iso(cursor.next_ms))
+        return cursor
 
     async def _read(
         self, client: AsyncMqsClient, place: dict[str, str], wish: Wish, start_ms: int

@@ -251,6 +251,21 @@ async def test_a_kill_before_the_event_is_safe_repeats_just_that(service: MqsEmu
     assert places(news) == [(0, 10)]
 
 
+async def test_a_stored_batch_that_is_broken_is_an_error_until_somebody_removes_it(
+    service: MqsEmulator, time: Time
+) -> None:
+    """Not only at the first look: what an event told would be told again, cut in another way."""
+    store = AssetStore()
+    append_at(service, time, START_MS + 1)
+    await first_of(trigger(store).run())
+    for value in store.values.values():
+        value["batch"] = {"document": "broken"}
+    time.sleeps.clear()
+
+    assert await looks(trigger(store), time, 3) == []
+    assert time.sleeps == [60.0, 120.0, 240.0]
+
+
 async def test_what_cannot_be_saved_is_not_handed_over_yet(service: MqsEmulator, time: Time) -> None:
     """Else a kill could lose which messages an event told; the next look tries again."""
     store = AssetStore()
