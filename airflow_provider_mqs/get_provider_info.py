@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs import __version__
-from airflow_provider_mqs.models.connection_fields import (
+from airflow_provider_mqs.core.connection.fields import (
     CONNECTION_TYPE,
     FIELDS,
     HIDDEN_FIELDS,
@@ -15,7 +15,7 @@ from airflow_provider_mqs.models.connection_fields import (
 )
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.models.field import Field
+    from airflow_provider_mqs.core.connection.field_types import Field
 
 _INTEGRATION: Final = "Huawei Cloud ROMA Connect MQS"
 _JSON_TYPES: Final = {

@@ -33,7 +33,7 @@ Work: TypeAlias = "Callable[[], Haul]"
 def query_operator(job: Job) -> Work:
     """Run ``QueryMessagesOperator`` as a DAG's unit test would."""
     connect(job.url)
-    import airflow_provider_mqs.client.wire_aiohttp
+    import airflow_provider_mqs.core.client.transport_aiohttp
     from airflow_provider_mqs.operators.mqs import QueryMessagesOperator
 
     del airflow_provider_mqs
@@ -50,7 +50,7 @@ def query_operator(job: Job) -> Work:
 def query_hook(job: Job) -> Work:
     """Call ``MqsHook.query``."""
     connect(job.url)
-    import airflow_provider_mqs.client.wire_aiohttp
+    import airflow_provider_mqs.core.client.transport_aiohttp
     from airflow_provider_mqs.hooks.mqs import MqsHook
 
     del airflow_provider_mqs
@@ -123,7 +123,7 @@ def query_pool(job: Job) -> Work:
 def resend_operator(job: Job) -> Work:
     """Run ``ResendMessagesOperator`` on the offsets of the window."""
     connect(job.url)
-    import airflow_provider_mqs.client.wire_aiohttp
+    import airflow_provider_mqs.core.client.transport_aiohttp
     from airflow_provider_mqs.operators.mqs import ResendMessagesOperator
 
     del airflow_provider_mqs
@@ -182,8 +182,8 @@ def read_by(haul: Haul) -> list[Place]:
     """List what was read, by offsets where the haul is a document of this provider."""
     if haul.places or not haul.xcom or "partitions" not in haul.xcom:
         return haul.places
-    from airflow_provider_mqs.models import places as sets
-    from airflow_provider_mqs.models.offsets import Offsets
+    from airflow_provider_mqs.core.offsets import partition_offsets as sets
+    from airflow_provider_mqs.core.offsets.document import Offsets
 
     found = Offsets.from_xcom(haul.xcom).partitions
     return list(sets.expand({number: partition.ranges for number, partition in found.items()}))
@@ -222,8 +222,8 @@ def _body(place: Place) -> bytes:
 
 def _offsets(job: Job) -> dict[str, Any]:
     """Write what the query would have pushed."""
-    from airflow_provider_mqs.models.offsets import Offsets, PartitionOffsets
-    from airflow_provider_mqs.models.window import TimeWindow
+    from airflow_provider_mqs.core.offsets.document import Offsets, PartitionOffsets
+    from airflow_provider_mqs.core.values.time_window import TimeWindow
 
     shape = job.shape
     counts = {p: shape.count(p) for p in range(min(shape.partitions, shape.messages))}

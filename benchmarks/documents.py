@@ -7,17 +7,16 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mqs.models.ledger import COMPLETE, Ledger, Owner
-from airflow_provider_mqs.models.offsets import Offsets, PartitionOffsets
-from airflow_provider_mqs.models.plan import plan_of
-from airflow_provider_mqs.models.report import replay_id_of
-from airflow_provider_mqs.models.window import TimeWindow
-from airflow_provider_mqs.replay.index import IndexEntry
+from airflow_provider_mqs.core.ledger.index import IndexEntry
+from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Ledger, Owner
+from airflow_provider_mqs.core.offsets.document import Offsets, PartitionOffsets
+from airflow_provider_mqs.core.offsets.plan import plan_of, replay_id_of
+from airflow_provider_mqs.core.values.time_window import TimeWindow
 from benchmarks.plan import PARTITIONS
 from benchmarks.shape import END_MS, START_MS, TOPIC, Shape
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.models.ranges import Ranges
+    from airflow_provider_mqs.core.offsets.offset_ranges import Ranges
 
 _ENDPOINT, _INSTANCE = "roma.cn-north-4.myhuaweicloud.com", "640bb069-151e-4d5e-bd1b-000000000000"
 _FIRST = 1_000_000_000

@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import DAG
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from airflow_provider_mqs.models.plan import receivers_of
+from airflow_provider_mqs.core.offsets.plan import receivers_of
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMessagesOperator
 
 CONSUMER_KEY = None  # the application key of the one consumer that shall have the copies; None for all

@@ -8,23 +8,23 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from airflow_provider_mqs.client.api import MqsApi
-from airflow_provider_mqs.client.auth import TokenAuth
-from airflow_provider_mqs.client.flow import Flow, Request, Response, Sleep, Step, Wait, drive
-from airflow_provider_mqs.client.retry import RetryPolicy
+from airflow_provider_mqs.core.client.api import MqsApi
+from airflow_provider_mqs.core.client.auth import TokenAuth
+from airflow_provider_mqs.core.client.flow import Flow, Request, Response, Sleep, Step, Wait, drive
+from airflow_provider_mqs.core.client.retry import RetryPolicy
+from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.identity import Identity
 from airflow_provider_mqs.emulator.service import Service
 from airflow_provider_mqs.emulator.state import State
 from airflow_provider_mqs.emulator.store import Store
 from airflow_provider_mqs.emulator.wire import HttpRequest
-from airflow_provider_mqs.models.settings import ConnectionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_mqs.client.auth import Auth
-    from airflow_provider_mqs.models.message import Message, Row
+    from airflow_provider_mqs.core.client.auth import Auth
+    from airflow_provider_mqs.core.values.message import Message, Row
 
 T = TypeVar("T")
 
@@ -121,7 +121,7 @@ def local(behaviour: Behaviour | None = None, store: Store | None = None, **chan
 
 
 def _token(client: Local) -> str:
-    from airflow_provider_mqs.client.auth import login_request
+    from airflow_provider_mqs.core.client.auth import login_request
 
     response = client.perform(login_request(client.settings))
     client.requests.clear()

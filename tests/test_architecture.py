@@ -60,7 +60,7 @@ def test_parsing_a_dag_file_loads_nothing_heavy() -> None:
     assert "airflow_provider_mqs.operators.resend" in news
     for heavy in (
         *("requests", "aiohttp", "airflow.triggers", "matplotlib", "asyncio"),
-        *("airflow_provider_mqs.client", "airflow_provider_mqs.models.offsets"),
+        *("airflow_provider_mqs.core.client", "airflow_provider_mqs.core.offsets.document"),
     ):
         assert not any(name == heavy or name.startswith(f"{heavy}.") for name in news)
 

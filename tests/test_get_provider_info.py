@@ -16,9 +16,9 @@ import jsonschema
 import pytest
 from airflow.providers_manager import ProvidersManager
 
+from airflow_provider_mqs.core.connection.fields import FIELD, FIELDS
 from airflow_provider_mqs.get_provider_info import get_provider_info
 from airflow_provider_mqs.hooks.mqs import MqsHook
-from airflow_provider_mqs.models.connection_fields import FIELD, FIELDS
 from tests.airflow import AIRFLOW
 
 INFO = get_provider_info()

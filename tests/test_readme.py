@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.models.connection_fields import FIELD
+from airflow_provider_mqs.core.connection.fields import FIELD
 from tests.airflow import AIRFLOW, run_dag
 
 if TYPE_CHECKING:

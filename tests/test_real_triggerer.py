@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.models import places as sets
-from airflow_provider_mqs.models.offsets import Offsets
-from airflow_provider_mqs.models.window import TimeWindow
+from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets.document import Offsets
+from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.testing import running_emulator
 from scripts.demo.airflow import command
 from scripts.demo.running import running_airflow
@@ -21,7 +21,7 @@ from tests.airflow import AIRFLOW
 from tests.stage import TIMEOUT_S, now_ms
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.models.places import Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import Places
     from airflow_provider_mqs.testing import MqsEmulator
     from scripts.demo.running import Running
 

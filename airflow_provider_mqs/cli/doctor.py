@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_mqs.cli.probe import measure
 from airflow_provider_mqs.cli.send_one import send_one
+from airflow_provider_mqs.core.values.arguments import topic_name
+from airflow_provider_mqs.core.values.time_window import TimeWindow, instant_ms
 from airflow_provider_mqs.exceptions import ConfigurationError, MqsError
-from airflow_provider_mqs.hooks.checks import Finding, findings
+from airflow_provider_mqs.hooks.connection_check import Finding, findings
 from airflow_provider_mqs.hooks.mqs import MqsHook
-from airflow_provider_mqs.models.names import topic_name
-from airflow_provider_mqs.models.window import TimeWindow, instant_ms
 
 if TYPE_CHECKING:
     import argparse

@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.hooks.stores import memory_of
+from airflow_provider_mqs.tasks.stores import memory_of
 
 if TYPE_CHECKING:
     import argparse
 
-    from airflow_provider_mqs.replay.stores import Memory
+    from airflow_provider_mqs.core.ledger.stores import Memory
 
 _NAME = "airflow-provider-mqs"
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from airflow_provider_mqs.client.paging import Paging, paging_of
+from airflow_provider_mqs.core.client.paging import Paging, paging_of
 from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_provider_mqs.client.client import MqsClient
-    from airflow_provider_mqs.models.message import Message, Page
-    from airflow_provider_mqs.models.window import TimeWindow
+    from airflow_provider_mqs.core.client.client import MqsClient
+    from airflow_provider_mqs.core.values.message import Message, Page
+    from airflow_provider_mqs.core.values.time_window import TimeWindow
 
 _PAGE: Final = 50
 _CAP: Final = 500

@@ -7,10 +7,10 @@ import time
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.cli import ledger_folder, output
+from airflow_provider_mqs.core.values.time_window import TimeWindow, duration_s, instant_ms, iso
 from airflow_provider_mqs.exceptions import ConfigurationError
-from airflow_provider_mqs.hooks.look_up import look_up
 from airflow_provider_mqs.hooks.mqs import MqsHook
-from airflow_provider_mqs.models.window import TimeWindow, duration_s, instant_ms, iso
+from airflow_provider_mqs.tasks.query_job import look_up
 
 if TYPE_CHECKING:
     import argparse

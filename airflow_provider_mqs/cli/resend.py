@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_mqs.cli import ledger_folder, output
+from airflow_provider_mqs.core.ledger.stores import Memory
 from airflow_provider_mqs.exceptions import ConfigurationError
-from airflow_provider_mqs.hooks.job import job_of
 from airflow_provider_mqs.hooks.mqs import MqsHook
-from airflow_provider_mqs.replay.stores import Memory
+from airflow_provider_mqs.tasks.resend_job import job_of
 
 if TYPE_CHECKING:
     import argparse
 
-    from airflow_provider_mqs.hooks.job import ReplayJob
+    from airflow_provider_mqs.tasks.resend_job import ReplayJob
 
 _NO_RUN: Final = dict.fromkeys(("dag_id", "run_id", "task_id", "map_index", "try_number"))
 

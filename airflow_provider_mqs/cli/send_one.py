@@ -6,14 +6,14 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_mqs.cli.probe import one_page
-from airflow_provider_mqs.models.window import TimeWindow, iso
-from airflow_provider_mqs.replay.query import find_messages
+from airflow_provider_mqs.core.query.query import find_messages
+from airflow_provider_mqs.core.values.time_window import TimeWindow, iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_provider_mqs.core.values.message import Message
     from airflow_provider_mqs.hooks.mqs import MqsHook
-    from airflow_provider_mqs.models.message import Message
 
 _PAGE: Final = 50
 _PATIENCE_S: Final = 60

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, TypeVar
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_mqs._compat import amask_secret, mask_secret
-from airflow_provider_mqs.client.client import AsyncMqsClient, MqsClient
+from airflow_provider_mqs.core.client.client import AsyncMqsClient, MqsClient
+from airflow_provider_mqs.core.connection.fields import CONNECTION_TYPE, HOOK_NAME
+from airflow_provider_mqs.core.connection.settings import path_segment
+from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, is_absent
 from airflow_provider_mqs.hooks.connection import asettings_for, settings_for
-from airflow_provider_mqs.models.connection_fields import CONNECTION_TYPE, HOOK_NAME
-from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, is_absent
-from airflow_provider_mqs.models.settings import path_segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_provider_mqs.client.api import MqsApi
-    from airflow_provider_mqs.client.flow import Flow
-    from airflow_provider_mqs.models.settings import ConnectionSettings
+    from airflow_provider_mqs.core.client.api import MqsApi
+    from airflow_provider_mqs.core.client.flow import Flow
+    from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 
 T = TypeVar("T")
 

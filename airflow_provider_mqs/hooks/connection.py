@@ -15,8 +15,8 @@ from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
 
 from airflow_provider_mqs._compat import amask_secret, mask_secret
+from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.exceptions import ConfigurationError
-from airflow_provider_mqs.models.settings import ConnectionSettings
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection

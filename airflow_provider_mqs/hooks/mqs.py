@@ -9,24 +9,24 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs._compat import mask_secret
-from airflow_provider_mqs.client.client import MqsClient
+from airflow_provider_mqs.core.client.client import MqsClient
+from airflow_provider_mqs.core.query.filters import Filters
+from airflow_provider_mqs.core.query.query import Query, find_messages, find_offsets
+from airflow_provider_mqs.core.resend.guard_rails import check_resend
+from airflow_provider_mqs.core.values.arguments import choice, partition_number, topic_name, whole_number
+from airflow_provider_mqs.core.values.time_window import TimeWindow, instant_ms, iso
 from airflow_provider_mqs.exceptions import ConfigurationError, IncompleteWindowError, MqsError, NotFoundError
-from airflow_provider_mqs.hooks import form
+from airflow_provider_mqs.hooks import connection_form as form
 from airflow_provider_mqs.hooks.base import MqsBaseHook
-from airflow_provider_mqs.hooks.checks import STEPS, Finding, findings
-from airflow_provider_mqs.models.guard_rails import check_resend
-from airflow_provider_mqs.models.names import choice, partition_number, topic_name, whole_number
-from airflow_provider_mqs.models.window import TimeWindow, instant_ms, iso
-from airflow_provider_mqs.replay.filters import Filters
-from airflow_provider_mqs.replay.query import Query, find_messages, find_offsets
+from airflow_provider_mqs.hooks.connection_check import STEPS, Finding, findings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
     from datetime import datetime
 
-    from airflow_provider_mqs.models.message import Message, Topic
-    from airflow_provider_mqs.models.offsets import Offsets
-    from airflow_provider_mqs.models.settings import ConnectionSettings
+    from airflow_provider_mqs.core.connection.settings import ConnectionSettings
+    from airflow_provider_mqs.core.offsets.document import Offsets
+    from airflow_provider_mqs.core.values.message import Message, Topic
 
 _TEST_S: Final = 10.0
 _TEST_REQUEST_S: Final = 4.0

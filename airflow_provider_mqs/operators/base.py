@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_mqs.hooks.stores import record_inlets
+from airflow_provider_mqs.tasks.stores import record_inlets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

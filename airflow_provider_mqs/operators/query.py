@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, conf
 
+from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, choice, flag, optional_number
+from airflow_provider_mqs.core.values.time_window import TimeWindow, iso
 from airflow_provider_mqs.exceptions import ConfigurationError, EmptyWindowError
-from airflow_provider_mqs.hooks.failing import permanent_errors_fail
-from airflow_provider_mqs.hooks.interval import window_of_task
-from airflow_provider_mqs.hooks.stores import memory_of
-from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, choice, flag, optional_number
-from airflow_provider_mqs.models.window import TimeWindow, iso
 from airflow_provider_mqs.operators.base import RecordedOperator
+from airflow_provider_mqs.tasks.permanent_errors import permanent_errors_fail
+from airflow_provider_mqs.tasks.stores import memory_of
+from airflow_provider_mqs.tasks.window import window_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_mqs.models.message import Message
-    from airflow_provider_mqs.models.offsets import Offsets
-    from airflow_provider_mqs.replay.stores import Store
+    from airflow_provider_mqs.core.ledger.stores import Store
+    from airflow_provider_mqs.core.offsets.document import Offsets
+    from airflow_provider_mqs.core.values.message import Message
 
 _FRESH_MS = 60_000
 _MAX_XCOM_BYTES = 4 * 1024 * 1024
@@ -153,8 +153,8 @@ class QueryMessagesOperator(RecordedOperator):
         :raises MqsError: the service failed, or did not show the window whole; a retry may help
         """
         # not at the top: a DAG file is parsed far more often than a task runs
-        from airflow_provider_mqs.hooks.look_up import look_up  # noqa: PLC0415
         from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415
+        from airflow_provider_mqs.tasks.query_job import look_up  # noqa: PLC0415
 
         with permanent_errors_fail():
             now_ms = time.time_ns() // 1_000_000

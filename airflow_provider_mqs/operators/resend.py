@@ -11,15 +11,15 @@ from airflow.providers.common.compat.sdk import (
     AirflowTaskTimeout,
 )
 
+from airflow_provider_mqs.core.ledger.stores import Memory
+from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag, is_absent
+from airflow_provider_mqs.core.values.asset_uri import topic_uri
 from airflow_provider_mqs.exceptions import ConfigurationError, ResendError
-from airflow_provider_mqs.hooks.events import EVENTS, messages_of_events, place_of
-from airflow_provider_mqs.hooks.failing import permanent_errors_fail
-from airflow_provider_mqs.hooks.stores import memory_of
-from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, flag, is_absent
-from airflow_provider_mqs.models.topic_uri import topic_uri
 from airflow_provider_mqs.operators.base import RecordedOperator
-from airflow_provider_mqs.operators.self_trigger import started_by_topic
-from airflow_provider_mqs.replay.stores import Memory
+from airflow_provider_mqs.tasks.events import EVENTS, messages_of_events, place_of
+from airflow_provider_mqs.tasks.permanent_errors import permanent_errors_fail
+from airflow_provider_mqs.tasks.self_trigger import started_by_topic
+from airflow_provider_mqs.tasks.stores import memory_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_mqs.hooks.job import ReplayJob
+    from airflow_provider_mqs.core.resend.pacing import Progress
     from airflow_provider_mqs.hooks.mqs import MqsHook
-    from airflow_provider_mqs.replay.pace import Progress
+    from airflow_provider_mqs.tasks.resend_job import ReplayJob
 
 
 class ResendMessagesOperator(RecordedOperator):
@@ -184,8 +184,8 @@ class ResendMessagesOperator(RecordedOperator):
 
     def _prepared(self, context: Context) -> ReplayJob:
         # not at the top: a DAG file is parsed far more often than a task runs
-        from airflow_provider_mqs.hooks.job import job_of  # noqa: PLC0415
         from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415
+        from airflow_provider_mqs.tasks.resend_job import job_of  # noqa: PLC0415
 
         dry_run = flag(self.dry_run, "dry_run")
         hook = MqsHook(self.mqs_conn_id, self.instance_id)

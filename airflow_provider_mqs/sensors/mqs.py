@@ -17,10 +17,10 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_mqs._compat import AIRFLOW_VERSION
+from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag
+from airflow_provider_mqs.core.watch.condition import SETTLE_S, Verdict
 from airflow_provider_mqs.exceptions import ConfigurationError
-from airflow_provider_mqs.hooks.failing import PERMANENT
-from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, flag
-from airflow_provider_mqs.models.verdict import SETTLE_S, Verdict
+from airflow_provider_mqs.tasks.permanent_errors import PERMANENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_mqs.models.message import Message
-    from airflow_provider_mqs.sensors.watch import Watch
+    from airflow_provider_mqs.core.values.message import Message
+    from airflow_provider_mqs.sensors.window_watch import Watch
 
 _GRACE_S = 60.0
 """How much later than the trigger's own deadline Airflow's comes, which knows less about what happened."""
@@ -259,8 +259,8 @@ class MessagesInWindowSensor(BaseSensorOperator):
 
     def _watched(self, context: Context) -> Watch:
         """Resolve and check the arguments, once in each execution."""
-        from airflow_provider_mqs.replay.filter_arguments import FILTER_NAMES, filters_of  # noqa: PLC0415 - not to parse
-        from airflow_provider_mqs.sensors.watch import LookMemory, Watch, condition_of, patience_of  # noqa: PLC0415 - same
+        from airflow_provider_mqs.core.query.filter_arguments import FILTER_NAMES, filters_of  # noqa: PLC0415 - not to parse
+        from airflow_provider_mqs.sensors.window_watch import LookMemory, Watch, condition_of, patience_of  # noqa: PLC0415 - same
 
         if self._watch is None:
             if self.deferrable and self.message_filter is not None:

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_mqs.core.query.filter_arguments import filters_of
+from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID
+from airflow_provider_mqs.core.watch.condition import Condition, Looks, Patience, Verdict, decide
 from airflow_provider_mqs.exceptions import MqsError
-from airflow_provider_mqs.hooks.failing import PERMANENT
-from airflow_provider_mqs.models.names import DEFAULT_CONN_ID
-from airflow_provider_mqs.models.verdict import Condition, Looks, Patience, Verdict, decide
-from airflow_provider_mqs.replay.filter_arguments import filters_of
-from airflow_provider_mqs.triggers.late import load
+from airflow_provider_mqs.tasks.permanent_errors import PERMANENT
+from airflow_provider_mqs.triggers.lazy_import import load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from airflow_provider_mqs.hooks.shared import SharedClient
-    from airflow_provider_mqs.models.verdict import Counted
+    from airflow_provider_mqs.core.watch.condition import Counted
+    from airflow_provider_mqs.hooks.client_pool import SharedClient
     from airflow_provider_mqs.triggers.new_messages import NewMessagesTrigger
 
 __all__ = ["MessagesInWindowTrigger", "NewMessagesTrigger"]
@@ -29,7 +29,7 @@ __all__ = ["MessagesInWindowTrigger", "NewMessagesTrigger"]
 _log = logging.getLogger(__name__)
 """One for all: a triggerer may have a thousand, and what each holds is looked through by the garbage collector."""
 
-_LATE = ("airflow_provider_mqs.hooks.shared", "airflow_provider_mqs.replay.count")
+_LATE = ("airflow_provider_mqs.hooks.client_pool", "airflow_provider_mqs.core.watch.window_count")
 """Loaded by the first look; they bring the client."""
 
 _LAST_LOOK_S = 30.0
@@ -134,7 +134,7 @@ class MessagesInWindowTrigger(BaseTrigger):
         if self._now_s() < first_s:
             return decide(self.condition, None, self._now_s()).by(self.deadline_s, self._now_s())
         await load(*_LATE)
-        from airflow_provider_mqs.hooks.shared import shared_client  # noqa: PLC0415 - loaded by now
+        from airflow_provider_mqs.hooks.client_pool import shared_client  # noqa: PLC0415 - loaded by now
 
         # the sockets close at the end, and when the triggerer cancels this
         async with shared_client(self.mqs_conn_id, self.instance_id) as shared:
@@ -168,7 +168,7 @@ class MessagesInWindowTrigger(BaseTrigger):
         return verdict
 
     async def _count(self, shared: SharedClient) -> Counted:
-        from airflow_provider_mqs.replay.count import WindowCounter  # noqa: PLC0415 - loaded by now
+        from airflow_provider_mqs.core.watch.window_count import WindowCounter  # noqa: PLC0415 - loaded by now
 
         client = await shared.client()
         counter = WindowCounter(self.condition, filters_of(**self.condition.filters), shared.topics)

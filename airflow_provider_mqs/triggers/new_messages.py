@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.triggers import base
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag, is_absent, topic_name, whole_number
+from airflow_provider_mqs.core.values.time_window import duration_s, instant_ms
 from airflow_provider_mqs.exceptions import ConfigurationError, MqsError
-from airflow_provider_mqs.hooks.failing import PERMANENT
-from airflow_provider_mqs.models.names import DEFAULT_CONN_ID, flag, is_absent, topic_name, whole_number
-from airflow_provider_mqs.models.window import duration_s, instant_ms
-from airflow_provider_mqs.triggers.late import load
+from airflow_provider_mqs.tasks.permanent_errors import PERMANENT
+from airflow_provider_mqs.triggers.lazy_import import load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,21 +8,21 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_mqs.core.ledger.known_copies import Copies
+from airflow_provider_mqs.core.values.time_window import SOURCE_EVENT, TimeWindow, iso
+from airflow_provider_mqs.core.watch.cursor import Batch, Cursor
+from airflow_provider_mqs.core.watch.new_messages import Watch, find_news, read_topic
 from airflow_provider_mqs.exceptions import MqsError
-from airflow_provider_mqs.hooks.shared import shared_client
-from airflow_provider_mqs.models.cursor import Batch, Cursor
-from airflow_provider_mqs.models.window import SOURCE_EVENT, TimeWindow, iso
-from airflow_provider_mqs.replay.news import Watch, find_news, read_topic
-from airflow_provider_mqs.replay.record import Copies
-from airflow_provider_mqs.triggers.keeping import Keeper
-from airflow_provider_mqs.triggers.readings import Wish, readings_of
+from airflow_provider_mqs.hooks.client_pool import shared_client
+from airflow_provider_mqs.triggers.cursor_store import Keeper
+from airflow_provider_mqs.triggers.shared_reading import Wish, readings_of
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.client.api import MqsApi
-    from airflow_provider_mqs.client.client import AsyncMqsClient
-    from airflow_provider_mqs.replay.news import Reading
+    from airflow_provider_mqs.core.client.api import MqsApi
+    from airflow_provider_mqs.core.client.client import AsyncMqsClient
+    from airflow_provider_mqs.core.watch.new_messages import Reading
     from airflow_provider_mqs.triggers.new_messages import NewMessagesTrigger
-    from airflow_provider_mqs.triggers.readings import Readings, Taken
+    from airflow_provider_mqs.triggers.shared_reading import Readings, Taken
 
 _HOLD_S: Final = 900.0
 """So long messages wait that may be copies of a replay whose copies are not known yet, or that are not all shown."""

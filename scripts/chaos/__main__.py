@@ -91,7 +91,7 @@ def replay(service: Service, line: Line, wanted: argparse.Namespace, rng: random
 
 def count(line: Line, sent: dict[tuple[int, int], int], report: dict[str, object], messages: int) -> None:
     """Compare the service's log with the report."""
-    from airflow_provider_mqs.models.places import expand, from_json  # noqa: PLC0415 - see above
+    from airflow_provider_mqs.core.offsets.partition_offsets import expand, from_json  # noqa: PLC0415 - see above
 
     named = set(expand(from_json(report["possible_doubles"], "possible_doubles")))
     twice = {place for place, times in sent.items() if times > 1}

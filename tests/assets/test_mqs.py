@@ -12,8 +12,8 @@ from airflow.providers.common.compat.openlineage import facet
 from airflow.providers.common.compat.sdk import DAG, Asset
 
 from airflow_provider_mqs.assets.mqs import convert_asset_to_openlineage, create_asset, mqs_topic_asset, sanitize_uri
-from airflow_provider_mqs.hooks.stores import RECORD_URI
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMessagesOperator
+from airflow_provider_mqs.tasks.stores import RECORD_URI
 from tests.airflow import AIRFLOW, run_dag
 
 if TYPE_CHECKING:

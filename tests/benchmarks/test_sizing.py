@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_mqs.models.offsets import Offsets
+from airflow_provider_mqs.core.offsets.document import Offsets
 from benchmarks import plan, report, sizing
 from benchmarks.documents import batch_of, ledger_bytes, scatter, xcom_bytes
 from benchmarks.measuring import ROOT

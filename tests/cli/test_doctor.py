@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_mqs.__main__ import main
 from airflow_provider_mqs.cli import probe, send_one
-from airflow_provider_mqs.models.message import Message, Page
+from airflow_provider_mqs.core.values.message import Message, Page
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.testing import MqsEmulator

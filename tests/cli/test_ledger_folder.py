@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_mqs.cli.ledger_folder import ledger_folder
-from airflow_provider_mqs.replay.stores import FileStore
+from airflow_provider_mqs.core.ledger.stores import FileStore
 
 
 def _folder(path: str | None = None) -> str:

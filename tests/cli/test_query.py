@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_mqs.__main__ import main
-from airflow_provider_mqs.models.offsets import Offsets
-from airflow_provider_mqs.models.window import to_ms
+from airflow_provider_mqs.core.offsets.document import Offsets
+from airflow_provider_mqs.core.values.time_window import to_ms
 
 if TYPE_CHECKING:
     from pathlib import Path

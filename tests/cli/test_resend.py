@@ -236,7 +236,7 @@ def test_interrupt_in_a_dry_run_is_no_traceback(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("airflow_provider_mqs.replay.replay.Replay.prepare", interrupt)
+    monkeypatch.setattr("airflow_provider_mqs.core.resend.replay.Replay.prepare", interrupt)
     assert main(["resend", str(plan)]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "Interrupted."
 

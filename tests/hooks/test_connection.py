@@ -13,7 +13,7 @@ from airflow_provider_mqs.hooks import connection as hook_connection
 from airflow_provider_mqs.hooks.connection import asettings_for, settings_for
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.models.settings import ConnectionSettings
+    from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 
 VARIABLE = "AIRFLOW_CONN_MQS_TEST"
 SECRET = "s3cret-value"

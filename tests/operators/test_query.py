@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
+from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.exceptions import EmptyWindowError, IncompleteWindowError, MqsError
-from airflow_provider_mqs.models.offsets import Offsets
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator
 from tests.support import started_by
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.models.message import Message
+    from airflow_provider_mqs.core.values.message import Message
     from airflow_provider_mqs.testing import MqsEmulator
 
 END = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
+from airflow_provider_mqs.core.offsets.document import Offsets
+from airflow_provider_mqs.core.resend.replay import Replay
 from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.exceptions import ResendError
-from airflow_provider_mqs.models.offsets import Offsets
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMessagesOperator
-from airflow_provider_mqs.replay.replay import Replay
 from tests.support import started_by
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.client import shared_wires
-from airflow_provider_mqs.client.client import AsyncMqsClient
+from airflow_provider_mqs.core.client import transport_pool as shared_wires
+from airflow_provider_mqs.core.client.client import AsyncMqsClient
+from airflow_provider_mqs.core.watch.condition import Condition, Patience
 from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.hooks.base import MqsBaseHook
-from airflow_provider_mqs.models.verdict import Condition, Patience
 from airflow_provider_mqs.triggers import mqs as module
 from airflow_provider_mqs.triggers.mqs import MessagesInWindowTrigger
 from tests.airflow import AIRFLOW
@@ -24,7 +24,7 @@ from tests.support import END_MS, START_MS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_mqs.client.wire_aiohttp import AiohttpWire
+    from airflow_provider_mqs.core.client.transport_aiohttp import AiohttpWire
     from airflow_provider_mqs.testing import MqsEmulator
 
 FINAL_S = END_MS / 1000 + 60.0
@@ -433,7 +433,7 @@ def test_its_module_loads_little() -> None:
     news = set(loaded.stdout.split())
 
     assert "airflow_provider_mqs.triggers.mqs" in news
-    for heavy in ("aiohttp", "requests", "airflow_provider_mqs.client", "airflow_provider_mqs.hooks.base"):
+    for heavy in ("aiohttp", "requests", "airflow_provider_mqs.core.client", "airflow_provider_mqs.hooks.base"):
         assert heavy not in news
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.client.client import AsyncMqsClient
+from airflow_provider_mqs.core.client.client import AsyncMqsClient
+from airflow_provider_mqs.core.ledger.known_copies import Copies
+from airflow_provider_mqs.core.ledger.stores import MemoryStore
+from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.emulator.rules import ALWAYS
 from airflow_provider_mqs.exceptions import ConfigurationError
-from airflow_provider_mqs.models.offsets import Offsets
-from airflow_provider_mqs.replay.record import Copies
-from airflow_provider_mqs.replay.stores import MemoryStore
-from airflow_provider_mqs.triggers import keeping
+from airflow_provider_mqs.triggers import cursor_store as keeping
 from airflow_provider_mqs.triggers.mqs import NewMessagesTrigger
 from tests.support import START_MS
 

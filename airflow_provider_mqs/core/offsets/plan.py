@@ -1,0 +1,217 @@
+"""
+What a resend is asked to send: read from every shape that XComs and people give it, checked before anything is sent.
+
+Taken are: a document of the query, a list (or lazy sequence) of them, plain ``{"partition", "message_offset"}`` items,
+nested lists of these, and JSON text (or Python text, as Jinja writes it) of any of them.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_mqs.core.offsets import offset_ranges as runs
+from airflow_provider_mqs.core.offsets.document import Offsets
+from airflow_provider_mqs.core.values.arguments import partition_number, topic_name
+from airflow_provider_mqs.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from airflow_provider_mqs.core.offsets.offset_ranges import Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    Which messages to send again.
+
+    :param topic: topic name; ``""`` only when there is nothing to send
+    :param partitions: offsets by partition
+    :param sources: the documents of the query that they come from; none for plain items
+    :param repeats: plain items that were given more than once, and are sent once
+    :param digest: that of the one document that this comes from; ``None`` where it comes from several or none
+    """
+
+    topic: str
+    partitions: Mapping[int, Ranges]
+    sources: tuple[Offsets, ...] = ()
+    repeats: int = 0
+    digest: str | None = None
+
+    @property
+    def count(self) -> int:
+        """How many messages."""
+        return sum(map(runs.count, self.partitions.values()))
+
+    @property
+    def total(self) -> int:
+        """How many messages the plan's window holds; more than ``count`` where this is one batch of several."""
+        return max([self.count, *(source.batch.total for source in self.sources if source.batch)])
+
+    @property
+    def share(self) -> float:
+        """Which part of a window's batches this is, so that batches sent side by side can share a rate."""
+        parts = [1 / source.batch.of if source.batch else 1.0 for source in self.sources]
+        return min(1.0, sum(parts)) if parts else 1.0
+
+
+def receivers_of(consumer_key: str | None) -> str:
+    """
+    Say who receives the copies, for logs and approvals.
+
+    :param consumer_key: application key of the resend, ``None`` for none
+    :return: half a sentence
+    """
+    if not consumer_key:
+        return "every consumer of the topic"
+    return f"consumers that honour the header consumer_key={consumer_key!r}, which is advisory"
+
+
+def plan_of(messages: Any, topic: str | None, *, endpoint: str, instance_id: str) -> Plan:
+    """
+    Read and check what to send.
+
+    :param messages: see the head of this module
+    :param topic: needed for plain items; must agree with documents
+    :param endpoint: host that will be asked
+    :param instance_id: instance that will be asked
+    :return: the plan; empty for an empty list or an empty window
+    :raises ConfigurationError: anything is wrong with it; nothing was sent
+    """
+    try:
+        parts = list(_flatten(messages))
+    except RecursionError as error:
+        raise ConfigurationError("messages is nested too deeply: give one list.") from error
+    documents = [part for part in parts if "partitions" in part or "schema" in part]
+    if documents and len(documents) < len(parts):
+        raise ConfigurationError("messages mixes documents of the query with plain items; give one kind.")
+    if not documents:
+        return _plan_of_items(parts, topic)
+    sources = tuple(Offsets.from_xcom(document) for document in documents)
+    for source in sources:
+        _check_source(source, endpoint, instance_id)
+    digest = documents[0]["digest"] if len(documents) == 1 else None
+    return Plan(_common_topic(sources, topic), _union(sources), sources, digest=digest)
+
+
+def _flatten(messages: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(messages, str | bytes):
+        messages = _parse(messages)
+    if isinstance(messages, dict):
+        yield messages
+    elif messages is None:
+        raise ConfigurationError(
+            "messages is empty: give the query's output (query.output), or a list of partition and message_offset."
+        )
+    else:
+        try:
+            parts = iter(messages)
+        except TypeError as error:
+            raise ConfigurationError(
+                f"messages must be the query's output or a list; got {type(messages).__name__}."
+            ) from error
+        yield from chain.from_iterable(map(_flatten, parts))
+
+
+def _parse(text: str | bytes) -> Any:
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            parsed = ast.literal_eval(text.decode() if isinstance(text, bytes) else text.strip())
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+            raise ConfigurationError(
+                "messages is text, but neither JSON nor a Python literal; give query.output instead of a template."
+            ) from error
+    if isinstance(parsed, str | bytes):
+        raise ConfigurationError("messages is text inside text; give query.output instead of a template.")
+    return parsed
+
+
+def _plan_of_items(items: list[Mapping[str, Any]], topic: str | None) -> Plan:
+    places: dict[int, set[int]] = {}
+    for item in items:
+        partition, offset = _place(item)
+        places.setdefault(partition, set()).add(offset)
+        topic = _agreed(topic, item.get("topic"))
+    if not items:
+        return Plan(topic or "", {})
+    if not topic:
+        raise ConfigurationError("topic is missing: plain messages do not say which topic they are in.")
+    partitions = {partition: runs.ranges_of(offsets) for partition, offsets in sorted(places.items())}
+    plan = Plan(topic_name(topic), partitions)
+    return Plan(plan.topic, partitions, repeats=len(items) - plan.count)
+
+
+def _place(item: Mapping[str, Any]) -> tuple[int, int]:
+    unknown = set(item) - {"topic", "partition", "message_offset"}
+    if unknown:
+        raise ConfigurationError(f"messages holds an item with the unknown field {min(map(str, unknown))[:40]!r}.")
+    partition = partition_number(item.get("partition"), "messages[].partition")
+    offset = item.get("message_offset")
+    if not runs.is_offset(offset):
+        raise ConfigurationError(f"messages[].message_offset must be a whole number from 0; got {offset!r:.40}.")
+    return partition, int(offset)  # type: ignore[arg-type]  # is_offset saw an int
+
+
+def _agreed(topic: str | None, other: Any) -> str | None:
+    if other in (None, ""):
+        return topic
+    if topic not in (None, "", other):
+        raise ConfigurationError(f"messages are of topic {other!r:.80}, but topic is {topic!r:.80}.")
+    return str(other)
+
+
+def _common_topic(sources: tuple[Offsets, ...], topic: str | None) -> str:
+    for source in sources:
+        topic = _agreed(topic, source.topic)
+    return topic_name(topic)
+
+
+def _check_source(source: Offsets, endpoint: str, instance_id: str) -> None:
+    for name, theirs, ours in (
+        ("endpoint", source.endpoint, endpoint),
+        ("instance_id", source.instance_id, instance_id),
+    ):
+        if theirs != ours:
+            raise ConfigurationError(
+                f"messages were queried at {name} {theirs!r:.80}, but this connection is for {ours!r:.80}."
+            )
+    if not source.complete and source.on_incomplete != "warn":
+        raise ConfigurationError(
+            "messages is not complete (the query could not read all of its window); "
+            "query a shorter window, or let the query say on_incomplete='warn'."
+        )
+
+
+def _union(sources: tuple[Offsets, ...]) -> dict[int, Ranges]:
+    union: dict[int, Ranges] = {}
+    for source in sources:
+        for number, partition in source.partitions.items():
+            known = union.get(number, ())
+            if runs.overlap(known, partition.ranges):
+                raise ConfigurationError(
+                    f"messages holds offsets of partition {number} twice: two of its documents overlap."
+                )
+            union[number] = runs.merge((*known, *partition.ranges))
+    return dict(sorted(union.items()))
+
+
+def replay_id_of(endpoint: str, instance_id: str, plan: Plan, consumer_key: str | None) -> str:
+    """
+    Name a replay after what it sends, so that the same replay has the same name in every try and run.
+
+    :param endpoint: host that is asked
+    :param instance_id: instance that is asked
+    :param plan: what is sent
+    :param consumer_key: to whom
+    :return: SHA-256 as hex
+    """
+    exact = {str(number): ranges for number, ranges in sorted(plan.partitions.items())}
+    text = json.dumps([endpoint, instance_id, plan.topic, consumer_key, exact], separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,3 @@
+"""Reading a time window whole: slices, saturated milliseconds, filters, completeness."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The replay: claiming, sending, pacing, reporting."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What runs inside a task or a command."""
+
+from __future__ import annotations

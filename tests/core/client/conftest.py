@@ -1,0 +1,56 @@
+"""What the wires are tested with: each of the two, and certificates of our own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from airflow_provider_mqs.core.client.transport_aiohttp import AiohttpWire
+from airflow_provider_mqs.core.client.transport_requests import RequestsWire
+from tests.core.client.certificates import Authority
+
+if TYPE_CHECKING:
+    from airflow_provider_mqs.core.client.flow import Request, Response
+    from airflow_provider_mqs.core.connection.settings import ConnectionSettings
+
+
+class Exchange(Protocol):
+    """Send requests over one wire, one after the other, and give the answers."""
+
+    def __call__(self, settings: ConnectionSettings, *requests: Request) -> list[Response]:
+        """Open the wire, send, close it."""
+        ...
+
+
+def _by_requests(settings: ConnectionSettings, *requests: Request) -> list[Response]:
+    wire = RequestsWire(settings)
+    try:
+        return [wire.send(request) for request in requests]
+    finally:
+        wire.close()
+
+
+def _by_aiohttp(settings: ConnectionSettings, *requests: Request) -> list[Response]:
+    async def exchange() -> list[Response]:
+        wire = AiohttpWire(settings, connections=4)
+        try:
+            return [await wire.send(request) for request in requests]
+        finally:
+            await wire.close()
+
+    return asyncio.run(exchange())
+
+
+@pytest.fixture(params=[_by_requests, _by_aiohttp], ids=["requests", "aiohttp"])
+def exchange(request: pytest.FixtureRequest) -> Exchange:
+    """Run the test on each of the two wires."""
+    wire: Exchange = request.param
+    return wire
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Give a CA that no platform trusts."""
+    return Authority(tmp_path_factory.mktemp("ca"))

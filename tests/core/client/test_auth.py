@@ -1,0 +1,412 @@
+"""Who we are: one login however many ask, one fresh login on 401, and never two with a wrong password."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from airflow_provider_mqs.core.client.api import MqsApi
+from airflow_provider_mqs.core.client.auth import AccessKeyAuth, PasswordAuth, TokenAuth, auth_for, login_request
+from airflow_provider_mqs.core.client.flow import Request, Response, Sleep, Wait, drive
+from airflow_provider_mqs.core.client.retry import RetryPolicy
+from airflow_provider_mqs.core.client.token_cache import TokenSlot
+from airflow_provider_mqs.core.resend.outcome import failure_of
+from airflow_provider_mqs.emulator.behaviour import Behaviour
+from airflow_provider_mqs.emulator.identity import OTHER_PROJECT_ID, PROJECT_ID, Identity
+from airflow_provider_mqs.emulator.records import Topic
+from airflow_provider_mqs.emulator.rules import ALWAYS, Rule
+from airflow_provider_mqs.exceptions import (
+    AuthenticationError,
+    ConfigurationError,
+    PermissionDeniedError,
+    ProtocolError,
+    ServerError,
+)
+from tests.support import NOW_S, Local, local, settings_for
+
+POLICY = RetryPolicy(jitter=lambda: 0.0)
+DAY_S = 24 * 3600
+LOGIN = {"operations": frozenset({"login"})}
+
+
+def with_password(behaviour: Behaviour | None = None, *, secrets: list[str] | None = None, **changes: Any) -> Local:
+    """A client that logs in, whose clock is that of the service."""
+    client = local(behaviour)
+    client.settings = replace(client.settings, **changes)
+    client.service.log.clear()
+
+    def clock() -> float:
+        return client.now_s[0]
+
+    told = [] if secrets is None else secrets
+    client.auth = PasswordAuth(login_request(client.settings), TokenSlot(clock), told.append, clock)
+    return client
+
+
+def operations(client: Local) -> list[str]:
+    return [line.operation for line in client.service.log]
+
+
+def test_error_of_a_login_says_that_the_request_was_not_sent() -> None:
+    """A resend that only failed to log in surely did not run; one that failed itself may have."""
+    client = with_password(project_id=None, region="cn-north-4")
+    client.state.faults.error_500 = Rule(probability=1.0, **LOGIN)
+    with pytest.raises(ServerError) as at_login:
+        client.run(client.api.resend("orders", 0, 0))
+    client.state.faults.clear()
+    client.state.faults.error_500 = ALWAYS
+    with pytest.raises(ServerError) as at_resend:
+        client.run(client.api.resend("orders", 0, 0))
+
+    assert (at_login.value.at_login, at_resend.value.at_login) == (True, False)
+    assert [failure_of(0, 0, error.value).unknown for error in (at_login, at_resend)] == [False, True]
+
+
+def test_token_is_fetched_once_for_many_requests() -> None:
+    """The first request logs in, and the others show the same token."""
+    client = with_password()
+
+    for _ in range(3):
+        client.run(client.api.show_instance())
+
+    assert operations(client) == ["login", "instance", "instance", "instance"]
+    assert len({request.headers.get("X-Auth-Token") for request in client.requests[1:]}) == 1
+
+
+def test_login_asks_for_the_project() -> None:
+    """Scope is the project of the connection, or else the one named like its region; the catalogue is left out."""
+    by_id = login_request(settings_for())
+    by_region = login_request(settings_for(project_id=None, region="cn-north-4"))
+
+    assert by_id.method == "POST"
+    assert by_id.url == "http://127.0.0.1:1/v3/auth/tokens?nocatalog=true"
+    assert json.loads(by_id.body) == {
+        "auth": {
+            "identity": {
+                "methods": ["password"],
+                "password": {"user": {"name": "demo", "password": "demo-password", "domain": {"name": "demo-domain"}}},
+            },
+            "scope": {"project": {"id": PROJECT_ID}},
+        }
+    }
+    assert json.loads(by_region.body)["auth"]["scope"] == {"project": {"name": "cn-north-4"}}
+
+
+@pytest.mark.parametrize(("life_s", "renewed_after_s"), [(DAY_S, DAY_S - 600), (1000, 500), (3600, 3000)])
+def test_token_is_renewed_ahead(life_s: int, renewed_after_s: int) -> None:
+    """Ten minutes before its end, or at half of a short life, by the clock of IAM and not by ours."""
+    client = with_password(Behaviour(token_lifetime_s=life_s))
+    client.state.faults.clock_offset_s = 7200
+    client.run(client.api.show_instance())
+
+    client.now_s[0] = NOW_S + renewed_after_s - 1
+    client.run(client.api.show_instance())
+    assert operations(client).count("login") == 1
+
+    client.now_s[0] = NOW_S + renewed_after_s
+    client.run(client.api.show_instance())
+    assert operations(client).count("login") == 2
+
+
+@pytest.mark.parametrize(
+    "life",
+    [{}, {"issued_at": "2026-11-22T00:00:00.000000Z"}, {"issued_at": 1, "expires_at": 2}, {"expires_at": "soon"}],
+)
+def test_unreadable_life_is_taken_for_a_day(life: dict[str, Any]) -> None:
+    """IAM's rule counts where its answer cannot be read."""
+    auth = PasswordAuth(login_request(settings_for()), TokenSlot(lambda: 0.0), lambda _: None, lambda: 0.0)
+    answer = Response(201, {"x-subject-token": "t"}, json.dumps({"token": life}).encode())
+
+    assert drive(auth.token(POLICY), lambda _: answer).renew_at == DAY_S - 600
+
+
+def test_token_that_died_early_costs_one_login() -> None:
+    """A 401 buys one fresh login, and the request is sent again."""
+    client = with_password()
+    client.state.faults.token_requests = 1
+
+    client.run(client.api.show_instance())
+    client.run(client.api.show_instance())
+
+    assert operations(client) == ["login", "instance", "instance", "login", "instance"]
+    assert [line.status for line in client.service.log] == [201, 200, 401, 201, 200]
+
+
+def test_resend_is_sent_again_after_a_fresh_login() -> None:
+    """A 401 is given before anything runs, so even a resend may follow it."""
+    client = with_password()
+    client.run(client.api.show_instance())
+    client.state.store.put_topic(Topic("orders"))
+    client.state.append("orders", 0, "v")
+    client.state.faults.token_requests = 1
+
+    client.run(client.api.resend("orders", 0, 0))
+
+    assert operations(client) == ["login", "instance", "resend", "login", "resend"]
+    assert len(client.state.store.resends("orders")) == 1
+
+
+def test_second_401_is_final() -> None:
+    """A fresh token that is not taken either ends it."""
+    client = with_password()
+    client.state.faults.token_requests = 0
+
+    with pytest.raises(AuthenticationError, match="0307"):
+        client.run(client.api.show_instance())
+
+    assert operations(client) == ["login", "instance", "login", "instance"]
+
+
+def test_wrong_project_buys_no_login() -> None:
+    """Another token of the same project would not fit either."""
+    client = with_password()
+    other = MqsApi(replace(client.settings, project_id=OTHER_PROJECT_ID), client.auth, policy=POLICY)
+
+    with pytest.raises(AuthenticationError, match="10240104"):
+        client.run(other.show_instance())
+
+    assert operations(client) == ["login", "instance"]
+
+
+def test_missing_right_buys_no_login() -> None:
+    """A 403 says that we are known."""
+    client = with_password()
+    client.state.faults.error_403 = ALWAYS
+
+    with pytest.raises(PermissionDeniedError):
+        client.run(client.api.show_instance())
+
+    assert operations(client) == ["login", "instance"]
+
+
+def test_wrong_password_is_sent_once() -> None:
+    """For 15 minutes nothing is asked again, so that no retry locks the user; then once more."""
+    client = with_password(password="wrong")
+
+    for _ in range(3):
+        with pytest.raises(AuthenticationError):
+            client.run(client.api.show_instance())
+    assert operations(client) == ["login"]
+
+    client.now_s[0] += 15 * 60
+    with pytest.raises(AuthenticationError):
+        client.run(client.api.show_instance())
+    assert operations(client) == ["login", "login"]
+
+
+def test_login_is_repeated_where_iam_is_down() -> None:
+    """IAM that fails for a moment costs a wait."""
+    client = with_password()
+    client.state.faults.html_502 = Rule(next=2, **LOGIN)  # type: ignore[arg-type]  # one field of it
+
+    client.run(client.api.show_instance())
+
+    assert operations(client) == ["login", "login", "login", "instance"]
+    assert [sleep.seconds for sleep in client.sleeps] == [0.25, 0.5]
+
+
+def test_iam_that_stays_down_is_asked_again_by_the_next() -> None:
+    """Only refused credentials are remembered."""
+    client = with_password()
+    client.state.faults.error_503 = Rule(next=6, **LOGIN)  # type: ignore[arg-type]  # one field of it
+
+    with pytest.raises(ServerError):
+        client.run(client.api.show_instance())
+    client.run(client.api.show_instance())
+
+    assert operations(client)[-2:] == ["login", "instance"]
+
+
+def test_flow_that_waits_takes_over_from_a_cancelled_login() -> None:
+    """Nobody hangs because somebody else was stopped."""
+    client = with_password()
+    first, second = client.auth.token(POLICY), client.auth.token(POLICY)  # type: ignore[attr-defined]  # PasswordAuth
+    assert isinstance(next(first), Request)
+    waiting = next(second)
+    assert isinstance(waiting, Wait)
+    assert not waiting.future.done()
+
+    first.close()
+
+    assert waiting.future.result(timeout=0) is None
+    assert isinstance(second.send(None), Request)
+
+
+def test_flow_that_waits_gets_the_token() -> None:
+    """It goes on with what the other one fetched, without a request."""
+    client = with_password()
+    first, second = client.auth.token(POLICY), client.auth.token(POLICY)  # type: ignore[attr-defined]  # PasswordAuth
+    login = next(first)
+    waiting = next(second)
+
+    with pytest.raises(StopIteration) as ended:
+        first.send(client.perform(login))
+    waiting.future.result(timeout=0)
+    with pytest.raises(StopIteration) as also:
+        second.send(None)
+
+    assert ended.value.value is also.value.value
+
+
+def test_secrets_are_told_and_never_shown() -> None:
+    """Each new token is told to who masks the log, and no representation holds one."""
+    secrets: list[str] = []
+    client = with_password(secrets=secrets)
+    client.state.faults.token_requests = 1
+
+    client.run(client.api.show_instance())
+    client.run(client.api.show_instance())
+
+    assert len(secrets) == len(set(secrets)) == 2
+    shown = repr((client.auth, client.requests, TokenAuth("s3cret"), AccessKeyAuth("ak", "s3cret", "s3cret")))
+    assert not [secret for secret in (*secrets, "demo-password", "s3cret") if secret in shown]
+
+
+def test_mask_that_fails_leaves_nobody_waiting() -> None:
+    """An error of who is told ends the login like any other."""
+    slot = TokenSlot()
+    auth = PasswordAuth(login_request(settings_for()), slot, lambda _: 1 / 0, lambda: 0.0)  # type: ignore[arg-type]  # it raises
+    answer = Response(201, {"x-subject-token": "t"}, b'{"token": {}}')
+
+    with pytest.raises(ZeroDivisionError):
+        drive(auth.token(POLICY), lambda _: answer)
+
+    assert slot.claim(None) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (Response(201, {}, b'{"token": {}}'), "X-Subject-Token"),
+        (Response(200, {"x-subject-token": "t"}, b"<html>"), "not JSON"),
+        (Response(302, {"location": "http://127.0.0.1:9/"}), "redirect"),
+    ],
+)
+def test_answer_that_is_not_iams_ends_the_login(answer: Response, sentence: str) -> None:
+    """One sentence, and the next request may try again."""
+    slot = TokenSlot()
+    auth = PasswordAuth(login_request(settings_for()), slot, lambda _: None)
+
+    with pytest.raises(ProtocolError, match=sentence):
+        drive(auth.token(POLICY), lambda _: answer)
+
+    assert slot.claim(None) is None
+
+
+def test_project_comes_from_the_token() -> None:
+    """A connection that only knows its region is given the project by IAM, at no further request."""
+    client = with_password(project_id=None, region="cn-north-4")
+
+    client.run(client.api.show_instance())
+
+    assert operations(client) == ["login", "instance"]
+    assert urlsplit(client.requests[-1].url).path.startswith(f"/v2/{PROJECT_ID}/mqs/")
+
+
+@pytest.mark.parametrize(
+    "token", [{}, {"project": {}}, {"project": {"id": 5}}, {"project": "p"}, {"domain": {"id": "d"}}]
+)
+def test_token_without_a_project_is_one_sentence(token: dict[str, Any]) -> None:
+    """A token of a whole account does not say which project."""
+    auth = PasswordAuth(login_request(settings_for()), TokenSlot(), lambda _: None)
+    answer = Response(201, {"x-subject-token": "t"}, json.dumps({"token": token}).encode())
+
+    with pytest.raises(ConfigurationError, match="project_id"):
+        drive(auth.project_id(POLICY), lambda _: answer)
+
+
+@pytest.mark.parametrize("auth", [TokenAuth("t"), AccessKeyAuth("ak", "sk", "")])
+def test_other_ways_in_need_the_project_in_the_connection(auth: TokenAuth | AccessKeyAuth) -> None:
+    """Neither a bare token nor a key tells its project."""
+    with pytest.raises(ConfigurationError, match="project_id"):
+        drive(auth.project_id(POLICY), lambda step: pytest.fail(f"performed {step}"))
+
+
+def test_given_token_is_shown_and_a_401_is_final() -> None:
+    """Nothing can renew it."""
+    client = local()
+    client.service.log.clear()
+    client.run(client.api.show_instance())
+    client.state.faults.token_requests = 0
+
+    with pytest.raises(AuthenticationError):
+        client.run(client.api.show_instance())
+
+    assert operations(client) == ["instance", "instance"]
+
+
+def with_key(**changes: Any) -> Local:
+    client = local()
+    client.service.log.clear()
+    identity = Identity()
+    keys = {"access_key": identity.access_key, "secret_key": identity.secret_key, "security_token": "", **changes}
+    client.auth = AccessKeyAuth(**keys, now=lambda: datetime.fromtimestamp(client.now_s[0], timezone.utc))
+    return client
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {
+            "access_key": Identity().temporary_access_key,
+            "secret_key": Identity().temporary_secret_key,
+            "security_token": Identity().security_token,
+        },
+    ],
+    ids=["permanent", "temporary"],
+)
+def test_signature_is_taken_by_the_service(keys: dict[str, str]) -> None:
+    """Permanent and temporary keys open every call, without a login."""
+    client = with_key(**keys)
+
+    client.run(client.api.show_instance())
+    client.run(client.api.list_topics())
+
+    assert operations(client) == ["instance", "topics"]
+
+
+def test_each_attempt_is_signed_anew() -> None:
+    """The signature holds the time, and an old one would be refused after a long wait."""
+    client = with_key()
+    client.state.faults.throttle_429 = Rule(next=3)
+    client.state.faults.retry_after_s = 30
+
+    client.run(client.api.show_instance())
+
+    dates = [request.headers["X-Sdk-Date"] for request in client.requests]
+    assert len(set(dates)) == 4
+    assert len({request.headers["Authorization"] for request in client.requests}) == 4
+
+
+def test_refused_signature_is_final() -> None:
+    """Five bad ones in a row lock the key, so there is never a second."""
+    client = with_key(secret_key="wrong")
+
+    with pytest.raises(AuthenticationError):
+        client.run(client.api.show_instance())
+
+    assert operations(client) == ["instance"]
+    assert not [step for step in client.sleeps if isinstance(step, Sleep)]
+
+
+@pytest.mark.parametrize(
+    ("auth_type", "kind"), [("password", PasswordAuth), ("access_key", AccessKeyAuth), ("token", TokenAuth)]
+)
+def test_connection_says_which_way_in(auth_type: Any, kind: type) -> None:
+    """``auth_type`` chooses the scheme."""
+    assert type(auth_for(settings_for(auth_type=auth_type), lambda _: None)) is kind
+
+
+def test_connections_of_one_identity_share_a_token() -> None:
+    """Two clients of one user log in once; another password is another identity."""
+    one, same = (auth_for(settings_for(), lambda _: None) for _ in range(2))
+    other = auth_for(settings_for(password="changed"), lambda _: None)
+
+    assert one.slot is same.slot  # type: ignore[attr-defined]  # both are PasswordAuth
+    assert one.slot is not other.slot  # type: ignore[attr-defined]  # same

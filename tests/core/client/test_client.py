@@ -1,0 +1,390 @@
+"""The two clients on the local service: one login for all, side by side where that is possible, and no leftovers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_mqs.core.client.client import AsyncMqsClient, MqsClient
+from airflow_provider_mqs.core.client.flow import Flow, Parallel, Request, Sleep, Wait
+from airflow_provider_mqs.core.client.retry import RetryPolicy
+from airflow_provider_mqs.core.connection.settings import ConnectionSettings
+from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.exceptions import AuthenticationError, ProtocolError, ServerError
+from tests.core.client.recorder import recording
+from tests.support import END_MS, START_MS, settings_for, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_mqs.testing import MqsEmulator
+
+SOON = RetryPolicy(base_s=0.001, cap_s=0.001)
+
+
+def settings(emulator: MqsEmulator, auth_type: str = "password", **extra: Any) -> ConnectionSettings:
+    connection = emulator.connection(auth_type, **extra)
+    connection.pop("conn_type")
+    return ConnectionSettings.parse(**connection)
+
+
+async def gather(client: AsyncMqsClient, *flows: Flow[Any]) -> list[Any]:
+    return await asyncio.gather(*(client.run(flow) for flow in flows), return_exceptions=True)
+
+
+async def test_fifty_flows_cost_one_login(mqs_emulator: MqsEmulator) -> None:
+    """However many requests need a token at once, it is fetched by one of them."""
+    mqs_emulator.faults.latency_s = 0.05
+    mqs_emulator.faults.latency_operations = frozenset({"login"})
+
+    async with AsyncMqsClient(settings(mqs_emulator), concurrency=50) as client:
+        results = await gather(client, *(client.api.show_instance() for _ in range(50)))
+
+    assert {result["engine"] for result in results} == {"kafka"}
+    assert len(mqs_emulator.requests("login")) == 1
+    assert len(mqs_emulator.requests("instance")) == 50
+    assert client.requests == 51
+
+
+def test_threads_and_loops_share_one_login(mqs_emulator: MqsEmulator) -> None:
+    """Synchronous clients in threads and asynchronous ones in loops of their own wait for the same login."""
+    mqs_emulator.faults.latency_s = 0.1
+    mqs_emulator.faults.latency_operations = frozenset({"login"})
+    together = threading.Barrier(8)
+
+    def synchronous() -> int:
+        together.wait()
+        with MqsClient(settings(mqs_emulator)) as client:
+            return len(client.run(client.api.show_instance()))
+
+    def asynchronous() -> int:
+        async def several() -> int:
+            async with AsyncMqsClient(settings(mqs_emulator)) as client:
+                return sum(map(len, await gather(client, *(client.api.show_instance() for _ in range(5)))))
+
+        together.wait()
+        return asyncio.run(several())
+
+    with ThreadPoolExecutor(8) as pool:
+        found = [pool.submit(run) for run in [synchronous, asynchronous] * 4]
+        assert all(one.result(timeout=20) for one in found)
+
+    assert len(mqs_emulator.requests("login")) == 1
+    assert len(mqs_emulator.requests("instance")) == 4 + 4 * 5
+
+
+async def test_wrong_password_is_sent_once_however_many_wait(mqs_emulator: MqsEmulator) -> None:
+    """All get the error of the one login, and the user is not locked."""
+    mqs_emulator.faults.latency_s = 0.05
+    wrong = {**mqs_emulator.connection(), "password": "wrong"}
+    wrong.pop("conn_type")
+
+    async with AsyncMqsClient(ConnectionSettings.parse(**wrong)) as client:
+        results = await gather(client, *(client.api.show_instance() for _ in range(20)))
+        results += await gather(client, client.api.show_instance())
+
+    assert [type(result) for result in results] == [AuthenticationError] * 21
+    assert len(mqs_emulator.requests()) == 1
+
+
+async def test_cancelled_login_leaves_nobody_waiting(mqs_emulator: MqsEmulator) -> None:
+    """Another flow takes over."""
+    mqs_emulator.faults.latency_s = 0.1
+    mqs_emulator.faults.latency_operations = frozenset({"login"})
+
+    async with AsyncMqsClient(settings(mqs_emulator)) as client:
+        first, second, third = (asyncio.create_task(client.run(client.api.show_instance())) for _ in range(3))
+        await until(lambda: mqs_emulator.requests("login"))
+        first.cancel()
+        second.cancel()
+        result = await asyncio.wait_for(third, 10)
+
+    assert result["engine"] == "kafka"
+    assert first.cancelled()
+    assert second.cancelled()
+
+
+async def test_waiter_that_is_cancelled_cancels_nobody_else(mqs_emulator: MqsEmulator) -> None:
+    """The login goes on, and the others get its token."""
+    mqs_emulator.faults.latency_s = 0.1
+    mqs_emulator.faults.latency_operations = frozenset({"login"})
+
+    async with AsyncMqsClient(settings(mqs_emulator)) as client:
+        first, second, third = (asyncio.create_task(client.run(client.api.show_instance())) for _ in range(3))
+        await until(lambda: mqs_emulator.requests("login"))
+        second.cancel()
+        results = await asyncio.wait_for(asyncio.gather(first, third), 10)
+
+    assert [result["engine"] for result in results] == ["kafka"] * 2
+    assert second.cancelled()
+    assert len(mqs_emulator.requests("login")) == 1
+
+
+async def test_tokens_that_die_at_once_cost_one_login_each(mqs_emulator: MqsEmulator) -> None:
+    """Twenty flows that find the same token dead fetch one new token between them."""
+    async with AsyncMqsClient(settings(mqs_emulator), concurrency=20) as client:
+        await client.run(client.api.show_instance())
+        mqs_emulator.faults.token_requests = 1
+        mqs_emulator.faults.latency_s = 0.05
+
+        async def revive() -> None:
+            await until(lambda: len(mqs_emulator.requests("instance")) == 21)
+            mqs_emulator.faults.token_requests = None
+
+        flows = (client.api.show_instance() for _ in range(20))
+        results, _ = await asyncio.gather(gather(client, *flows), revive())
+
+    assert [result["engine"] for result in results] == ["kafka"] * 20
+    assert len(mqs_emulator.requests("login")) == 2
+
+
+@pytest.mark.parametrize("auth_type", ["password", "access_key", "token"])
+def test_every_way_in_works_on_the_synchronous_wire(mqs_emulator: MqsEmulator, auth_type: str) -> None:
+    """Each call of each scheme is taken by the service."""
+    mqs_emulator.seed("orders", 3, START_MS, END_MS)
+
+    with MqsClient(settings(mqs_emulator, auth_type)) as client:
+        page = client.run(client.api.query_page("orders", START_MS, END_MS, limit=50, offset=0))
+        client.run(client.api.resend("orders", 0, page.messages[0].message_offset, "key A/ü"))
+
+    assert page.total == 3
+    assert mqs_emulator.messages("orders")[-1].headers == {"consumer_key": "key A/ü"}
+
+
+@pytest.mark.parametrize("auth_type", ["password", "access_key", "token"])
+async def test_every_way_in_works_on_the_asynchronous_wire(mqs_emulator: MqsEmulator, auth_type: str) -> None:
+    """Each call of each scheme is taken by the service."""
+    mqs_emulator.seed("orders", 3, START_MS, END_MS)
+
+    async with AsyncMqsClient(settings(mqs_emulator, auth_type)) as client:
+        page = await client.run(client.api.query_page("orders", START_MS, END_MS, limit=50, offset=0))
+        await client.run(client.api.resend("orders", 0, page.messages[0].message_offset, "key A/ü"))
+
+    assert page.total == 3
+    assert mqs_emulator.messages("orders")[-1].headers == {"consumer_key": "key A/ü"}
+
+
+async def test_temporary_keys_work(mqs_emulator: MqsEmulator) -> None:
+    """The security token is signed and sent."""
+    connection = mqs_emulator.connection("access_key", temporary=True)
+    connection.pop("conn_type")
+
+    async with AsyncMqsClient(ConnectionSettings.parse(**connection)) as client:
+        assert (await client.run(client.api.show_instance()))["engine"] == "kafka"
+
+
+def test_waits_are_slept_and_announced(mqs_emulator: MqsEmulator, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says why and how long, without a secret; the waiting itself is given."""
+    slept: list[float] = []
+    mqs_emulator.faults.throttle_429 = Rule(next=1)
+
+    with MqsClient(settings(mqs_emulator), sleep=slept.append) as client:
+        client.run(client.api.show_instance())
+
+    assert slept == [1.0]
+    assert "Trying again in 1.0 s (attempt 1: HTTP 429 APIGW.0308" in caplog.text
+    assert mqs_emulator.identity.password not in caplog.text
+
+
+async def test_asynchronous_client_waits_too(mqs_emulator: MqsEmulator) -> None:
+    """A throttled request is sent again."""
+    mqs_emulator.faults.throttle_404 = Rule(next=2)
+
+    async with AsyncMqsClient(settings(mqs_emulator), policy=SOON) as client:
+        await client.run(client.api.show_instance())
+
+    assert [line.status for line in mqs_emulator.requests("instance")] == [404, 404, 200]
+
+
+async def test_redirecting_service_never_gets_us_elsewhere(mqs_emulator: MqsEmulator) -> None:
+    """Neither client follows; the sentence says what to do."""
+    with recording() as elsewhere:
+        mqs_emulator.faults.redirect_to = elsewhere.url
+        mqs_emulator.faults.redirect = Rule(next=2)
+        async with AsyncMqsClient(settings(mqs_emulator)) as client:
+            with pytest.raises(ProtocolError, match="redirect"):
+                await client.run(client.api.show_instance())
+        with MqsClient(settings(mqs_emulator)) as other, pytest.raises(ProtocolError, match="redirect"):
+            other.run(other.api.show_instance())
+
+    assert elsewhere.sockets == 0
+
+
+def test_closed_clients_may_be_used_again(mqs_emulator: MqsEmulator) -> None:
+    """Closing gives back the sockets and nothing else; closing twice is fine."""
+    client = MqsClient(settings(mqs_emulator))
+    client.run(client.api.show_instance())
+    client.close()
+    client.close()
+
+    assert client.run(client.api.show_instance())["engine"] == "kafka"
+    client.close()
+
+
+async def test_closed_asynchronous_clients_may_be_used_again(mqs_emulator: MqsEmulator) -> None:
+    """Closing gives back the sockets and nothing else; closing twice is fine."""
+    client = AsyncMqsClient(settings(mqs_emulator))
+    await client.run(client.api.show_instance())
+    await client.aclose()
+    await client.aclose()
+
+    assert (await client.run(client.api.show_instance()))["engine"] == "kafka"
+    await client.aclose()
+
+
+def number(value: int) -> Flow[int]:
+    return value
+    yield
+
+
+def test_parallel_runs_one_after_the_other_where_there_is_one_thread() -> None:
+    """The synchronous client gives the results in order, too."""
+
+    def flow() -> Flow[list[int]]:
+        results: list[int] = yield Parallel(number(value) for value in range(5))
+        return results
+
+    assert MqsClient(settings_for()).run(flow()) == [0, 1, 2, 3, 4]
+
+
+async def test_parallel_results_come_in_order() -> None:
+    """Whoever ends first, the list is that of the flows."""
+
+    def slow(value: int) -> Flow[int]:
+        yield Sleep((5 - value) / 1000, "later ones end sooner")
+        return value
+
+    def flow() -> Flow[list[int]]:
+        results: list[int] = yield Parallel(slow(value) for value in range(5))
+        return results
+
+    assert await AsyncMqsClient(settings_for()).run(flow()) == [0, 1, 2, 3, 4]
+
+
+async def test_parallel_reads_its_flows_a_few_ahead() -> None:
+    """A million flows are never in memory at once: no more are begun than may be in flight."""
+    begun: list[int] = []
+    ended: list[int] = []
+    most = 0
+
+    def one(value: int) -> Flow[None]:
+        nonlocal most
+        most = max(most, len(begun) - len(ended))
+        yield Sleep(0, "give way")
+        ended.append(value)
+
+    def flows() -> Iterator[Flow[None]]:
+        for value in range(1_000_000):
+            if value == 2000:
+                raise ProtocolError("Enough.")
+            begun.append(value)
+            yield one(value)
+
+    def flow() -> Flow[None]:
+        yield Parallel(flows())
+
+    with pytest.raises(ProtocolError, match="Enough"):
+        await AsyncMqsClient(settings_for(), concurrency=8).run(flow())
+
+    assert len(begun) == 2000
+    assert most <= 8
+
+
+async def test_first_error_stops_the_others() -> None:
+    """No flow goes on or is begun behind it, and those half-way are closed."""
+    begun: list[int] = []
+    closed: list[int] = []
+
+    def one(value: int) -> Flow[None]:
+        begun.append(value)
+        try:
+            yield Sleep(0, "give way")
+            if value == 3:
+                raise ServerError(500)
+            yield Sleep(3600, "for ever")
+        finally:
+            closed.append(value)
+
+    def flow() -> Flow[str]:
+        try:
+            yield Parallel(one(value) for value in range(100))
+        except ServerError:
+            return "seen"
+        return "missed"
+
+    assert await AsyncMqsClient(settings_for(), concurrency=5).run(flow()) == "seen"
+    assert begun == [0, 1, 2, 3, 4]
+    assert sorted(closed) == begun
+
+
+async def test_cancelling_stops_all_flows() -> None:
+    """A cancelled task leaves no worker behind."""
+    began, closed = asyncio.Event(), []
+
+    def one(value: int) -> Flow[None]:
+        try:
+            began.set()
+            yield Sleep(3600, "for ever")
+        finally:
+            closed.append(value)
+
+    def flow() -> Flow[None]:
+        yield Parallel(one(value) for value in range(3))
+
+    task = asyncio.create_task(AsyncMqsClient(settings_for()).run(flow()))
+    await began.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert sorted(closed) == [0, 1, 2]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_no_more_requests_are_in_flight_than_wanted(mqs_emulator: MqsEmulator) -> None:
+    """Whatever is run side by side, the limit is that of the client."""
+    async with AsyncMqsClient(settings(mqs_emulator), concurrency=3) as client:
+        await client.run(client.api.show_instance())
+        wire: Any = client._wire
+        send, now, most = wire.send, 0, 0
+
+        async def counted(request: Request) -> Any:
+            nonlocal now, most
+            now += 1
+            most = max(most, now)
+            try:
+                return await send(request)
+            finally:
+                now -= 1
+
+        wire.send = counted
+        await gather(client, *(client.api.show_instance() for _ in range(20)))
+
+    assert most == 3
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_wait_shares_another_flows_end(fails: bool) -> None:
+    """Its result lets a flow in another thread go on, and its error is thrown there, too."""
+    ended: Future[None] = Future()
+
+    def flow() -> Flow[str]:
+        try:
+            yield Wait(ended)
+        except ServerError:
+            return "failed"
+        return "went on"
+
+    with ThreadPoolExecutor(2) as pool:
+        synchronous = pool.submit(MqsClient(settings_for()).run, flow())
+        asynchronous = pool.submit(lambda: asyncio.run(AsyncMqsClient(settings_for()).run(flow())))
+        if fails:
+            ended.set_exception(ServerError(503))
+        else:
+            ended.set_result(None)
+
+        assert {synchronous.result(10), asynchronous.result(10)} == {"failed" if fails else "went on"}

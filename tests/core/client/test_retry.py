@@ -1,0 +1,221 @@
+"""What is asked again, and when: one table, no clock, no socket."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_mqs.core.client.flow import Flow, Request, Response, Sleep, Step, drive
+from airflow_provider_mqs.core.client.retry import Outcome, RetryPolicy, retrying, surely_not_run
+from airflow_provider_mqs.exceptions import ApiError, RateLimitedError, ServerError, TransportError
+
+GET = Request("GET", "https://mqs.example.com/")
+POST = Request("POST", "https://mqs.example.com/", safe_to_repeat=False)
+NOW = datetime(2026, 11, 22, tzinfo=timezone.utc)
+POLICY = RetryPolicy(jitter=lambda: 0.0, now=lambda: NOW)
+HTML = b"<html>Bad Gateway</html>"
+
+
+def lost(phase: Any) -> TransportError:
+    return TransportError("No answer.", phase=phase)
+
+
+def refused(status: int, code: str = "", headers: dict[str, str] | None = None) -> Response:
+    return Response(
+        status, headers or {}, json.dumps({"error_code": code, "error_msg": "No."}).encode() if code else b""
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "query", "resend"),
+    [
+        (lost("resolve"), True, True),
+        (lost("connect"), True, True),
+        (lost("tls"), False, False),
+        (lost("exchange"), True, False),
+        (refused(408), True, False),
+        (refused(408, "DMS.111501024"), True, False),
+        (refused(429), True, True),
+        (refused(429, "IAM.0012"), True, True),
+        (refused(429, "APIGW.0308"), True, True),
+        (refused(404, "DMS.10240407"), True, True),
+        (refused(404, "MQS.10240407"), True, True),
+        (refused(503, "APIG.0613"), True, True),
+        (refused(500), True, False),
+        (refused(500, "MQS.00500000"), True, False),
+        (Response(502, {}, HTML), True, False),
+        (refused(503), True, False),
+        (refused(503, "DMS.111501025"), True, False),
+        (refused(504, "APIGW.0203"), True, False),
+        (refused(501), True, False),
+        (refused(501, "DMS.111501026"), False, False),
+        (refused(400), False, False),
+        (refused(400, "DMS.10240043"), False, False),
+        (refused(401, "APIGW.0307"), False, False),
+        (refused(403), False, False),
+        (refused(404), False, False),
+        (refused(404, "MQS.00404022"), False, False),
+        (refused(405), False, False),
+        (refused(413), False, False),
+        (Response(200), False, False),
+        (Response(302), False, False),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, bool) else None,
+)
+def test_what_is_asked_again(outcome: Outcome, query: bool, resend: bool) -> None:
+    """A query wherever that may help; a resend only where it surely did not run."""
+    repeated = [POLICY.delay(request, 1, outcome) is not None for request in (GET, POST)]
+
+    assert repeated == [query, resend]
+
+
+@pytest.mark.parametrize(
+    ("error", "certain"),
+    [
+        (lost("resolve"), True),
+        (lost("connect"), True),
+        (lost("tls"), True),
+        (lost("exchange"), False),
+        (RateLimitedError(429), True),
+        (RateLimitedError(404, "DMS.10240407"), True),
+        (ServerError(503, "APIGW.0613"), True),
+        (ServerError(504, "APIGW.0203"), False),
+        (ServerError(500), False),
+    ],
+)
+def test_what_surely_did_not_run(error: ApiError | TransportError, certain: bool) -> None:
+    """Only what was turned away at the door, or never got there."""
+    assert surely_not_run(error) is certain
+
+
+@pytest.mark.parametrize(("retries", "asked"), [(0, 1), (1, 2), (5, 6)])
+def test_number_of_attempts_is_limited(retries: int, asked: int) -> None:
+    """There are as many repeats as the connection says, and no more."""
+    requests, _ = run(retrying(GET, RetryPolicy(max_retries=retries, jitter=lambda: 0.0)), [refused(500)] * 99)
+
+    assert requests == asked
+
+
+@pytest.mark.parametrize(("retries", "asked"), [(0, 1), (1, 2), (5, 2)])
+def test_query_that_timed_out_is_tried_once_more(retries: int, asked: int) -> None:
+    """The same range would time out again; the caller shortens it sooner."""
+    timed_out = refused(408, "DMS.111501024")
+
+    requests, _ = run(retrying(GET, RetryPolicy(max_retries=retries, jitter=lambda: 0.0)), [timed_out] * 99)
+
+    assert requests == asked
+
+
+def test_waits_double_up_to_the_cap() -> None:
+    """Half a second, one, two and so on, with the longest wait at 30 seconds, however many attempts there are."""
+    full = RetryPolicy(max_retries=100, jitter=lambda: 1.0)
+
+    assert [full.delay(GET, attempt, refused(500)) for attempt in (1, 2, 3, 6, 7, 100)] == [0.5, 1, 2, 16, 30, 30]
+
+
+@given(st.integers(1, 5), st.floats(0, 1, exclude_max=True))
+def test_jitter_draws_at_most_half_of_a_wait(attempt: int, drawn: float) -> None:
+    """Many clients do not come back at the same moment, and none comes back too soon."""
+    backoff = 0.5 * 2 ** (attempt - 1)
+
+    wait = RetryPolicy(jitter=lambda: drawn).delay(GET, attempt, refused(503))
+
+    assert wait is not None
+    assert backoff / 2 <= wait <= backoff
+
+
+def _in(seconds: float) -> str:
+    return (NOW + timedelta(seconds=seconds)).strftime("%a, %d %b %Y %H:%M:%S GMT")
+
+
+@pytest.mark.parametrize(
+    ("header", "wait"),
+    [
+        ("7", 7),
+        (" 7 ", 7),
+        ("0", 0.25),
+        ("3600", 30),
+        ("9" * 400, 30),
+        (_in(7), 7),
+        (_in(3600), 30),
+        (_in(-3600), 0.25),
+        ("Sun, 22 Nov 2026 00:00:07 -0000", 0.25),
+        ("Sun, 22 Nov 2026 00:00:07 +99999999999999999999", 0.25),
+        ("soon", 0.25),
+        ("-5", 0.25),
+        ("²", 0.25),
+        ("", 0.25),
+    ],
+)
+def test_retry_after_is_honoured_and_capped(header: str, wait: float) -> None:
+    """Seconds and dates are waited for up to the cap; nonsense is as good as none."""
+    assert POLICY.delay(POST, 1, refused(429, headers={"retry-after": header})) == wait
+
+
+def run(flow: Flow[Any], outcomes: list[Outcome]) -> tuple[int, list[Sleep]]:
+    """Answer a flow from a list; count its requests and keep its sleeps."""
+    requests: list[Request] = []
+    sleeps: list[Sleep] = []
+
+    def perform(step: Step) -> Any:
+        if isinstance(step, Sleep):
+            sleeps.append(step)
+            return None
+        assert isinstance(step, Request)
+        requests.append(step)
+        outcome = outcomes[len(requests) - 1]
+        if isinstance(outcome, TransportError):
+            raise outcome
+        return outcome
+
+    with suppress(ApiError, TransportError):
+        drive(flow, perform)
+    return len(requests), sleeps
+
+
+def test_flow_goes_on_until_it_succeeds() -> None:
+    """Each failure costs a wait, and the log is told why without a body."""
+    requests, sleeps = run(retrying(GET, POLICY), [lost("exchange"), Response(502, {}, HTML), Response(200)])
+
+    assert requests == 3
+    assert [sleep.seconds for sleep in sleeps] == [0.25, 0.5]
+    assert [sleep.reason for sleep in sleeps] == ["attempt 1: No answer.", "attempt 2: HTTP 502"]
+
+
+@pytest.mark.parametrize("outcome", [lost("exchange"), refused(504, "APIGW.0203"), refused(500)])
+def test_resend_is_never_repeated_in_doubt(outcome: Outcome) -> None:
+    """One request, then the error: whether the copy is there is for others to find out."""
+    flow = retrying(POST, POLICY)
+    next(flow)
+
+    with pytest.raises((TransportError, ServerError)):
+        flow.throw(outcome) if isinstance(outcome, TransportError) else flow.send(outcome)
+
+
+def test_date_of_retry_after_is_compared_with_the_real_time() -> None:
+    """Without a clock given, that of the machine counts."""
+    past = "Sun, 22 Nov 2015 00:00:00 GMT"
+
+    assert RetryPolicy(jitter=lambda: 0.0).delay(GET, 1, refused(429, headers={"retry-after": past})) == 0.25
+
+
+def test_credentials_are_made_for_each_attempt() -> None:
+    """A signature holds the time, so that an old one is not sent again."""
+    stamps = iter("abc")
+    seen: list[str] = []
+    flow = retrying(GET, POLICY, lambda request: Request(request.method, request.url, {"stamp": next(stamps)}))
+
+    step = next(flow)
+    for _ in range(2):
+        assert isinstance(step, Request)
+        seen.append(step.headers["stamp"])
+        assert isinstance(flow.send(refused(500)), Sleep)
+        step = next(flow)
+
+    assert seen == ["a", "b"]

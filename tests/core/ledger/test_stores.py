@@ -1,0 +1,84 @@
+"""Stores keep a value whole or not at all, and say so where they cannot."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_mqs.core.ledger.stores import FileStore, MemoryStore
+from airflow_provider_mqs.exceptions import StoreError
+
+
+def test_values_come_back(tmp_path: Path) -> None:
+    """From memory and from a folder that is made when it is first written to."""
+    for store in (MemoryStore(), FileStore(tmp_path / "new" / "folder")):
+        assert store.get("a.key") is None
+        store.set("a.key", {"done": [[1, 2]]})
+        store.set("a.key", {"done": [[1, 3]]})
+        assert store.get("a.key") == {"done": [[1, 3]]}
+        assert store.name
+
+
+def test_a_write_that_breaks_off_leaves_the_old_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither half a file nor a temporary one is left."""
+    store = FileStore(tmp_path)
+    store.set("key", 1)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(StoreError, match="cannot be written"):
+        store.set("key", 2)
+
+    assert store.get("key") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["key.json"]
+
+
+def test_a_broken_file_is_told(tmp_path: Path) -> None:
+    """The sentence names the file."""
+    (tmp_path / "key.json").write_text('{"done": [[1, ')
+
+    with pytest.raises(StoreError, match=r"key\.json cannot be read"):
+        FileStore(tmp_path).get("key")
+
+
+def test_a_key_must_be_the_name_of_a_file(tmp_path: Path) -> None:
+    """Nothing is read or written outside of the folder."""
+    with pytest.raises(StoreError, match="name of a file"):
+        FileStore(tmp_path).get("../key")
+
+
+def test_stores_of_one_folder_are_equal(tmp_path: Path) -> None:
+    """So that a ledger which is also the record is written once."""
+    assert FileStore(tmp_path) == FileStore(Path(str(tmp_path)))
+    assert len({FileStore(tmp_path), FileStore(tmp_path), FileStore(tmp_path / "other")}) == 2
+    assert FileStore(tmp_path) != MemoryStore()
+
+
+def test_a_storage_without_rename_is_written_at_once(tmp_path: Path) -> None:
+    """On object storage one PUT replaces the whole value."""
+
+    class Storage:
+        """A path of a storage that is no local one."""
+
+        def __init__(self, path: Path) -> None:
+            self.path = path
+
+        def __truediv__(self, name: str) -> Storage:
+            return Storage(self.path / name)
+
+        def mkdir(self, **_: object) -> None: ...
+
+        def read_text(self, encoding: str) -> str:
+            return self.path.read_text(encoding)
+
+        def write_text(self, text: str, encoding: str) -> None:
+            self.path.write_text(text, encoding)
+
+    store = FileStore(Storage(tmp_path))
+    store.set("key", [1])
+
+    assert store.get("key") == [1]

@@ -1,0 +1,287 @@
+"""No message is handed out before it is claimed, few are claimed at a time, and nobody waits for that."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.resend.claims import CLAIM, MOST_CLAIMED, Claims, Lane
+from airflow_provider_mqs.exceptions import StoreError
+
+if TYPE_CHECKING:
+    from airflow_provider_mqs.core.offsets.partition_offsets import Place, Places
+
+
+class Ledger:
+    """Keeps what was written; a write returns when its gate is open."""
+
+    def __init__(self) -> None:
+        self.started = 0
+        self.writes: list[tuple[Places, Places]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.full = False
+
+    async def write(self, done: Places, claimed: Places) -> None:
+        self.started += 1
+        await self.gate.wait()
+        if self.full:
+            raise StoreError("full")
+        self.writes.append((done, claimed))
+
+
+def lane(count: int, partition: int = 0, *, exclusive: bool = False) -> Lane:
+    return Lane(iter([(partition, offset) for offset in range(count)]), exclusive)
+
+
+def claims_of(ledger: Ledger, *lanes: Lane, concurrency: int = 4, doubts: Places | None = None) -> Claims:
+    return Claims(lanes, ledger.write, concurrency=concurrency, done={}, doubts=doubts or {})
+
+
+async def taken(claims: Claims) -> tuple[Lane, Place]:
+    found = await claims.take()
+    assert found is not None
+    return found
+
+
+async def waiting(claims: Claims) -> asyncio.Task[tuple[Lane, Place] | None]:
+    """Start to take a message, and see that there is none yet."""
+    taking = asyncio.ensure_future(claims.take())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not taking.done()
+    return taking
+
+
+async def test_lane_keeps_its_order() -> None:
+    """Also over the border of a claim; then there is nothing left."""
+    claims = claims_of(Ledger(), lane(CLAIM + 50))
+
+    found = [(await taken(claims))[1] for _ in range(CLAIM + 50)]
+
+    assert found == [(0, offset) for offset in range(CLAIM + 50)]
+    assert await claims.take() is None
+
+
+async def test_exclusive_lane_has_one_message_out() -> None:
+    """The next one waits until its outcome stands."""
+    claims = claims_of(Ledger(), lane(1000, exclusive=True))
+    one, place = await taken(claims)
+    taking = await waiting(claims)
+
+    claims.finish(one, place, sent=True)
+
+    assert await taking == (one, (0, 1))
+
+
+async def test_exclusive_lane_goes_on_behind_a_doubt() -> None:
+    """The message stays claimed."""
+    claims = claims_of(Ledger(), lane(2, exclusive=True))
+    one, _ = await taken(claims)
+
+    claims.doubt(one)
+
+    assert await claims.take() == (one, (0, 1))
+    assert claims.open == {0: ((0, 1),)}
+
+
+async def test_nothing_is_handed_out_before_its_claim_is_written() -> None:
+    """Not even where the write takes long."""
+    ledger = Ledger()
+    ledger.gate.clear()
+    claims = claims_of(ledger, lane(3))
+    taking = await waiting(claims)
+
+    ledger.gate.set()
+
+    assert (await taking) is not None
+    assert ledger.writes == [({}, {0: ((0, 2),)})]
+
+
+async def test_next_claim_is_written_while_messages_are_left() -> None:
+    """A write that takes long keeps nobody waiting before the claimed messages run out."""
+    ledger = Ledger()
+    claims = claims_of(ledger, lane(1000))
+    for _ in range(CLAIM - 8):
+        claims.finish(*await taken(claims), sent=True)
+    ledger.gate.clear()
+
+    for _ in range(8):
+        claims.finish(*await asyncio.wait_for(taken(claims), 10), sent=True)
+
+    assert ledger.started == 2
+    taking = await waiting(claims)
+    ledger.gate.set()
+    assert (await taking) is not None
+
+
+async def test_one_write_closes_and_opens() -> None:
+    """What is finished is done in the same value that claims the next messages."""
+    ledger = Ledger()
+    claims = claims_of(ledger, lane(CLAIM + 10))
+
+    for _ in range(CLAIM + 1):
+        claims.finish(*await taken(claims), sent=True)
+
+    [_, (done, claimed)] = ledger.writes
+    assert sets.count(done) >= CLAIM - 8
+    assert sets.union(done, claimed) == {0: ((0, CLAIM + 9),)}
+
+
+async def test_fast_lane_does_not_wait_for_a_slow_one() -> None:
+    """Claims go to the lane that has least left."""
+    claims = claims_of(Ledger(), lane(1000, 0, exclusive=True), lane(1000, 1, exclusive=True))
+    await taken(claims)
+
+    for _ in range(1000):
+        one, place = await asyncio.wait_for(taken(claims), 10)
+        assert place[0] == 1
+        claims.finish(one, place, sent=True)
+
+
+async def test_failed_write_closes_the_claims_and_frees_what_it_was_for() -> None:
+    """Not one of them was handed out."""
+    ledger = Ledger()
+    ledger.full = True
+    claims = claims_of(ledger, lane(3), doubts={5: ((7, 7),)})
+
+    assert await claims.take() is None
+
+    assert (str(claims.error), claims.closed, claims.open) == ("full", True, {5: ((7, 7),)})
+
+
+async def test_after_a_failed_write_nothing_more_is_handed_out() -> None:
+    """Although some messages are claimed already."""
+    ledger = Ledger()
+    claims = claims_of(ledger, lane(1000))
+    await taken(claims)
+    ledger.full = True
+
+    found = 1
+    while await claims.take() is not None:
+        found += 1
+        await asyncio.sleep(0)
+
+    assert found < CLAIM
+    assert isinstance(claims.error, StoreError)
+
+
+async def test_closing_wakes_whoever_waits() -> None:
+    """They get nothing."""
+    claims = claims_of(Ledger(), lane(1000, exclusive=True))
+    await taken(claims)
+    taking = await waiting(claims)
+
+    claims.close()
+
+    assert await taking is None
+
+
+async def test_flush_frees_what_was_never_handed_out() -> None:
+    """What is out or in doubt stays claimed."""
+    ledger = Ledger()
+    claims = claims_of(ledger, lane(10))
+    claims.finish(*await taken(claims), sent=True)
+    claims.finish(*await taken(claims), sent=False)
+    claims.doubt((await taken(claims))[0])
+    await taken(claims)
+
+    await claims.flush()
+
+    assert ledger.writes[-1] == ({0: ((0, 0),)}, {0: ((2, 3),)})
+
+
+async def test_flush_waits_for_the_write_under_way() -> None:
+    """Its messages are freed by the write behind it, so that the last word is right."""
+    ledger = Ledger()
+    ledger.gate.clear()
+    claims = claims_of(ledger, lane(10))
+    taking = await waiting(claims)
+    claims.close()
+    flushing = asyncio.ensure_future(claims.flush())
+    ledger.gate.set()
+
+    await flushing
+
+    assert await taking is None
+    assert ledger.writes == [({}, {0: ((0, 9),)}), ({}, {})]
+
+
+async def test_flush_tells_that_the_ledger_is_full() -> None:
+    """It is the last write."""
+    ledger = Ledger()
+    claims = claims_of(ledger, lane(10))
+    await taken(claims)
+    ledger.full = True
+
+    with pytest.raises(StoreError, match="full"):
+        await claims.flush()
+
+
+async def test_nothing_is_handed_out_beyond_the_bound() -> None:
+    """So many doubts leave no room for another claim."""
+    ledger = Ledger()
+    claims = claims_of(ledger, lane(10), doubts={5: ((1, MOST_CLAIMED),)})
+
+    assert await claims.take() is None
+    assert ledger.writes == []
+
+    claims.resolve((5, 1), sent=True)
+    assert (await taken(claims))[1] == (0, 0)
+    assert ledger.writes == [({5: ((1, 1),)}, {0: ((0, 0),), 5: ((2, MOST_CLAIMED),)})]
+
+
+@given(
+    counts=st.lists(st.integers(0, 700), min_size=1, max_size=4),
+    exclusive=st.booleans(),
+    doubts=st.integers(0, 100),
+    concurrency=st.integers(1, 24),
+    seed=st.integers(0, 2**16),
+)
+@settings(max_examples=30)
+def test_whatever_happens_few_are_claimed_and_each_is_handed_out_once(
+    counts: list[int], exclusive: bool, doubts: int, concurrency: int, seed: int
+) -> None:
+    """At each message that is out, the last write that returned claims it, with no more than 500 others."""
+    asyncio.run(_whatever(counts, exclusive, doubts, concurrency, random.Random(seed)))  # noqa: S311 - an order
+
+
+async def _whatever(counts: list[int], exclusive: bool, doubts: int, concurrency: int, chance: random.Random) -> None:
+    ledger = Ledger()
+    lanes = [lane(count, partition, exclusive=exclusive) for partition, count in enumerate(counts)]
+    claims = claims_of(ledger, *lanes, concurrency=concurrency, doubts={9: ((1, doubts),)} if doubts else {})
+    outcomes: dict[Place, str] = {}
+    in_doubt = 0
+
+    async def work() -> None:
+        nonlocal in_doubt
+        while (found := await claims.take()) is not None:
+            one, place = found
+            claimed = ledger.writes[-1][1]
+            assert place not in outcomes
+            assert sets.shared(claimed, sets.places_of([place]))
+            assert sets.count(claims.open) <= MOST_CLAIMED
+            outcome = chance.choice(["sent", "sent", "sent", "failed", "doubt" if in_doubt < 100 else "sent"])
+            outcomes[place] = outcome
+            for _ in range(chance.randrange(3)):
+                await asyncio.sleep(0)
+            if outcome == "doubt":
+                in_doubt += 1
+                claims.doubt(one)
+            else:
+                claims.finish(one, place, sent=outcome == "sent")
+
+    await asyncio.gather(*(work() for _ in range(concurrency)))
+    await claims.flush()
+
+    assert len(outcomes) == sum(counts)
+    assert all(sets.count(claimed) <= MOST_CLAIMED for _, claimed in ledger.writes)
+    done, claimed = ledger.writes[-1]
+    assert done == sets.places_of(place for place, outcome in outcomes.items() if outcome == "sent")
+    assert sets.count(claimed) == doubts + in_doubt

@@ -1,0 +1,404 @@
+"""Each message once, in order, at a rate; and what every answer means."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_mqs.core.client.client import AsyncMqsClient
+from airflow_provider_mqs.core.client.retry import RetryPolicy
+from airflow_provider_mqs.core.connection.settings import ConnectionSettings
+from airflow_provider_mqs.core.offsets.plan import Plan
+from airflow_provider_mqs.core.resend.options import Sending
+from airflow_provider_mqs.core.resend.pacing import Meter, Pacer
+from airflow_provider_mqs.core.resend.report import Report
+from airflow_provider_mqs.core.resend.sender import Resender
+from airflow_provider_mqs.core.verify.copy_search import Verdict
+from airflow_provider_mqs.emulator.rules import Rule
+from tests.support import END_MS, START_MS, until
+
+if TYPE_CHECKING:
+    from airflow_provider_mqs.core.client.flow import Request
+    from airflow_provider_mqs.core.offsets.partition_offsets import Places
+    from airflow_provider_mqs.testing import MqsEmulator
+
+SOON = RetryPolicy(max_retries=100, base_s=0.001, cap_s=0.002)
+
+
+def settings(emulator: MqsEmulator, auth_type: str = "password") -> ConnectionSettings:
+    connection = emulator.connection(auth_type)
+    connection.pop("conn_type")
+    return ConnectionSettings.parse(**connection)
+
+
+def seeded(emulator: MqsEmulator, count: int, partitions: int = 3) -> Plan:
+    """Seed a topic; return the plan of all its messages."""
+    emulator.seed("orders", count, START_MS, END_MS, partitions=partitions)
+    per_partition = Counter(partition for partition, _ in emulator.offsets("orders"))
+    return Plan("orders", {partition: ((0, number - 1),) for partition, number in sorted(per_partition.items())})
+
+
+async def forget(*_: Places) -> None:
+    """Keep no ledger."""
+
+
+async def run(resender: Resender, plan: Plan) -> None:
+    await resender.send(plan.partitions)
+    resender.give_up()
+
+
+def resender_of(
+    client: AsyncMqsClient, plan: Plan, report: Report, *, pacer: Pacer | None = None, **sending: Any
+) -> Resender:
+    """Build a resender that looks for no copies: what is unknown stays so."""
+    how = Sending(**{"on_unknown": "fail", **sending})
+    return Resender(client, plan.topic, how, report, write=forget, settle=unsettled, pacer=pacer)
+
+
+async def unsettled(doubts: Places, known: Places) -> Verdict:
+    """Find nothing out."""
+    return Verdict({}, {}, doubts, {}, {}, calibrated=False, complete=False)
+
+
+async def resend(
+    emulator: MqsEmulator,
+    plan: Plan,
+    *,
+    concurrency: int = 16,
+    auth_type: str = "password",
+    pacer: Pacer | None = None,
+    **sending: Any,
+) -> tuple[Report, Resender]:
+    report = Report(plan.count)
+    async with AsyncMqsClient(settings(emulator, auth_type), concurrency=concurrency, policy=SOON) as client:
+        resender = resender_of(client, plan, report, pacer=pacer, **sending)
+        await run(resender, plan)
+    assert report.requested == report.sent + report.failed + report.unknown + report.not_attempted
+    return report, resender
+
+
+def orders(emulator: MqsEmulator) -> dict[int, list[int]]:
+    """List the offsets that were appended again, by partition, in the order of the appends."""
+    found: dict[int, list[int]] = {}
+    for one in emulator.resends("orders"):
+        found.setdefault(one.partition, []).append(one.message_offset)
+    return found
+
+
+@pytest.mark.parametrize(("ordering", "count"), [("partition", 10_000), ("none", 1_000)])
+async def test_ten_thousand_messages_go_out_exactly_once_under_throttling(
+    mqs_emulator: MqsEmulator, ordering: str, count: int
+) -> None:
+    """With 429 and with 404 throttling at once, each is appended once, and in order where that is asked for."""
+    plan = seeded(mqs_emulator, count, partitions=8)
+    mqs_emulator.faults.throttle_429 = Rule(probability=0.03)
+    mqs_emulator.faults.throttle_404 = Rule(probability=0.03)
+
+    report, _ = await resend(mqs_emulator, plan, ordering=ordering)
+
+    counts = mqs_emulator.resend_counts("orders")
+    assert len(counts) == count
+    assert set(counts.values()) == {1}
+    assert report.sent == count
+    assert report.sent_ranges() == plan.partitions
+    statuses = Counter(line.status for line in mqs_emulator.requests("resend"))
+    assert min(statuses[429], statuses[404]) > 5
+    if ordering == "partition":
+        assert all(sent == sorted(sent) for sent in orders(mqs_emulator).values())
+
+
+async def test_order_holds_where_failures_are_left_out(mqs_emulator: MqsEmulator) -> None:
+    """With ``continue``, what fails is left out, and all others keep their order."""
+    plan = seeded(mqs_emulator, 300)
+    mqs_emulator.faults.error_400 = Rule(probability=0.1, operations=frozenset({"resend"}))
+
+    report, resender = await resend(mqs_emulator, plan, on_failure="continue")
+
+    sent = orders(mqs_emulator)
+    assert all(offsets == sorted(offsets) for offsets in sent.values())
+    assert report.failed > 5
+    assert (report.sent, report.not_attempted) == (sum(map(len, sent.values())), 0)
+    assert report.sent + report.failed == 300
+    assert {(one.partition, one.message_offset) for one in report.failures} == mqs_emulator.offsets(
+        "orders", 0, END_MS
+    ) - {(partition, offset) for partition, offsets in sent.items() for offset in offsets}
+    assert resender.stopped == ""
+
+
+async def test_partitions_take_turns(mqs_emulator: MqsEmulator) -> None:
+    """With fewer workers than partitions, none waits for another one's end."""
+    plan = seeded(mqs_emulator, 9)
+
+    await resend(mqs_emulator, plan, concurrency=1)
+
+    assert [one.partition for one in mqs_emulator.resends("orders")] == [0, 1, 2] * 3
+
+
+async def most_in_flight(emulator: MqsEmulator, plan: Plan, **sending: Any) -> int:
+    """Resend, and count how many requests are in flight at most."""
+    async with AsyncMqsClient(settings(emulator, "token"), concurrency=16, policy=SOON) as client:
+        wire = await client._open_wire()
+        send, now, most = wire.send, 0, 0
+
+        async def counted(request: Request) -> Any:
+            nonlocal now, most
+            now += 1
+            most = max(most, now)
+            try:
+                return await send(request)
+            finally:
+                now -= 1
+
+        wire.send = counted  # type: ignore[method-assign]  # to look in
+        await run(resender_of(client, plan, Report(plan.count), **sending), plan)
+    return most
+
+
+async def test_ordered_messages_go_side_by_side_over_partitions(mqs_emulator: MqsEmulator) -> None:
+    """One in flight for each partition."""
+    plan = seeded(mqs_emulator, 60)
+    mqs_emulator.faults.latency_s = 0.005
+
+    assert await most_in_flight(mqs_emulator, plan, ordering="partition") == 3
+
+
+async def test_unordered_messages_keep_all_requests_in_flight(mqs_emulator: MqsEmulator) -> None:
+    """Partitions do not matter, not even one alone."""
+    plan = seeded(mqs_emulator, 60, partitions=1)
+    mqs_emulator.faults.latency_s = 0.005
+
+    assert await most_in_flight(mqs_emulator, plan, ordering="none") == 16
+
+
+async def test_small_plan_needs_few_workers(mqs_emulator: MqsEmulator) -> None:
+    """A plan of two messages has two in flight, and an empty one none."""
+    plan = seeded(mqs_emulator, 2, partitions=1)
+
+    assert await most_in_flight(mqs_emulator, plan, ordering="none") <= 2
+    assert await most_in_flight(mqs_emulator, Plan("", {}), ordering="none") == 0
+    assert await most_in_flight(mqs_emulator, Plan("", {}), ordering="partition") == 0
+
+
+async def test_rate_is_kept(mqs_emulator: MqsEmulator) -> None:
+    """At ten a second, 21 messages take two seconds of the given clock, however many may be in flight."""
+    now = 100.0
+    times: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        times.append(round(now + seconds, 6))
+        await asyncio.sleep(0)
+
+    plan = seeded(mqs_emulator, 21)
+    report, _ = await resend(mqs_emulator, plan, pacer=Pacer(10, lambda: now, sleep), ordering="none")
+
+    assert report.sent == 21
+    assert times == [round(100 + turn / 10, 6) for turn in range(1, 21)]
+
+
+async def test_rate_of_the_sending_is_the_default(mqs_emulator: MqsEmulator) -> None:
+    """``max_rate`` is obeyed without a pacer of one's own."""
+    plan = seeded(mqs_emulator, 3)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    await resend(mqs_emulator, plan, max_rate=20)
+
+    assert loop.time() - began >= 0.1
+
+
+def only(*places: tuple[int, int]) -> Rule:
+    return Rule(probability=1, operations=frozenset({"resend"}), only=frozenset(places))
+
+
+@pytest.mark.parametrize(("max_failures", "sent", "failed"), [(0, 2, 1), (1, 5, 2), (2, 10, 3), (3, 17, 3)], ids=str)
+async def test_sending_stops_as_soon_as_too_many_failed(
+    mqs_emulator: MqsEmulator, max_failures: int, sent: int, failed: int
+) -> None:
+    """The limit may be reached; the message that passes it is the last one."""
+    plan = seeded(mqs_emulator, 20, partitions=1)
+    mqs_emulator.faults.error_400 = only((0, 2), (0, 6), (0, 12))
+
+    report, resender = await resend(mqs_emulator, plan, max_failures=max_failures)
+
+    assert (report.sent, report.failed, report.unknown) == (sent, failed, 0)
+    assert report.not_attempted == 20 - sent - failed
+    assert len(mqs_emulator.requests("resend")) == sent + failed
+    assert ("max_failures" in resender.stopped) is (max_failures < 3)
+
+
+async def test_messages_in_flight_are_finished_when_it_stops(mqs_emulator: MqsEmulator) -> None:
+    """They are counted; no further one is begun."""
+    plan = seeded(mqs_emulator, 300)
+    mqs_emulator.faults.error_400 = only((0, 10))
+
+    report, _ = await resend(mqs_emulator, plan)
+
+    assert report.failed == 1
+    assert report.sent == len(mqs_emulator.resends("orders"))
+    assert 10 <= report.sent <= 40
+    assert report.not_attempted == 299 - report.sent
+
+
+@pytest.mark.parametrize("fault", ["timeout_504", "drop_after", "error_500_after", "html_502_after"])
+async def test_answer_that_is_lost_after_the_append_is_unknown_and_not_repeated(
+    mqs_emulator: MqsEmulator, fault: str
+) -> None:
+    """The copy is there once, and the report says that it may be."""
+    plan = seeded(mqs_emulator, 20, partitions=1)
+    setattr(mqs_emulator.faults, fault, only((0, 5)))
+
+    report, _ = await resend(mqs_emulator, plan, on_failure="continue")
+
+    assert mqs_emulator.resend_counts("orders") == {(0, offset): 1 for offset in range(20)}
+    assert len(mqs_emulator.requests("resend")) == 20
+    assert (report.sent, report.failed, report.unknown) == (19, 0, 1)
+    (doubt,) = report.failures
+    assert (doubt.partition, doubt.message_offset, doubt.unknown) == (0, 5, True)
+
+
+@pytest.mark.parametrize("fault", ["lost_504", "drop_before", "error_500", "error_502", "error_503", "html_502"])
+async def test_answer_that_may_mean_anything_is_unknown_too(mqs_emulator: MqsEmulator, fault: str) -> None:
+    """From outside it looks the same when the append did not happen, so nothing is repeated, either."""
+    plan = seeded(mqs_emulator, 3, partitions=1)
+    setattr(mqs_emulator.faults, fault, only((0, 1)))
+
+    report, resender = await resend(mqs_emulator, plan)
+
+    assert len(mqs_emulator.requests("resend")) == 2
+    assert (report.sent, report.unknown, report.not_attempted) == (1, 1, 1)
+    assert "max_failures=0" in resender.stopped
+
+
+@pytest.mark.parametrize("fault", ["throttle_429", "throttle_404", "iam_unavailable"])
+async def test_message_that_was_turned_away_is_sent_again(mqs_emulator: MqsEmulator, fault: str) -> None:
+    """It surely did not run, so it goes out in the end, once."""
+    plan = seeded(mqs_emulator, 3, partitions=1)
+    setattr(mqs_emulator.faults, fault, Rule(next=5, operations=frozenset({"resend"})))
+
+    report, _ = await resend(mqs_emulator, plan)
+
+    assert report.sent == 3
+    assert set(mqs_emulator.resend_counts("orders").values()) == {1}
+    assert len(mqs_emulator.requests("resend")) == 8
+
+
+async def test_token_that_dies_on_the_way_costs_one_login(mqs_emulator: MqsEmulator) -> None:
+    """Whatever was in flight with it is sent again with the new one, once."""
+    plan = seeded(mqs_emulator, 300)
+    mqs_emulator.faults.token_requests = 200
+
+    report, _ = await resend(mqs_emulator, plan, ordering="none")
+
+    assert report.sent == 300
+    assert len(mqs_emulator.requests("login")) == 2
+    assert set(mqs_emulator.resend_counts("orders").values()) == {1}
+
+
+async def test_refused_credentials_stop_it_whatever_was_said(mqs_emulator: MqsEmulator) -> None:
+    """With ``continue``, too: all others would be refused as well, and might lock the user."""
+    plan = seeded(mqs_emulator, 300)
+    mqs_emulator.faults.token_requests = 30
+
+    report, resender = await resend(mqs_emulator, plan, auth_type="token", on_failure="continue", max_failures=1000)
+
+    assert report.sent == 30
+    assert 1 <= report.failed <= 3
+    assert resender.stopped == "the credentials are not accepted any more"
+
+
+async def test_consumer_key_goes_with_every_message(mqs_emulator: MqsEmulator) -> None:
+    """Each copy has it, and without one no copy has the header."""
+    plan = seeded(mqs_emulator, 3)
+
+    await resend(mqs_emulator, plan, consumer_key="billing")
+    await resend(mqs_emulator, Plan("orders", {0: ((0, 0),)}))
+
+    assert [one.consumer_key for one in mqs_emulator.resends("orders")] == ["billing"] * 3 + [None]
+
+
+async def test_stop_from_outside_begins_nothing_more(mqs_emulator: MqsEmulator) -> None:
+    """The first reason stays, and nothing is sent after it."""
+    plan = seeded(mqs_emulator, 30)
+    report = Report(plan.count)
+    async with AsyncMqsClient(settings(mqs_emulator)) as client:
+        resender = resender_of(client, plan, report)
+        resender.stop("killed")
+        resender.stop("again")
+        await run(resender, plan)
+
+    assert resender.stopped == "killed"
+    assert (report.attempted, report.not_attempted) == (0, 30)
+    assert mqs_emulator.requests("resend") == []
+
+
+async def test_stop_while_waiting_for_a_turn_sends_nothing_more(mqs_emulator: MqsEmulator) -> None:
+    """A slow rate does not delay the stop by a message."""
+    plan = seeded(mqs_emulator, 30)
+    report = Report(plan.count)
+    async with AsyncMqsClient(settings(mqs_emulator)) as client:
+
+        async def sleep(_: float) -> None:
+            resender.stop("killed")
+
+        resender = resender_of(client, plan, report, pacer=Pacer(1, lambda: 0.0, sleep))
+        await run(resender, plan)
+
+    assert report.sent == len(mqs_emulator.requests("resend")) == 1
+
+
+async def test_cancelled_run_doubts_what_was_in_flight(mqs_emulator: MqsEmulator) -> None:
+    """Messages that were posted when the task was cancelled may be there; they are not called unattempted."""
+    plan = seeded(mqs_emulator, 30)
+    mqs_emulator.faults.latency_s = 30
+    mqs_emulator.faults.latency_operations = frozenset({"resend"})
+    report = Report(plan.count)
+    async with AsyncMqsClient(settings(mqs_emulator)) as client:
+        resender = resender_of(client, plan, report)
+        running = asyncio.create_task(resender.send(plan.partitions))
+        await until(lambda: len(mqs_emulator.requests("resend")) == 3)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        resender.give_up()
+
+    assert set(mqs_emulator.resend_counts("orders")) == {(0, 0), (1, 0), (2, 0)}
+    assert (report.sent, report.unknown, report.not_attempted) == (0, 3, 27)
+
+
+async def test_foreign_error_stops_all_workers(mqs_emulator: MqsEmulator) -> None:
+    """A mistake of ours comes out, and no worker goes on behind it."""
+
+    class Broken(Meter):
+        def tick(self) -> None:
+            raise ZeroDivisionError
+
+    plan = seeded(mqs_emulator, 300)
+    report = Report(plan.count)
+    async with AsyncMqsClient(settings(mqs_emulator)) as client:
+        resender = resender_of(client, plan, report)
+        resender.meter = Broken(report)
+        with pytest.raises(ZeroDivisionError):
+            await resender.send(plan.partitions)
+
+    assert len(mqs_emulator.requests("resend")) <= 6
+
+
+async def test_log_names_the_message_and_never_its_content(
+    mqs_emulator: MqsEmulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line for each that failed, with place and reason."""
+    plan = seeded(mqs_emulator, 2, partitions=1)
+    mqs_emulator.faults.error_400 = only((0, 0))
+    mqs_emulator.faults.timeout_504 = only((0, 1))
+
+    report, _ = await resend(mqs_emulator, plan, on_failure="continue")
+
+    assert "Partition 0, message_offset 0 was not resent: HTTP 400 MQS.00400062" in caplog.text
+    assert "Partition 0, message_offset 1 may or may not have been resent: HTTP 504" in caplog.text
+    assert "message 0 of orders" not in caplog.text
+    assert json.dumps(report.to_xcom()).count("message 0 of orders") == 0

@@ -1,0 +1,353 @@
+"""Which messages were sent, read from the local service, with a clock that only waiting moves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_mqs.core.client.flow import Parallel, Request, Response, Step, drive
+from airflow_provider_mqs.core.ledger.ledger import MARGIN_MS
+from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets.plan import Plan
+from airflow_provider_mqs.core.verify import copy_search as verify
+from airflow_provider_mqs.core.verify.copy_search import Evidence, Verdict, find_marks, settle
+from airflow_provider_mqs.core.verify.source_messages import Sources
+from airflow_provider_mqs.emulator.behaviour import Behaviour
+from airflow_provider_mqs.emulator.records import Topic
+from tests.support import START_MS, Local, local
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from airflow_provider_mqs.core.offsets.partition_offsets import Place, Places
+
+WAIT_S = 30.0
+
+
+@dataclass
+class Case:
+    """A topic with messages, some of them sent again, and what a replay would know of that."""
+
+    client: Local = field(default_factory=local)
+    known: list[Place] = field(default_factory=list)
+    doubts: list[Place] = field(default_factory=list)
+    foreign: Places = field(default_factory=dict)
+
+    def seed(self, *counts: int, key: str = "k") -> Case:
+        """Write so many messages into each partition, and note where these end."""
+        self.client.state.store.put_topic(Topic("orders", len(counts), 10_000))
+        for partition, count in enumerate(counts):
+            for offset in range(count):
+                self.produce(partition, f"value {offset:04}", key=key, timestamp_ms=START_MS + offset)
+        self.plan = Plan("orders", {partition: ((0, count - 1),) for partition, count in enumerate(counts)})
+        return self.note()
+
+    def note(self) -> Case:
+        """Look where the topic ends, as a replay does before it sends."""
+        self.marks = self.client.run(find_marks(self.client.api, "orders", self.plan.partitions))
+        self.since_ms = self.client.state.now_ms()
+        return self
+
+    def produce(self, partition: int, value: str, **more: Any) -> None:
+        self.client.state.append("orders", partition, value, **more)
+
+    def sent(self, *places: Place) -> Case:
+        """Send messages, and have the answer."""
+        self.append(places)
+        self.known += places
+        return self
+
+    def doubt(self, *places: Place, sent: bool) -> Case:
+        """Have no answer about messages."""
+        self.append(places if sent else ())
+        self.doubts += places
+        return self
+
+    def append(self, places: Iterable[Place]) -> None:
+        for place in places:
+            self.client.run(self.client.api.resend("orders", *place))
+
+    def settled(self, wait_s: float = WAIT_S, perform: Callable[[Step], Any] | None = None) -> Verdict:
+        client = self.client
+        known, doubts = sets.places_of(self.known), sets.places_of(self.doubts)
+        evidence = Evidence(known, doubts, self.marks, self.since_ms, self.foreign)
+        client.requests.clear()
+        until_s = client.now_s[0] + wait_s
+        sources = Sources(client.api, self.plan)
+        return drive(settle(client.api, "orders", evidence, sources, until_s=until_s), perform or client.perform)
+
+    @property
+    def waited_s(self) -> float:
+        return sum(sleep.seconds for sleep in self.client.sleeps)
+
+
+def test_marks_are_the_ends_of_the_partitions() -> None:
+    """The last offset of the plan, or of a message that came after it; other partitions do not matter."""
+    case = Case().seed(3, 3, 3)
+    case.produce(1, "new")
+    case.produce(2, "new")
+
+    marks = case.client.run(find_marks(case.client.api, "orders", {0: ((0, 2),), 1: ((1, 1),)}))
+
+    assert marks == {0: 2, 1: 3}
+
+
+def test_copies_that_are_all_there_take_one_look() -> None:
+    """Nobody waits, and the copies are named."""
+    case = Case().seed(3, 2).sent((0, 0), (0, 2), (1, 1))
+
+    verdict = case.settled()
+
+    assert (verdict.copies, verdict.complete, verdict.missing) == ({0: ((3, 4),), 1: ((2, 2),)}, True, {})
+    assert case.client.sleeps == []
+
+
+def test_a_message_in_doubt_that_has_a_copy_was_sent() -> None:
+    """As soon as it is seen."""
+    case = Case().seed(3).sent((0, 0)).doubt((0, 1), sent=True)
+
+    verdict = case.settled()
+
+    assert (verdict.sent, verdict.unsent, verdict.unknown) == ({0: ((1, 1),)}, {}, {})
+    assert case.client.sleeps == []
+
+
+def test_a_message_in_doubt_without_a_copy_was_not_sent_when_the_wait_is_over() -> None:
+    """The pauses grow, and the last look is not before the end."""
+    case = Case().seed(3).sent((0, 0)).doubt((0, 1), sent=False)
+    began_s = case.client.now_s[0]
+
+    verdict = case.settled()
+
+    assert (verdict.sent, verdict.unsent, verdict.unknown) == ({}, {0: ((1, 1),)}, {})
+    assert [sleep.seconds for sleep in case.client.sleeps][:6] == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0]
+    assert case.client.now_s[0] == began_s + WAIT_S
+
+
+def test_a_wait_that_is_over_takes_one_look() -> None:
+    """A verdict is given all the same."""
+    case = Case().seed(3).sent((0, 0)).doubt((0, 1), sent=False)
+
+    assert case.settled(wait_s=0).unsent == {0: ((1, 1),)}
+    assert case.client.sleeps == []
+
+
+def test_a_copy_that_comes_into_sight_late_is_waited_for() -> None:
+    """No longer than it takes."""
+    case = Case().seed(3)
+    case.client.state.faults.visible_after_s = 7
+    case.sent((0, 0)).doubt((0, 1), sent=True)
+
+    assert case.settled().sent == {0: ((1, 1),)}
+    assert 7 <= case.waited_s < 13
+
+
+def test_copies_out_of_sight_settle_nothing() -> None:
+    """What was surely sent cannot be seen, so neither can what perhaps was."""
+    case = Case().seed(3)
+    case.client.state.faults.visible_after_s = 2 * WAIT_S
+    case.sent((0, 0)).doubt((0, 1), sent=True)
+
+    verdict = case.settled()
+
+    assert (verdict.sent, verdict.unsent, verdict.unknown) == ({}, {}, {0: ((1, 1),)})
+    assert (verdict.calibrated, verdict.complete, verdict.copies) == (False, False, {})
+    assert case.waited_s == WAIT_S
+
+
+def test_without_a_message_surely_sent_nothing_is_settled() -> None:
+    """There is nothing to learn from what a copy looks like."""
+    case = Case().seed(3).doubt((0, 1), sent=True)
+
+    assert case.settled().unknown == {0: ((1, 1),)}
+
+
+def test_missing_copies_are_named_where_others_are_there() -> None:
+    """A partition in which nothing is seen says nothing."""
+    case = Case().seed(3, 3).sent((0, 0), (0, 1))
+    case.client.state.faults.visible_after_s = 2 * WAIT_S
+    case.sent((0, 2), (1, 0))
+
+    verdict = case.settled()
+
+    assert (verdict.missing, verdict.complete) == ({0: ((2, 2),)}, False)
+
+
+def test_nothing_is_called_missing_where_not_every_row_was_shown() -> None:
+    """The service counts a copy and never shows it."""
+    case = Case().seed(5).sent(*((0, offset) for offset in range(5)))
+
+    def perform(step: Step) -> Any:
+        if isinstance(step, Parallel):
+            return [drive(flow, perform) for flow in step.flows]
+        answer = case.client.perform(step)
+        if not isinstance(step, Request):
+            return answer
+        body = answer.json()
+        shown = [row for row in body["messages"] if row["message_offset"] != 7]
+        return Response(200, answer.headers, json.dumps({**body, "messages": shown}).encode())
+
+    verdict = case.settled(wait_s=0, perform=perform)
+
+    assert (verdict.missing, verdict.calibrated, verdict.complete) == ({}, False, False)
+
+
+def test_a_row_from_before_the_sending_is_no_copy() -> None:
+    """Although it equals the message in doubt."""
+    case = Case().seed(3)
+    case.produce(0, "value 0001", key="k")
+    case.note().sent((0, 0)).doubt((0, 1), sent=False)
+
+    assert case.settled().unsent == {0: ((1, 1),)}
+
+
+def test_a_copy_of_another_replay_is_no_copy() -> None:
+    """It is left out, also where it equals the message in doubt."""
+    case = Case().seed(3).sent((0, 0)).doubt((0, 1), sent=False)
+    case.append([(0, 1)])
+    case.foreign = {0: ((4, 4),)}
+
+    assert case.settled().unsent == {0: ((1, 1),)}
+
+
+@pytest.mark.parametrize("offset_s", [-3600, 3600])
+def test_the_clock_of_the_service_counts(offset_s: float) -> None:
+    """An hour between the two hides no copy."""
+    client = local()
+    client.state.faults.clock_offset_s = offset_s
+    case = Case(client).seed(3).sent((0, 0)).doubt((0, 1), sent=True)
+    api = client.api
+    client.run(api.query_page("orders", 0, 1, limit=1, offset=0))
+    evidence = Evidence({0: ((0, 0),)}, {0: ((1, 1),)}, case.marks, case.since_ms)
+
+    verdict = client.run(settle(api, "orders", evidence, Sources(api, case.plan), until_s=0))
+
+    assert verdict.sent == {0: ((1, 1),)}
+
+
+@pytest.mark.parametrize("behind", [1, 2])
+def test_a_total_behind_the_rows_makes_no_message_unsent(behind: int) -> None:
+    """The newest copy would be on the page that such a total does not announce."""
+    case = Case().seed(51).sent(*((0, offset) for offset in range(50))).doubt((0, 50), sent=True)
+
+    def perform(step: Step) -> Any:
+        if isinstance(step, Parallel):
+            return [drive(flow, perform) for flow in step.flows]
+        answer = case.client.perform(step)
+        if not isinstance(step, Request) or "start_time=" not in step.url:
+            return answer
+        body = answer.json()
+        return Response(200, answer.headers, json.dumps({**body, "total": max(0, body["total"] - behind)}).encode())
+
+    assert case.settled(perform=perform).sent == {0: ((50, 50),)}
+
+
+def test_look_alikes_are_told_apart_by_their_contents() -> None:
+    """A producer wrote one of equal key and size."""
+    case = Case().seed(3).sent((0, 0)).doubt((0, 1), sent=False)
+    case.produce(0, "VALUE 0001", key="k")
+
+    assert case.settled().unsent == {0: ((1, 1),)}
+
+
+def test_a_look_alike_that_stands_for_a_copy_makes_no_message_unsent() -> None:
+    """Copies have no key here, but a producer wrote a message with that of the one that was surely sent."""
+    case = Case(local(Behaviour(copy_same_key=False))).seed(3).sent((0, 0)).doubt((0, 1), sent=True)
+    case.produce(0, "VALUE 0000", key="k")
+
+    verdict = case.settled()
+
+    assert (verdict.sent, verdict.unsent, verdict.unknown) == ({}, {}, {0: ((1, 1),)})
+    assert (verdict.calibrated, verdict.complete) == (False, False)
+
+
+def test_a_look_alike_beside_other_doubts_makes_no_message_unsent() -> None:
+    """The one in doubt looks otherwise, so that its own look has no row at all."""
+    case = Case(local(Behaviour(copy_same_key=False))).seed(1)
+    case.produce(0, "value 0001", key="other", timestamp_ms=START_MS + 1)
+    case.plan = Plan("orders", {0: ((0, 1),)})
+    case.note().sent((0, 0)).doubt((0, 1), sent=True)
+    case.produce(0, "VALUE 0000", key="k")
+
+    assert case.settled().unknown == {0: ((1, 1),)}
+
+
+def test_contents_are_asked_for_only_where_messages_are_in_doubt() -> None:
+    """What was surely sent and has a copy each needs no comparing."""
+    case = Case().seed(30).sent(*((0, offset) for offset in range(30)))
+
+    assert case.settled().complete
+    assert not any("download=true" in request.url for request in case.client.requests)
+
+
+def test_more_look_alikes_than_may_be_compared_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many rows as messages: all were sent; one row more, and nobody can tell."""
+    monkeypatch.setattr(verify, "_MOST_COMPARED", 3)
+    case = Case().seed(5).sent((0, 0), (0, 1)).doubt((0, 2), sent=True)
+
+    assert case.settled().sent == {0: ((2, 2),)}
+    case.produce(0, "VALUE 0001", key="k")
+    assert case.settled(wait_s=0).unknown == {0: ((2, 2),)}
+    assert not any("download=true" in request.url for request in case.client.requests)
+
+
+def test_rows_are_looked_for_in_the_time_of_the_sending() -> None:
+    """From five minutes before it to five minutes from now."""
+    case = Case().seed(3).sent((0, 0))
+
+    case.settled()
+
+    asked = [request.url for request in case.client.requests if "start_time=" in request.url]
+    assert f"start_time={case.since_ms - MARGIN_MS}&" in asked[0]
+    assert f"end_time={case.client.state.now_ms() + MARGIN_MS}&" in asked[-1]
+
+
+@given(
+    looks=st.lists(st.tuples(st.integers(0, 1), st.sampled_from("abc")), min_size=1, max_size=8),
+    fates=st.lists(st.sampled_from(["known", "known", "sent", "lost", "left"]), min_size=8, max_size=8),
+    live=st.lists(st.tuples(st.integers(0, 1), st.sampled_from("xyz")), max_size=3),
+    late_s=st.sampled_from([0.0, 3.0]),
+    paging=st.sampled_from(["page0", "page1", "row"]),
+    same_key=st.booleans(),
+)
+@settings(max_examples=60)
+def test_no_verdict_is_wrong(
+    looks: list[tuple[int, str]],
+    fates: list[str],
+    live: list[tuple[int, str]],
+    late_s: float,
+    paging: Any,
+    same_key: bool,
+) -> None:
+    """Whatever was sent, lost or never tried, and whatever producers wrote beside it."""
+    case = Case(local(Behaviour(paging=paging, copy_same_key=same_key)))
+    case.client.state.store.put_topic(Topic("orders", 1, 10_000))
+    for key, value in looks:
+        case.produce(0, value, key=f"key {key}", timestamp_ms=START_MS)
+    case.plan = Plan("orders", {0: ((0, len(looks) - 1),)})
+    case.note()
+    case.client.state.faults.visible_after_s = late_s
+    fate = {(0, offset): fates[offset] for offset in range(len(looks))}
+    for place, what in fate.items():
+        if what == "known":
+            case.sent(place)
+        elif what != "left":
+            case.doubt(place, sent=what == "sent")
+    for key, value in live:
+        case.produce(0, value, key=f"key {key}")
+
+    verdict = case.settled()
+
+    equal = {place: looks[place[1]] for place in fate}
+    assert sets.count(verdict.sent) + sets.count(verdict.unsent) + sets.count(verdict.unknown) == len(case.doubts)
+    for look in set(equal.values()):
+        # of messages that are equal in everything nobody can say which one was sent, only how many
+        alike = [place for place in case.doubts if equal[place] == look]
+        sent = sum(fate[place] == "sent" for place in alike)
+        assert len([place for place in sets.expand(verdict.sent) if place in alike]) <= sent
+        assert len([place for place in sets.expand(verdict.unsent) if place in alike]) <= len(alike) - sent

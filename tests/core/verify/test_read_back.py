@@ -1,0 +1,233 @@
+"""Whole replays whose copies are hard to read back: each message once in the log, and a report that is right."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.testing import running_emulator
+from tests.core.resend.test_replay import BOTH, RESEND, once, replayed, seeded
+
+if TYPE_CHECKING:
+    from airflow_provider_mqs.core.offsets.plan import Plan
+    from airflow_provider_mqs.core.resend.report import Report
+    from airflow_provider_mqs.emulator.records import StoredMessage
+    from airflow_provider_mqs.testing import MqsEmulator
+
+NEVER_S = 3600.0
+HIDES_TOTAL = pytest.mark.parametrize("hides_total", [False, True], ids=["total shown", "total hidden"])
+
+
+def doubtful(emulator: MqsEmulator, plan: Plan) -> Plan:
+    """Lose two answers after the append, and one message."""
+    emulator.faults.timeout_504 = Rule(next=2, skip=20, operations=RESEND)
+    emulator.faults.lost_504 = Rule(next=1, skip=40, operations=RESEND)
+    return plan
+
+
+def assert_proved(emulator: MqsEmulator, plan: Plan, report: Report) -> None:
+    """Each message is in the service's log once, and the report names its copy."""
+    assert (report.sent, report.unknown, report.failed, report.verified) == (plan.count, 0, 0, True)
+    assert emulator.resend_counts("orders") == dict.fromkeys(sets.expand(plan.partitions), 1)
+    assert set(sets.expand(report.copies)) == {(one.partition, one.copy_offset) for one in emulator.resends("orders")}
+
+
+@BOTH
+async def test_copies_that_come_into_sight_late_are_waited_for(mqs_emulator: MqsEmulator, ordering: str) -> None:
+    """As soon as all are there the waiting ends, long before its bound."""
+    plan = seeded(mqs_emulator)
+    mqs_emulator.faults.timeout_504 = Rule(next=2, skip=20, operations=RESEND)
+    mqs_emulator.faults.visible_after_s = 0.3
+    started_s = time.monotonic()
+
+    replay = await replayed(mqs_emulator, plan, ordering=ordering, verify_wait_s=600)
+
+    assert_proved(mqs_emulator, plan, replay.report)
+    assert time.monotonic() - started_s < 300
+
+
+@BOTH
+async def test_what_is_not_in_sight_yet_is_not_sent_again(mqs_emulator: MqsEmulator, ordering: str) -> None:
+    """A message that is lost is, once the wait is over."""
+    plan = doubtful(mqs_emulator, seeded(mqs_emulator))
+    mqs_emulator.faults.visible_after_s = 0.2
+
+    replay = await replayed(mqs_emulator, plan, ordering=ordering, verify_wait_s=1)
+
+    assert_proved(mqs_emulator, plan, replay.report)
+
+
+@BOTH
+async def test_copies_that_never_come_into_sight_leave_it_open(mqs_emulator: MqsEmulator, ordering: str) -> None:
+    """Sent is what was acknowledged, a doubt stays one, and nothing is said about copies."""
+    plan = doubtful(mqs_emulator, seeded(mqs_emulator))
+    mqs_emulator.faults.visible_after_s = NEVER_S
+
+    replay = await replayed(mqs_emulator, plan, ordering=ordering, verify_wait_s=0.1, max_failures=3)
+
+    report = replay.report
+    assert (report.sent, report.unknown, report.not_attempted) == (117, 3, 0)
+    assert (report.verified, report.copies, report.missing) == (None, {}, {})
+    assert len(mqs_emulator.requests("resend")) == 120
+    assert once(mqs_emulator)
+
+
+@BOTH
+async def test_a_copy_that_never_comes_into_sight_is_missing(
+    mqs_emulator: MqsEmulator, monkeypatch: pytest.MonkeyPatch, ordering: str
+) -> None:
+    """Its message was acknowledged, so it is not sent again."""
+    plan, state = seeded(mqs_emulator), mqs_emulator.service.state
+    append = state.append
+
+    def hide_one(topic: str, partition: int, value: str, **fields: Any) -> StoredMessage:
+        state.faults.visible_after_s = NEVER_S if (partition, fields["source_offset"]) == (1, 7) else 0.0
+        return append(topic, partition, value, **fields)
+
+    monkeypatch.setattr(state, "append", hide_one)
+    replay = await replayed(mqs_emulator, plan, ordering=ordering, verify_wait_s=0.1)
+
+    report = replay.report
+    assert (report.sent, report.verified, report.missing) == (120, False, {1: ((7, 7),)})
+    assert sets.count(report.copies) == 119
+    assert len(mqs_emulator.requests("resend")) == 120
+
+
+async def test_a_canary_out_of_sight_stops_the_replay(mqs_emulator: MqsEmulator) -> None:
+    """The others are not sent before its copies are verified."""
+    plan = seeded(mqs_emulator)
+    mqs_emulator.faults.visible_after_s = NEVER_S
+
+    replay = await replayed(mqs_emulator, plan, canary=5, verify_wait_s=0.1)
+
+    assert (replay.report.sent, replay.report.not_attempted, replay.report.verified) == (5, 115, None)
+    assert "canary" in replay.stopped
+    assert len(mqs_emulator.requests("resend")) == 5
+
+
+@BOTH
+async def test_copies_with_the_time_of_their_source_cannot_be_told(mqs_emulator: MqsEmulator, ordering: str) -> None:
+    """They lie where nobody can tell them from their sources, so a doubt stays one."""
+    plan = doubtful(mqs_emulator, seeded(mqs_emulator))
+    mqs_emulator.behave(copy_timestamp="source")
+
+    replay = await replayed(mqs_emulator, plan, ordering=ordering, verify_wait_s=0.1, max_failures=3)
+
+    assert (replay.report.sent, replay.report.unknown, replay.report.verified) == (117, 3, None)
+    assert len(mqs_emulator.requests("resend")) == 120
+
+
+@BOTH
+async def test_messages_that_arrive_between_pages_hide_no_copy(mqs_emulator: MqsEmulator, ordering: str) -> None:
+    """They are read again, until they stand still."""
+    plan = doubtful(mqs_emulator, seeded(mqs_emulator))
+    mqs_emulator.faults.rows_between_pages = 1
+
+    replay = await replayed(mqs_emulator, plan, ordering=ordering)
+
+    assert_proved(mqs_emulator, plan, replay.report)
+
+
+@BOTH
+@pytest.mark.parametrize("wobble", [3, 30])
+async def test_totals_that_move_have_no_message_sent_twice(
+    mqs_emulator: MqsEmulator, wobble: int, ordering: str
+) -> None:
+    """At worst a doubt stays one: nobody can tell whether every row was seen."""
+    plan = doubtful(mqs_emulator, seeded(mqs_emulator))
+    mqs_emulator.faults.total_wobble = wobble
+
+    replay = await replayed(mqs_emulator, plan, ordering=ordering, max_failures=3)
+
+    report, counts = replay.report, mqs_emulator.resend_counts("orders")
+    assert (report.sent + report.unknown, report.failed, report.missing) == (120, 0, {})
+    assert set(counts.values()) == {1}
+    assert set(sets.expand(report.sent_ranges())) <= set(counts)
+
+
+@BOTH
+@HIDES_TOTAL
+async def test_more_copies_than_a_query_shows_are_all_found(
+    mqs_emulator: MqsEmulator, hides_total: bool, ordering: str
+) -> None:
+    """Time is cut until each part fits."""
+    plan = doubtful(mqs_emulator, seeded(mqs_emulator, 700))
+    mqs_emulator.behave(cap=500, cap_hides_total=hides_total)
+
+    replay = await replayed(mqs_emulator, plan, ordering=ordering)
+
+    assert_proved(mqs_emulator, plan, replay.report)
+
+
+@BOTH
+@HIDES_TOTAL
+@pytest.mark.parametrize("partitions", [1, 3])
+async def test_more_copies_in_one_millisecond_than_a_query_shows_are_all_found(
+    partitions: int, hides_total: bool, ordering: str
+) -> None:
+    """By partition, else offset by offset."""
+    standing_s = time.time()
+    with running_emulator(clock=lambda: standing_s) as emulator:
+        plan = doubtful(emulator, seeded(emulator, 560, partitions))
+        emulator.behave(cap=500, cap_hides_total=hides_total)
+
+        replay = await replayed(emulator, plan, ordering=ordering)
+
+        assert len({one.time_ms for one in emulator.resends("orders")}) == 1
+        assert_proved(emulator, plan, replay.report)
+
+
+@BOTH
+@pytest.mark.parametrize("paging", ["row", "page0", "page1"])
+async def test_copies_are_found_whatever_offset_means(mqs_emulator: MqsEmulator, paging: str, ordering: str) -> None:
+    """It is found out anew for each reading."""
+    plan = doubtful(mqs_emulator, seeded(mqs_emulator))
+    mqs_emulator.behave(paging=paging)
+
+    replay = await replayed(mqs_emulator, plan, ordering=ordering)
+
+    assert_proved(mqs_emulator, plan, replay.report)
+
+
+@BOTH
+@pytest.mark.parametrize("refusal", ["query_timeout", "query_too_large"])
+@pytest.mark.parametrize("limit", [{"query_max_ms": 60_000}, {"query_max_rows": 30}], ids=str)
+async def test_ranges_that_are_refused_are_shortened(
+    mqs_emulator: MqsEmulator, refusal: str, limit: dict[str, int], ordering: str
+) -> None:
+    """408 and 501 ask for a shorter time range, also while copies are looked for."""
+    plan = doubtful(mqs_emulator, seeded(mqs_emulator))
+    mqs_emulator.faults.update({"query_refusal": refusal, **limit})
+
+    replay = await replayed(mqs_emulator, plan, ordering=ordering)
+
+    assert_proved(mqs_emulator, plan, replay.report)
+
+
+@BOTH
+async def test_all_of_it_at_once_still_proves_each_copy(mqs_emulator: MqsEmulator, ordering: str) -> None:
+    """Late, without their key, a few at a time, on pages that count from one."""
+    plan = doubtful(mqs_emulator, seeded(mqs_emulator))
+    mqs_emulator.behave(paging="page1", copy_same_key=False, end_inclusive=False)
+    mqs_emulator.faults.update({"visible_after_s": 0.1, "query_max_rows": 100})
+
+    replay = await replayed(mqs_emulator, plan, ordering=ordering, verify_wait_s=1)
+
+    assert_proved(mqs_emulator, plan, replay.report)
+
+
+async def test_a_look_alike_does_not_stand_in_for_a_copy_that_is_not_in_sight_yet(mqs_emulator: MqsEmulator) -> None:
+    """Where others write, copies are counted twice, some time apart: a later query leaves them out."""
+    plan = doubtful(mqs_emulator, seeded(mqs_emulator))
+    mqs_emulator.behave(paging="page1", copy_same_key=False, end_inclusive=False)
+    mqs_emulator.faults.visible_after_s = 0.1
+    mqs_emulator.faults.query_max_rows = 100
+    mqs_emulator.faults.live_producers = 0.2
+
+    replay = await replayed(mqs_emulator, plan, ordering="none", verify_wait_s=4)
+
+    assert_proved(mqs_emulator, plan, replay.report)

@@ -1,0 +1,184 @@
+"""Whether the messages of a plan are still there, and how it is found out what they look like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets.plan import Plan, plan_of
+from airflow_provider_mqs.core.query.query import Query, find_offsets
+from airflow_provider_mqs.core.values.time_window import TimeWindow
+from airflow_provider_mqs.core.verify.source_messages import Sources
+from airflow_provider_mqs.emulator.behaviour import Behaviour
+from airflow_provider_mqs.emulator.seeds import seed
+from airflow_provider_mqs.exceptions import ConfigurationError
+from tests.support import END_MS, NOW_MS, START_MS, Local, local
+
+if TYPE_CHECKING:
+    from airflow_provider_mqs.core.offsets.partition_offsets import Places
+
+
+def seeded(count: int = 300, **behaviour: Any) -> Local:
+    client = local(Behaviour(**behaviour))
+    seed(client.state, "orders", count, START_MS, END_MS, partitions=3)
+    return client
+
+
+def queried(client: Local) -> Plan:
+    """Plan everything that a query of the window finds."""
+    query = Query("orders", TimeWindow(START_MS, END_MS))
+    document = client.run(find_offsets(client.api, query, now_ms=NOW_MS)).offsets.to_xcom()
+    client.requests.clear()
+    return plan_of(document, None, endpoint=client.settings.host, instance_id=client.api.instance_id)
+
+
+def loaded(client: Local, plan: Plan, places: Places | None = None) -> Sources:
+    """Check the ends, then load, with only the requests of the load counted."""
+    sources = Sources(client.api, plan)
+    client.run(sources.check_ends(plan.partitions))
+    client.requests.clear()
+    client.run(sources.load(plan.partitions if places is None else places))
+    return sources
+
+
+def kinds(client: Local) -> tuple[int, int]:
+    """Count the requests by window and those by offset."""
+    by_offset = sum("message_offset=" in request.url for request in client.requests)
+    return len(client.requests) - by_offset, by_offset
+
+
+def all_known(sources: Sources, places: Places) -> bool:
+    return all(sources.traits(*place) is not None for place in sets.expand(places))
+
+
+def test_both_ends_of_each_partition_are_looked_at() -> None:
+    """A partition of one message has one end."""
+    client = seeded()
+    sources = Sources(client.api, Plan("orders", {0: ((0, 9), (20, 30)), 2: ((5, 5),)}))
+
+    client.run(sources.check_ends({0: ((0, 9), (20, 30)), 2: ((5, 5),)}))
+
+    assert kinds(client) == (0, 3)
+
+
+@pytest.mark.parametrize("places", [{0: ((0, 100),)}, {1: ((50, 70),), 2: ((150, 150),)}], ids=str)
+def test_an_end_that_is_not_there_refuses_the_plan(places: Places) -> None:
+    """The topic was made anew, or the message has aged out."""
+    client = seeded()
+
+    with pytest.raises(ConfigurationError, match=r"not there any more.*Query the window again"):
+        client.run(Sources(client.api, Plan("orders", places)).check_ends(places))
+
+
+def test_an_end_of_another_time_refuses_the_plan() -> None:
+    """A topic of that name was made anew, and its messages have the same offsets."""
+    client = seeded()
+    plan = queried(client)
+    client.state.store.clear()
+    seed(client.state, "orders", 300, END_MS, END_MS + 1000, partitions=3)
+
+    with pytest.raises(ConfigurationError, match=r"another time now .* than the query saw"):
+        client.run(Sources(client.api, plan).check_ends(plan.partitions))
+
+
+def test_service_without_a_query_by_offset_checks_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """That is said, and what messages look like is read from their window."""
+    client = seeded()
+    plan = queried(client)
+    client.state.behaviour = Behaviour(content_by_offset=False)
+
+    sources = loaded(client, plan)
+
+    assert "the plan cannot be checked" in caplog.text
+    assert all_known(sources, plan.partitions)
+    assert kinds(client)[1] == 0
+
+
+def test_many_messages_of_a_query_are_read_by_their_window() -> None:
+    """Fifty a request."""
+    client = seeded()
+    plan = queried(client)
+
+    sources = loaded(client, plan)
+
+    assert all_known(sources, plan.partitions)
+    assert kinds(client) == (6, 0)
+
+
+def test_few_messages_are_asked_for_one_by_one() -> None:
+    """Their window may hold a million others."""
+    client = seeded()
+    plan = queried(client)
+
+    sources = loaded(client, plan, {1: ((10, 40),)})
+
+    assert all_known(sources, {1: ((10, 40),)})
+    assert kinds(client) == (0, 31)
+
+
+def test_what_was_loaded_is_remembered() -> None:
+    """A second time costs nothing."""
+    client = seeded()
+    sources = loaded(client, queried(client))
+    client.requests.clear()
+
+    client.run(sources.load({0: ((0, 99),), 2: ((3, 7),)}))
+
+    assert client.requests == []
+
+
+def test_picked_messages_that_lie_close_are_read_by_their_window() -> None:
+    """One request tells how many others lie between them."""
+    client = seeded()
+    picked = Plan("orders", {0: ((0, 99),), 1: ((10, 50),)})
+
+    sources = loaded(client, picked)
+
+    assert all_known(sources, picked.partitions)
+    assert kinds(client) == (7, 0)
+
+
+def test_picked_messages_that_lie_far_apart_are_asked_for_one_by_one() -> None:
+    """The window between them would take more requests."""
+    client = seeded(18_000, cap=None)
+    picked = Plan("orders", {0: tuple((offset, offset) for offset in range(0, 6000, 50))})
+
+    sources = loaded(client, picked)
+
+    assert all_known(sources, picked.partitions)
+    assert kinds(client) == (1, 118)
+
+
+@pytest.mark.parametrize("refusal", ["query_timeout", "query_too_large", "internal"])
+def test_picked_messages_whose_range_is_refused_are_asked_for_one_by_one(refusal: Any) -> None:
+    """A range that is too much for the service does not keep anybody from looking at single messages."""
+    client = seeded()
+    client.state.faults.query_max_rows, client.state.faults.query_refusal = 100, refusal
+    picked = Plan("orders", {0: ((0, 99),), 1: ((10, 50),)})
+
+    sources = loaded(client, picked)
+
+    assert all_known(sources, picked.partitions)
+    assert kinds(client)[1] == 141 - 4
+
+
+def test_a_total_at_the_cap_may_be_any_number() -> None:
+    """So the window is not read for the few messages that are wanted from it."""
+    client = seeded(600, cap=500, cap_hides_total=True)
+    picked = Plan("orders", {0: ((0, 179),), 1: ((0, 0),)})
+
+    loaded(client, picked)
+
+    assert kinds(client) == (1, 181 - 3)
+
+
+def test_a_message_that_is_gone_looks_like_nothing() -> None:
+    """The others are known all the same."""
+    client = seeded()
+    sources = Sources(client.api, Plan("orders", {0: ((98, 101),)}))
+
+    client.run(sources.load({0: ((98, 101),)}))
+
+    assert [sources.traits(0, offset) is not None for offset in range(98, 102)] == [True, True, False, False]

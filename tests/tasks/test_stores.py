@@ -1,0 +1,137 @@
+"""Where Airflow keeps ledgers and records, in real tasks of a real Airflow."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, BaseOperator
+
+from airflow_provider_mqs.core.ledger.stores import FileStore, Memory
+from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
+from airflow_provider_mqs.operators.base import RecordedOperator
+from airflow_provider_mqs.tasks.stores import (
+    RECORD_NAME,
+    AssetStateStore,
+    TaskStateStore,
+    folder_store,
+    memory_of,
+    record_inlets,
+)
+from tests.airflow import AIRFLOW, run_dag, xcom
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NEW = AIRFLOW >= (3, 3)
+DAY = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+class Remembering(RecordedOperator):
+    """Writes into each store that a task has, and reads it back."""
+
+    def __init__(self, *, number: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.number = number
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        stores = memory_of(context, None).stores
+        key = f"a-key-{self.number}"
+        before = [store.get(key) for store in stores]
+        for store in stores:
+            store.set(key, {"done": [[0, self.number]]})
+        return {
+            "names": [type(store).__name__ for store in stores],
+            "before": before,
+            "after": [store.get(key) for store in stores],
+            "inlets": [getattr(inlet, "name", None) for inlet in self.inlets],
+        }
+
+
+def test_a_task_has_the_stores_of_its_series() -> None:
+    """State stores from 3.3 on, Variables before; a mapped task has the same."""
+    with DAG("remembering", schedule=None, start_date=DAY) as dag:
+        Remembering(task_id="one")
+        Remembering.partial(task_id="many").expand(number=[2, 3])
+
+    run = run_dag(dag, DAY)
+
+    expected = ["TaskStateStore", "AssetStateStore"] if NEW else ["VariableStore"]
+    for found, number in ((xcom(run, "one"), 1), (xcom(run, "many", 0), 2), (xcom(run, "many", 1), 3)):
+        assert found["names"] == expected
+        assert found["after"] == [{"done": [[0, number]]}] * len(expected)
+        assert found["inlets"] == ([RECORD_NAME] if NEW else [])
+
+
+def test_the_inlet_is_declared_once_beside_the_users_own() -> None:
+    """Also where Airflow copies the operator."""
+    own = object() if not record_inlets() else record_inlets()[0]
+
+    operator = RecordedOperator(task_id="x", inlets=[own])
+
+    assert operator.inlets == [own]
+
+
+@pytest.mark.parametrize("path", ["folder", "./folder"])
+def test_a_relative_folder_is_refused(path: str) -> None:
+    """It would be another one on each worker."""
+    with pytest.raises(ConfigurationError, match="ledger_path must be an absolute path"):
+        folder_store(path)
+
+
+def test_a_folder_may_be_a_path_or_a_url(tmp_path: Path) -> None:
+    """``file://`` and a plain path are the same."""
+    assert folder_store(str(tmp_path)) == folder_store(f"file://{tmp_path}") == FileStore(tmp_path)
+
+
+def test_the_configuration_may_name_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The argument goes before it."""
+    monkeypatch.setenv("AIRFLOW__MQS__LEDGER_PATH", str(tmp_path))
+
+    assert memory_of({}, None) == Memory(FileStore(tmp_path), (FileStore(tmp_path),))
+    assert memory_of({}, str(tmp_path / "own")).ledger == FileStore(tmp_path / "own")
+
+
+def test_a_folder_is_a_record_beside_the_asset(tmp_path: Path) -> None:
+    """So that commands know what tasks have sent, and tasks what commands have."""
+    assets = {asset: object() for asset in record_inlets()}
+    context = {"ti": object(), **({"asset_state_store": assets} if assets else {})}
+
+    memory = memory_of(context, str(tmp_path))
+
+    assert memory.ledger == FileStore(tmp_path)
+    assert [type(store) for store in memory.records] == [AssetStateStore, FileStore][not assets :]
+
+
+def test_outside_a_task_there_is_no_store() -> None:
+    """A plain dict as context has no memory."""
+    assert memory_of({}, None) == memory_of({"ti": object()}, None) == Memory()
+
+
+def test_a_storage_that_is_not_installed_is_told() -> None:
+    """Before anything is sent."""
+    with pytest.raises((ConfigurationError, StoreError), match="nowhere"):
+        folder_store("nowhere://mqs-ledgers").get("key")
+
+
+@pytest.mark.skipif(not NEW, reason="state stores came with Airflow 3.3")
+@pytest.mark.parametrize("kind", [TaskStateStore, AssetStateStore])
+def test_what_airflow_refuses_stops_the_sending(kind: Any) -> None:
+    """A cleared task may not write any more: that is the fence."""
+
+    class Refusing:
+        def get(self, *_: object, **__: object) -> None:
+            raise RuntimeError("404 Task instance not found")
+
+        set = get
+
+    with pytest.raises(StoreError, match="404 Task instance not found"):
+        kind(Refusing()).get("key")
+    with pytest.raises(StoreError, match="state store"):
+        kind(Refusing()).set("key", 1)
+
+
+def test_operators_without_a_record_are_untouched() -> None:
+    """Only ours declare it."""
+    assert BaseOperator(task_id="x").inlets == []
