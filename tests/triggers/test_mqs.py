@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.core.client import transport_pool as shared_wires
+from airflow_provider_mqs.core.client import transport_pool as pool
 from airflow_provider_mqs.core.client.client import AsyncMqsClient
 from airflow_provider_mqs.core.watch.condition import Condition, Patience
 from airflow_provider_mqs.emulator.rules import Rule
@@ -337,7 +337,7 @@ async def test_a_crowd_of_sensors_shares_one_login_and_few_sockets_and_closes_th
     monkeypatch.setattr(MessagesInWindowTrigger, "_sleep", staticmethod(wait))
     crowd += [asyncio.create_task(events(trigger(condition={"on_closed_empty": "wait"}))) for _ in range(40)]
     await asyncio.wait_for(everybody.wait(), 60)
-    (shared,) = shared_wires._wires.values()
+    (shared,) = pool._wires.values()
     sockets = sockets_of(shared.wire)
     for task in crowd:
         task.cancel()
@@ -347,7 +347,7 @@ async def test_a_crowd_of_sensors_shares_one_login_and_few_sockets_and_closes_th
     assert len(service.requests("query")) == 40
     assert 1 <= len(sockets) <= 16
     assert all(one.fileno() == -1 for one in sockets)
-    assert not shared_wires._wires
+    assert not pool._wires
 
 
 def sockets_of(wire: AiohttpWire) -> list[Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.core.client import transport_pool as shared_wires
+from airflow_provider_mqs.core.client import transport_pool as pool
 from airflow_provider_mqs.core.client.client import AsyncMqsClient
 from airflow_provider_mqs.core.client.flow import Request
 from airflow_provider_mqs.core.client.transport_pool import LeasedWire
@@ -76,7 +76,7 @@ async def test_the_last_one_closes_the_sockets() -> None:
     await second.close()
 
     assert session.closed
-    assert not shared_wires._wires
+    assert not pool._wires
 
 
 async def test_who_comes_while_the_last_one_closes_gets_a_new_wire() -> None:
@@ -182,16 +182,16 @@ async def test_a_client_that_nobody_closed_leaves_no_wire() -> None:
     gc.collect()
 
     assert found() is None
-    assert not shared_wires._wires
+    assert not pool._wires
 
 
 def test_a_triggerers_loop_does_not_wait_for_the_import_of_the_wire() -> None:
     """It takes 150 ms, so another thread does it; the interpreter is a fresh one."""
     command = [sys.executable, "-c", _WHO_IMPORTS]
-    loaded = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
 
     assert "refused as expected, " in loaded.stdout
-    assert "wire imported by main thread: [False]" in loaded.stdout
+    assert "transport imported by main thread: [False]" in loaded.stdout
 
 
 _WHO_IMPORTS = """
@@ -204,7 +204,7 @@ from tests.support import settings_for
 class Watch:
     seen = []
     def find_spec(self, name, path=None, target=None):
-        if name.endswith(".wire_aiohttp"):
+        if name.endswith(".transport_aiohttp"):
             self.seen.append(threading.current_thread() is threading.main_thread())
 
 async def ask():
@@ -216,5 +216,5 @@ async def ask():
 
 sys.meta_path.insert(0, Watch())
 asyncio.run(ask())
-print("wire imported by main thread:", Watch.seen)
+print("transport imported by main thread:", Watch.seen)
 """
