@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs import __version__
 from airflow_provider_mqs.core.connection.fields import (
+    CONNECTION_FIELDS,
     CONNECTION_TYPE,
-    FIELDS,
     HIDDEN_FIELDS,
     HOOK_NAME,
     PLACEHOLDERS,
@@ -103,7 +103,7 @@ def _connection_type() -> dict[str, Any]:
             "relabeling": dict(RELABELING),
             "placeholders": dict(PLACEHOLDERS),
         },
-        "conn-fields": {field.name: _conn_field(field) for field in FIELDS},
+        "conn-fields": {field.name: _conn_field(field) for field in CONNECTION_FIELDS},
     }
 
 

@@ -14,7 +14,7 @@ import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from benchmarks.job import Haul, Job
-from benchmarks.shape import END_MS, INSTANCE, PAGE_SIZE, PROJECT, START_MS, TOPIC, Place
+from benchmarks.shape import END_MS, INSTANCE, PAGE_SIZE, PROJECT, START_MS, TOPIC, MessageRef
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -88,7 +88,7 @@ def query_sdk(job: Job) -> Work:
     credentials = BasicCredentials("bench", "bench", PROJECT)
     client = RomaClient.new_builder().with_credentials(credentials).with_endpoint(job.url).build()
 
-    def page(offset: int) -> list[Place]:
+    def page(offset: int) -> list[MessageRef]:
         request = ShowMqsInstanceMessagesRequest(instance_id=INSTANCE, **_parameters(job, offset))
         rows = client.show_mqs_instance_messages(request).messages
         return [(row.partition, row.message_offset) for row in rows]
@@ -100,7 +100,7 @@ def query_requests(job: Job) -> Work:
     """Loop over the pages with one ``requests`` session."""
     session = _session()
 
-    def page(offset: int) -> list[Place]:
+    def page(offset: int) -> list[MessageRef]:
         return _places(session.get(job.url + _MQS, params=_parameters(job, offset)).json())
 
     return lambda: Haul([place for offset in job.pages for place in page(offset)])
@@ -110,7 +110,7 @@ def query_pool(job: Job) -> Work:
     """Read and decode the pages with a bare ``aiohttp`` pool."""
     from yarl import URL
 
-    places: list[Place] = []
+    places: list[MessageRef] = []
 
     async def page(session: aiohttp.ClientSession, offset: int) -> None:
         text = "&".join(f"{name}={value}" for name, value in _parameters(job, offset).items())
@@ -157,7 +157,7 @@ def resend_pool(job: Job) -> Work:
 
     url = URL(job.url + _RESEND, encoded=True)
 
-    async def post(session: aiohttp.ClientSession, place: Place) -> None:
+    async def post(session: aiohttp.ClientSession, place: MessageRef) -> None:
         async with session.post(url, data=_body(place)) as answer:
             json.loads(await answer.read())
             answer.raise_for_status()
@@ -178,15 +178,15 @@ CONTESTANTS: dict[str, Callable[[Job], Work]] = {
 }
 
 
-def read_by(haul: Haul) -> list[Place]:
+def read_by(haul: Haul) -> list[MessageRef]:
     """List what was read, by offsets where the haul is a document of this provider."""
     if haul.places or not haul.xcom or "partitions" not in haul.xcom:
         return haul.places
-    from airflow_provider_mqs.core.offsets import partition_offsets as sets
+    from airflow_provider_mqs.core.offsets import partition_offsets
     from airflow_provider_mqs.core.offsets.document import Offsets
 
     found = Offsets.from_xcom(haul.xcom).partitions
-    return list(sets.expand({number: partition.ranges for number, partition in found.items()}))
+    return list(partition_offsets.expand({number: partition.ranges for number, partition in found.items()}))
 
 
 def mqs_connection(url: str) -> str:
@@ -212,22 +212,22 @@ def _parameters(job: Job, offset: int) -> dict[str, str]:
     }
 
 
-def _places(page: Any) -> list[Place]:
+def _places(page: Any) -> list[MessageRef]:
     return [(row["partition"], row["message_offset"]) for row in page["messages"]]
 
 
-def _body(place: Place) -> bytes:
+def _body(place: MessageRef) -> bytes:
     return json.dumps({"topic": TOPIC, "partition": place[0], "message_offset": place[1]}).encode()
 
 
 def _offsets(job: Job) -> dict[str, Any]:
     """Write what the query would have pushed."""
-    from airflow_provider_mqs.core.offsets.document import Offsets, PartitionOffsets
+    from airflow_provider_mqs.core.offsets.document import Offsets, PartitionEntry
     from airflow_provider_mqs.core.values.time_window import TimeWindow
 
     shape = job.shape
     counts = {p: shape.count(p) for p in range(min(shape.partitions, shape.messages))}
-    parts = {p: PartitionOffsets(((0, count - 1),), START_MS, END_MS) for p, count in counts.items()}
+    parts = {p: PartitionEntry(((0, count - 1),), START_MS, END_MS) for p, count in counts.items()}
     window = TimeWindow(START_MS, END_MS, "start and end")
     host = job.url.removeprefix("http://")
     return Offsets(endpoint=host, instance_id=INSTANCE, topic=TOPIC, window=window, partitions=parts).to_xcom()

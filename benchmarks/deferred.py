@@ -213,7 +213,7 @@ def _ours(poke_interval_s: float, final_s: float) -> tuple[str, dict[str, Any]]:
     }
     arguments = {
         "condition": condition,
-        "patience": {"poke_interval_s": poke_interval_s},
+        "poll_policy": {"poke_interval_s": poke_interval_s},
         "deadline_s": final_s + 3_600,
     }
     return "airflow_provider_mqs.triggers.mqs.MessagesInWindowTrigger", arguments

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.shape import END_MS, IN_FLIGHT, PAGE_SIZE, Place, Shape
+from benchmarks.shape import END_MS, IN_FLIGHT, PAGE_SIZE, MessageRef, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,5 +53,5 @@ class Haul:
     :param xcom: what a task would push
     """
 
-    places: list[Place] = field(default_factory=list)
+    places: list[MessageRef] = field(default_factory=list)
     xcom: Any = None

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.shape import END_MS, PAGE_SIZE, PROJECT, TOPIC, Place, Shape, fingerprint
+from benchmarks.shape import END_MS, PAGE_SIZE, PROJECT, TOPIC, MessageRef, Shape, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Log:
         self._text = bytearray()
         self._ends = array("q", [0])
         self._times = array("q")
-        self._copies: dict[Place, int] = {}
+        self._copies: dict[MessageRef, int] = {}
         self._next = [shape.count(partition) for partition in range(shape.partitions)]
         for number, (partition, offset) in enumerate(shape.places()):
             self._append(partition, offset, shape.timestamp(number), number)
@@ -51,14 +51,14 @@ class Log:
         """Give rows as JSON, without brackets."""
         return bytes(self._text[self._ends[first] : max(self._ends[first], self._ends[end] - 1)])
 
-    def find(self, place: Place) -> int | None:
+    def find(self, place: MessageRef) -> int | None:
         """Give the number of the row at a place, ``None`` where there is none."""
         partition, offset = place
         if 0 <= partition < self._shape.partitions and 0 <= offset < self._shape.count(partition):
             return offset * self._shape.partitions + partition
         return self._copies.get(place)
 
-    def copy(self, place: Place, now_ms: int) -> bool:
+    def copy(self, place: MessageRef, now_ms: int) -> bool:
         """Append a copy of a message, with its key and a fresh time; false where there is no such message."""
         number = self.find(place)
         if number is None:
@@ -105,7 +105,7 @@ class Service:
         self.counts = Counts()
         self.in_flight = 0
         self.open = 0
-        self._resent: list[Place] = []
+        self._resent: list[MessageRef] = []
         self._debt = 0.0
         self._date = (0, b"")
         self._set(Shape())

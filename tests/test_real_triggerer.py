@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.testing import running_emulator
@@ -21,7 +21,7 @@ from tests.airflow import AIRFLOW
 from tests.stage import TIMEOUT_S, now_ms
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.core.offsets.partition_offsets import Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.testing import MqsEmulator
     from scripts.demo.running import Running
 
@@ -52,8 +52,8 @@ class Run:
     back: str
 
     @property
-    def given(self) -> Places:
-        return sets.union(*map(places_in, self.events))
+    def given(self) -> OffsetsByPartition:
+        return partition_offsets.union(*map(places_in, self.events))
 
     @property
     def window(self) -> TimeWindow:
@@ -61,7 +61,7 @@ class Run:
         return TimeWindow(min(one.start_ms for one in windows), max(one.end_ms for one in windows), "event")
 
 
-def places_in(offsets: Offsets) -> Places:
+def places_in(offsets: Offsets) -> OffsetsByPartition:
     return {number: part.ranges for number, part in offsets.partitions.items()}
 
 
@@ -72,7 +72,7 @@ class Watching:
         self.running = running
         self.service = service
         self.triggerers = 0
-        self.copies: Places = {}
+        self.copies: OffsetsByPartition = {}
 
     def start_triggerer(self) -> None:
         self.triggerers += 1
@@ -106,17 +106,17 @@ class Watching:
         last_ms = max(message.timestamp_ms for message in self.service.messages(TOPIC))
         self.running.programs.until("it is saved", lambda: self._next_ms() > last_ms or None, TIMEOUT_S)
 
-    def events(self) -> list[Places]:
+    def events(self) -> list[OffsetsByPartition]:
         found = self.running.api.get("assets/events", limit=100, order_by="timestamp")["asset_events"]
         return [self._places(event["extra"]["payload"]) for event in found if event["extra"].get("from_trigger")]
 
-    def told(self) -> Places:
-        return sets.union(*self.events())
+    def told(self) -> OffsetsByPartition:
+        return partition_offsets.union(*self.events())
 
-    def stored(self) -> Places:
+    def stored(self) -> OffsetsByPartition:
         """Give the places of all messages but the copies that the report of the resend names."""
         rows = [(message.partition, message.message_offset) for message in self.service.messages(TOPIC)]
-        return sets.without(sets.places_of(rows), self.copies)
+        return partition_offsets.difference(partition_offsets.from_refs(rows), self.copies)
 
     def runs(self) -> list[Run] | None:
         """Read what the runs were given and made of it, once all have ended and nothing told is without one."""
@@ -124,14 +124,17 @@ class Watching:
         if any(run["state"] not in ("success", "failed") for run in runs):
             return None
         ended = [self._run(run["dag_run_id"]) for run in runs]
-        return ended if sets.union(*(run.given for run in ended)) == self.told() else None
+        return ended if partition_offsets.union(*(run.given for run in ended)) == self.told() else None
 
-    def resend(self, messages: Places) -> None:
-        items = [{"partition": partition, "message_offset": offset} for partition, offset in sets.expand(messages)]
+    def resend(self, messages: OffsetsByPartition) -> None:
+        items = [
+            {"partition": partition, "message_offset": offset}
+            for partition, offset in partition_offsets.expand(messages)
+        ]
         self.running.api.trigger("resent", "once", {"messages": items})
         self.running.programs.until("it is resent", self._resent, TIMEOUT_S)
         report = self.running.api.result("resent", "once", "resend")
-        self.copies = sets.from_json(report["copies"], "copies")
+        self.copies = partition_offsets.from_json(report["copies"], "copies")
 
     def _resent(self) -> bool | None:
         state = self.running.api.task("resent", "once", "resend")["state"]
@@ -150,7 +153,7 @@ class Watching:
         return Run(events, Offsets.from_xcom(find), look, back)
 
     @staticmethod
-    def _places(payload: dict[str, Any]) -> Places:
+    def _places(payload: dict[str, Any]) -> OffsetsByPartition:
         return places_in(Offsets.from_xcom(payload))
 
     @property
@@ -158,8 +161,8 @@ class Watching:
         return f"triggerer-{self.triggerers}"
 
 
-def are_disjoint(events: list[Places]) -> bool:
-    return sets.count(sets.union(*events)) == sum(map(sets.count, events))
+def are_disjoint(events: list[OffsetsByPartition]) -> bool:
+    return partition_offsets.count(partition_offsets.union(*events)) == sum(map(partition_offsets.count, events))
 
 
 def test_every_message_starts_a_run_though_the_triggerer_is_killed(tmp_path: Path) -> None:
@@ -206,12 +209,12 @@ def test_every_message_starts_a_run_though_the_triggerer_is_killed(tmp_path: Pat
         told = watching.told()
         events = watching.events()
         assert are_disjoint([places for number, places in enumerate(events) if places not in events[:number]])
-        assert sets.count(watching.copies) == sets.count(once[0])
-        assert not sets.shared(told, watching.copies)
+        assert partition_offsets.count(watching.copies) == partition_offsets.count(once[0])
+        assert not partition_offsets.intersection(told, watching.copies)
         runs = running.programs.until("each event has its run", watching.runs, TIMEOUT_S)
-        assert len(service.resends(TOPIC)) == sets.count(once[0])
+        assert len(service.resends(TOPIC)) == partition_offsets.count(once[0])
         for run in runs:
             assert "allow_self_trigger=True" in run.back
-            assert sets.from_json(run.look["plan"]["ranges"], "ranges") == run.given
+            assert partition_offsets.from_json(run.look["plan"]["ranges"], "ranges") == run.given
             assert run.found.window == run.window
-            assert not sets.without(run.given, places_in(run.found))
+            assert not partition_offsets.difference(run.given, places_in(run.found))

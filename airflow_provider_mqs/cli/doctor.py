@@ -12,7 +12,7 @@ from airflow_provider_mqs.cli.send_one import send_one
 from airflow_provider_mqs.core.values.arguments import topic_name
 from airflow_provider_mqs.core.values.time_window import TimeWindow, instant_ms
 from airflow_provider_mqs.exceptions import ConfigurationError, MqsError
-from airflow_provider_mqs.hooks.connection_check import Finding, findings
+from airflow_provider_mqs.hooks.connection_check import CheckResult, findings
 from airflow_provider_mqs.hooks.mqs import MqsHook
 
 if TYPE_CHECKING:
@@ -66,13 +66,13 @@ def _check(hook: MqsHook) -> bool:
     try:
         settings = hook.settings
     except ConfigurationError as error:
-        return _show([Finding("connection", str(error).rstrip("."), ok=False)])
-    return _show([Finding("connection", f"{settings.endpoint}, auth_type {settings.auth_type}")]) and _show(
+        return _show([CheckResult("connection", str(error).rstrip("."), ok=False)])
+    return _show([CheckResult("connection", f"{settings.endpoint}, auth_type {settings.auth_type}")]) and _show(
         findings(hook.get_conn())
     )
 
 
-def _show(found: Iterable[Finding]) -> bool:
+def _show(found: Iterable[CheckResult]) -> bool:
     """Print each finding as soon as it is known."""
     well = True
     for finding in found:

@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.tasks.stores import memory_of
+from airflow_provider_mqs.tasks.stores import stores_of_run
 
 if TYPE_CHECKING:
     import argparse
 
-    from airflow_provider_mqs.core.ledger.stores import Memory
+    from airflow_provider_mqs.core.ledger.stores import ReplayStores
 
 _NAME = "airflow-provider-mqs"
 
@@ -30,7 +30,7 @@ def add_argument(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGr
     )
 
 
-def ledger_folder(path: str | None) -> Memory:
+def ledger_folder(path: str | None) -> ReplayStores:
     """
     Find the folder; nothing is made before it is written to.
 
@@ -40,8 +40,8 @@ def ledger_folder(path: str | None) -> Memory:
     """
     if path is not None and "://" not in path:
         path = str(Path(path).expanduser().absolute())
-    found = memory_of({}, path)
-    return found if found.records else memory_of({}, str(_state_home() / _NAME))
+    found = stores_of_run({}, path)
+    return found if found.records else stores_of_run({}, str(_state_home() / _NAME))
 
 
 def _state_home() -> Path:

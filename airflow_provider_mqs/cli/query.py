@@ -10,7 +10,7 @@ from airflow_provider_mqs.cli import ledger_folder, output
 from airflow_provider_mqs.core.values.time_window import TimeWindow, duration_s, instant_ms, iso
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.hooks.mqs import MqsHook
-from airflow_provider_mqs.tasks.query_job import look_up
+from airflow_provider_mqs.tasks.query_job import run_query
 
 if TYPE_CHECKING:
     import argparse
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _query(args: argparse.Namespace, emit: output.Emit) -> int:
     now_ms = time.time_ns() // 1_000_000
-    offsets = look_up(
+    offsets = run_query(
         MqsHook(args.conn_id, args.instance_id),
         {**vars(args), "concurrency": _CONCURRENCY},
         window=_window(args, now_ms),

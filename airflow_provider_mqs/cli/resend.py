@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_mqs.cli import ledger_folder, output
-from airflow_provider_mqs.core.ledger.stores import Memory
+from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.tasks.resend_job import job_of
@@ -93,7 +93,7 @@ def _verdict(job: ReplayJob) -> int:
 def _remedy(job: ReplayJob) -> str:
     report = job.report
     left = report.not_attempted + report.failed + report.unknown
-    return " The same call again sends what is left." if left and job.journal.durable else ""
+    return " The same call again sends what is left." if left and job.session.durable else ""
 
 
 def _job(hook: MqsHook, args: argparse.Namespace) -> ReplayJob:
@@ -101,7 +101,7 @@ def _job(hook: MqsHook, args: argparse.Namespace) -> ReplayJob:
         hook,
         {**vars(args), "messages": _read(args.file)},
         run={**_NO_RUN, "conn_id": args.conn_id},
-        memory=Memory() if args.no_ledger else ledger_folder.ledger_folder(args.ledger_path),
+        memory=ReplayStores() if args.no_ledger else ledger_folder.ledger_folder(args.ledger_path),
         dry_run=not args.yes,
     )
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """
     What one step found.
 
@@ -49,7 +49,7 @@ class Finding:
     ok: bool | None = True
 
 
-def findings(client: MqsClient) -> Iterator[Finding]:
+def findings(client: MqsClient) -> Iterator[CheckResult]:
     """
     Check a connection, step by step.
 
@@ -65,7 +65,7 @@ def findings(client: MqsClient) -> Iterator[Finding]:
         yield finding
 
 
-def diagnose(step: str, error: MqsError, settings: ConnectionSettings) -> Finding:
+def diagnose(step: str, error: MqsError, settings: ConnectionSettings) -> CheckResult:
     """
     Say which step an error belongs to and what to do about it.
 
@@ -76,53 +76,53 @@ def diagnose(step: str, error: MqsError, settings: ConnectionSettings) -> Findin
     """
     blamed, remedy = _blame(step, error, settings)
     text = str(error).rstrip(".")
-    return Finding(blamed, f"{text}: {remedy}" if remedy else text, ok=False)
+    return CheckResult(blamed, f"{text}: {remedy}" if remedy else text, ok=False)
 
 
-def _check_endpoint(client: MqsClient) -> Finding:
+def _check_endpoint(client: MqsClient) -> CheckResult:
     try:
         response = client.run(_knock(client.settings.endpoint))
     except TransportError as error:
         if not _is_tls(error):
             raise
-        return Finding("endpoint", f"{client.settings.host} can be reached")
-    return Finding("endpoint", f"{client.settings.host} answers (HTTP {response.status} without credentials)")
+        return CheckResult("endpoint", f"{client.settings.host} can be reached")
+    return CheckResult("endpoint", f"{client.settings.host} answers (HTTP {response.status} without credentials)")
 
 
-def _check_tls(client: MqsClient) -> Finding:
+def _check_tls(client: MqsClient) -> CheckResult:
     settings = client.settings
     if settings.endpoint.startswith("http:"):
-        return Finding("TLS", "not used (http)", ok=None)
+        return CheckResult("TLS", "not used (http)", ok=None)
     client.run(_knock(settings.endpoint))
     if not settings.verify_tls:
-        return Finding("TLS", "the certificate is not checked (verify_tls is off)", ok=None)
-    return Finding("TLS", "the certificate is trusted")
+        return CheckResult("TLS", "the certificate is not checked (verify_tls is off)", ok=None)
+    return CheckResult("TLS", "the certificate is trusted")
 
 
-def _check_login(client: MqsClient) -> Finding:
+def _check_login(client: MqsClient) -> CheckResult:
     settings = client.settings
     if settings.auth_type == "token":
-        return Finding("login", "none needed; the token is proved by the steps below", ok=None)
+        return CheckResult("login", "none needed; the token is proved by the steps below", ok=None)
     if settings.auth_type == "access_key":
-        return Finding("login", "none needed; the access key is proved by the steps below", ok=None)
+        return CheckResult("login", "none needed; the access key is proved by the steps below", ok=None)
     client.run(auth_for(settings, mask_secret).project_id(client.api.policy))
-    return Finding("login", f"user {settings.login!r} has a token from {settings.iam_endpoint}")
+    return CheckResult("login", f"user {settings.login!r} has a token from {settings.iam_endpoint}")
 
 
-def _check_project(client: MqsClient) -> Finding:
+def _check_project(client: MqsClient) -> CheckResult:
     project_id = client.run(client.api.project_id())
     source = "the connection" if client.settings.project_id else "the token"
-    return Finding("project", f"{project_id} (from {source})")
+    return CheckResult("project", f"{project_id} (from {source})")
 
 
-def _check_instance(client: MqsClient) -> Finding:
+def _check_instance(client: MqsClient) -> CheckResult:
     if not _names_instance(client):
-        return Finding("instance", "not checked, since the connection names no 'instance_id'", ok=None)
+        return CheckResult("instance", "not checked, since the connection names no 'instance_id'", ok=None)
     found = client.run(client.api.show_instance())
     engine = str(found.get("engine") or "kafka").lower()
     if engine != "kafka":
-        return Finding("instance", f"it runs {engine}, but only Kafka instances can be replayed", ok=False)
-    return Finding("instance", _describe(client.api.instance_id, found))
+        return CheckResult("instance", f"it runs {engine}, but only Kafka instances can be replayed", ok=False)
+    return CheckResult("instance", _describe(client.api.instance_id, found))
 
 
 def _names_instance(client: MqsClient) -> bool:
@@ -138,15 +138,15 @@ def _describe(instance_id: str, found: dict[str, Any]) -> str:
     return f"{found.get('name') or instance_id} is {found.get('status') or 'there'}{queries}"
 
 
-def _check_permission(client: MqsClient) -> Finding:
+def _check_permission(client: MqsClient) -> CheckResult:
     if not _names_instance(client):
-        return Finding("permission", "not checked without an instance", ok=None)
+        return CheckResult("permission", "not checked without an instance", ok=None)
     topics = client.run(client.api.list_topics())
     hint = "" if topics else "; IAM users see only topics of applications that they created or were authorised for"
-    return Finding("permission", f"topics that can be seen: {len(topics)}{hint}")
+    return CheckResult("permission", f"topics that can be seen: {len(topics)}{hint}")
 
 
-_STEPS: Final[tuple[tuple[str, Callable[[MqsClient], Finding]], ...]] = (
+_STEPS: Final[tuple[tuple[str, Callable[[MqsClient], CheckResult]], ...]] = (
     ("endpoint", _check_endpoint),
     ("TLS", _check_tls),
     ("login", _check_login),

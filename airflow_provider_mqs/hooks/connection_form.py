@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.connection.fields import (
-    FIELDS,
+    CONNECTION_FIELDS,
     HIDDEN_FIELDS,
     PLACEHOLDERS,
     RELABELING,
@@ -27,7 +27,7 @@ def widgets() -> dict[str, Any]:
 
     :return: one wtforms field for each extra field of the connection
     """
-    return {field.name: _widget(field) for field in FIELDS}
+    return {field.name: _widget(field) for field in CONNECTION_FIELDS}
 
 
 def behaviour() -> dict[str, Any]:

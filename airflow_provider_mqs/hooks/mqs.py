@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_provider_mqs._compat import mask_secret
 from airflow_provider_mqs.core.client.client import MqsClient
 from airflow_provider_mqs.core.query.filters import Filters
-from airflow_provider_mqs.core.query.query import Query, find_messages, find_offsets
+from airflow_provider_mqs.core.query.query import Query, find_messages, query_offsets
 from airflow_provider_mqs.core.resend.guard_rails import check_resend
 from airflow_provider_mqs.core.values.arguments import choice, partition_number, topic_name, whole_number
 from airflow_provider_mqs.core.values.time_window import TimeWindow, instant_ms, iso
 from airflow_provider_mqs.exceptions import ConfigurationError, IncompleteWindowError, MqsError, NotFoundError
 from airflow_provider_mqs.hooks import connection_form as form
 from airflow_provider_mqs.hooks.base import MqsBaseHook
-from airflow_provider_mqs.hooks.connection_check import STEPS, Finding, findings
+from airflow_provider_mqs.hooks.connection_check import STEPS, CheckResult, findings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -78,7 +78,7 @@ class MqsHook(MqsBaseHook):
         :raises MqsError: an argument or the connection is wrong, or the service refused
         """
         query = _query(topic, start, end, on_incomplete, filters)
-        found = self.run_concurrently(lambda api: find_offsets(api, query, now_ms=_now_ms()))
+        found = self.run_concurrently(lambda api: query_offsets(api, query, now_ms=_now_ms()))
         self._tell(found.doubts, found.notes, on_incomplete)
         return found.offsets
 
@@ -94,7 +94,7 @@ class MqsHook(MqsBaseHook):
         """See ``query``."""
         query = _query(topic, start, end, on_incomplete, filters)
         client = await self.aget_conn()
-        found = await client.run(find_offsets(client.api, query, now_ms=_now_ms()))
+        found = await client.run(query_offsets(client.api, query, now_ms=_now_ms()))
         self._tell(found.doubts, found.notes, on_incomplete)
         return found.offsets
 
@@ -224,7 +224,7 @@ class MqsHook(MqsBaseHook):
         if reasons:
             self.log.warning("The window may be incomplete: %s", reasons)
 
-    def _findings_in_time(self, settings: ConnectionSettings) -> list[Finding]:
+    def _findings_in_time(self, settings: ConnectionSettings) -> list[CheckResult]:
         """Collect what is found in ten seconds; in a thread, since a name look-up heeds no timeout."""
         hurried = replace(
             settings,
@@ -233,7 +233,7 @@ class MqsHook(MqsBaseHook):
             read_timeout_s=min(settings.read_timeout_s, _TEST_REQUEST_S),
         )
         client = MqsClient(hurried, instance_id=self._instance_id, on_secret=mask_secret)
-        found: list[Finding] = []
+        found: list[CheckResult] = []
 
         def collect() -> None:
             with closing(client):
@@ -244,7 +244,7 @@ class MqsHook(MqsBaseHook):
         thread.join(_TEST_S)
         if thread.is_alive():
             found.append(
-                Finding(_step_after(found), "no answer in time: try again, or run the doctor command", ok=False)
+                CheckResult(_step_after(found), "no answer in time: try again, or run the doctor command", ok=False)
             )
         return found
 
@@ -285,11 +285,11 @@ def _found(message: Message | None, place: tuple[str, int, int]) -> Message:
     raise NotFoundError(200, "", f"No message at {topic}/{partition}/{message_offset}; it may have aged out.")
 
 
-def _step_after(found: list[Finding]) -> str:
+def _step_after(found: list[CheckResult]) -> str:
     return STEPS[min(len(found), len(STEPS) - 1)]
 
 
-def _verdict(found: list[Finding]) -> tuple[bool, str]:
+def _verdict(found: list[CheckResult]) -> tuple[bool, str]:
     last = found[-1]
     if last.ok is False:
         return False, f"{last.step} failed: {last.text}."

@@ -13,7 +13,7 @@ from airflow_provider_mqs.core.values.time_window import TimeWindow, iso
 from airflow_provider_mqs.exceptions import ConfigurationError, EmptyWindowError
 from airflow_provider_mqs.operators.base import RecordedOperator
 from airflow_provider_mqs.tasks.permanent_errors import permanent_errors_fail
-from airflow_provider_mqs.tasks.stores import memory_of
+from airflow_provider_mqs.tasks.stores import stores_of_run
 from airflow_provider_mqs.tasks.window import window_of_task
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class QueryMessagesOperator(RecordedOperator):
         """
         # not at the top: a DAG file is parsed far more often than a task runs
         from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415
-        from airflow_provider_mqs.tasks.query_job import look_up  # noqa: PLC0415
+        from airflow_provider_mqs.tasks.query_job import run_query  # noqa: PLC0415
 
         with permanent_errors_fail():
             now_ms = time.time_ns() // 1_000_000
@@ -162,7 +162,7 @@ class QueryMessagesOperator(RecordedOperator):
             on_empty = choice(self.on_empty, "on_empty", ("succeed", "skip", "fail"))
             batch_size = optional_number(self.batch_size, "batch_size", minimum=1)
             hook = MqsHook(self.mqs_conn_id, self.instance_id)
-            offsets = look_up(hook, vars(self), window=window, records=self._records(context), now_ms=now_ms)
+            offsets = run_query(hook, vars(self), window=window, records=self._records(context), now_ms=now_ms)
             if not offsets.count:
                 self._end_empty(window, on_empty)
             return _pushed(offsets, batch_size)
@@ -184,7 +184,7 @@ class QueryMessagesOperator(RecordedOperator):
     def _records(self, context: Context) -> Sequence[Store]:
         if not flag(self.exclude_copies, "exclude_copies"):
             return ()
-        records = memory_of(context, self.ledger_path).records
+        records = stores_of_run(context, self.ledger_path).records
         if not records:
             self.log.warning("There is no record of earlier replays: their copies are not told from originals.")
         return records

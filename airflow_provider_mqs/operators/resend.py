@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowTaskTimeout,
 )
 
-from airflow_provider_mqs.core.ledger.stores import Memory
+from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag, is_absent
 from airflow_provider_mqs.core.values.asset_uri import topic_uri
 from airflow_provider_mqs.exceptions import ConfigurationError, ResendError
@@ -19,7 +19,7 @@ from airflow_provider_mqs.operators.base import RecordedOperator
 from airflow_provider_mqs.tasks.events import EVENTS, messages_of_events, place_of
 from airflow_provider_mqs.tasks.permanent_errors import permanent_errors_fail
 from airflow_provider_mqs.tasks.self_trigger import started_by_topic
-from airflow_provider_mqs.tasks.stores import memory_of
+from airflow_provider_mqs.tasks.stores import stores_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -189,7 +189,7 @@ class ResendMessagesOperator(RecordedOperator):
 
         dry_run = flag(self.dry_run, "dry_run")
         hook = MqsHook(self.mqs_conn_id, self.instance_id)
-        memory = memory_of(context, self.ledger_path) if flag(self.durable, "durable") else Memory()
+        memory = stores_of_run(context, self.ledger_path) if flag(self.durable, "durable") else ReplayStores()
         job = job_of(
             hook,
             {**vars(self), "messages": self._messages(context, hook)},
@@ -217,7 +217,7 @@ class ResendMessagesOperator(RecordedOperator):
                 "run, without end; if no copy raises an event, set allow_self_trigger=True."
             )
 
-    def _check_memory(self, context: Context, memory: Memory) -> None:
+    def _check_memory(self, context: Context, memory: ReplayStores) -> None:
         """Refuse what would loop, and say what is not remembered."""
         scheduled = str(getattr(context.get("dag_run"), "run_type", "")).endswith("scheduled")
         if scheduled and not memory.records:
@@ -247,7 +247,7 @@ class ResendMessagesOperator(RecordedOperator):
         sentence = f"{job.why()}. The report is in the XCom return_value."
         if signal.SIGALRM in job.signals:
             raise AirflowTaskTimeout(sentence) from error
-        if (job.report.sent or job.report.unknown) and not job.journal.durable:
+        if (job.report.sent or job.report.unknown) and not job.session.durable:
             raise AirflowFailException(sentence) from error
         if error is not None:
             raise error

@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_mqs._compat import AIRFLOW_VERSION
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag
-from airflow_provider_mqs.core.watch.condition import SETTLE_S, Verdict
+from airflow_provider_mqs.core.watch.condition import SETTLE_S, Decision
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.tasks.permanent_errors import PERMANENT
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_mqs.core.values.message import Message
-    from airflow_provider_mqs.sensors.window_watch import Watch
+    from airflow_provider_mqs.sensors.window_watch import WindowWatch
 
 _GRACE_S = 60.0
 """How much later than the trigger's own deadline Airflow's comes, which knows less about what happened."""
@@ -169,7 +169,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
         self.end_from_trigger = end_from_trigger
         self.mqs_conn_id = mqs_conn_id
         self.instance_id = instance_id
-        self._watch: Watch | None = None
+        self._watch: WindowWatch | None = None
 
     def execute(self, context: Context) -> Any:
         """
@@ -199,8 +199,8 @@ class MessagesInWindowSensor(BaseSensorOperator):
         :param context: Airflow's context
         :return: ``False`` to wait on, else what was found
         """
-        verdict = self._look(context)
-        return False if verdict.status == "wait" else PokeReturnValue(is_done=True, xcom_value=self._end(verdict))
+        decision = self._look(context)
+        return False if decision.status == "wait" else PokeReturnValue(is_done=True, xcom_value=self._end(decision))
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """
@@ -210,21 +210,21 @@ class MessagesInWindowSensor(BaseSensorOperator):
         :param event: what the trigger sent; anything that is not understood fails the task
         :return: what was found
         """
-        return self._end(Verdict.from_event(event))
+        return self._end(Decision.from_event(event))
 
     def _check_or_defer(self, context: Context) -> dict[str, Any]:
         deadline_s = time.time() + self.timeout
-        verdict = self._look(context)
-        if verdict.status == "wait":
+        decision = self._look(context)
+        if decision.status == "wait":
             self._defer(self._watched(context), deadline_s)
-        return self._end(verdict)
+        return self._end(decision)
 
-    def _defer(self, watch: Watch, deadline_s: float) -> NoReturn:
+    def _defer(self, watch: WindowWatch, deadline_s: float) -> NoReturn:
         from airflow_provider_mqs.triggers.mqs import MessagesInWindowTrigger  # noqa: PLC0415 - not to parse a DAG
 
         trigger = MessagesInWindowTrigger(
             condition=watch.condition.to_json(),
-            patience=watch.patience.to_json(),
+            poll_policy=watch.poll_policy.to_json(),
             deadline_s=deadline_s,
             mqs_conn_id=self.mqs_conn_id,
             instance_id=self.instance_id,
@@ -239,28 +239,28 @@ class MessagesInWindowSensor(BaseSensorOperator):
         """Tell whether the triggerer may end the task: where it is asked to, and does all that a worker would."""
         return flag(self.end_from_trigger, "end_from_trigger") and AIRFLOW_VERSION >= (3, 0) and not self.outlets
 
-    def _look(self, context: Context) -> Verdict:
+    def _look(self, context: Context) -> Decision:
         from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415 - not to parse a DAG
 
         try:
-            verdict = self._watched(context).look(MqsHook(self.mqs_conn_id, self.instance_id))
+            decision = self._watched(context).look(MqsHook(self.mqs_conn_id, self.instance_id))
         except PERMANENT as error:
-            return Verdict("fail", str(error))
-        self.log.info("%s", verdict.message)
-        return verdict
+            return Decision("fail", str(error))
+        self.log.info("%s", decision.message)
+        return decision
 
-    def _end(self, verdict: Verdict) -> dict[str, Any]:
+    def _end(self, decision: Decision) -> dict[str, Any]:
         """Say to Airflow how the waiting ended, in the same way wherever it did."""
-        if verdict.result is not None:
-            return verdict.result
-        if verdict.status == "skip" or self.soft_fail or self.never_fail:
-            raise AirflowSkipException(verdict.message)
-        raise _FAILURES.get(verdict.status, AirflowFailException)(verdict.message)
+        if decision.result is not None:
+            return decision.result
+        if decision.status == "skip" or self.soft_fail or self.never_fail:
+            raise AirflowSkipException(decision.message)
+        raise _FAILURES.get(decision.status, AirflowFailException)(decision.message)
 
-    def _watched(self, context: Context) -> Watch:
+    def _watched(self, context: Context) -> WindowWatch:
         """Resolve and check the arguments, once in each execution."""
         from airflow_provider_mqs.core.query.filter_arguments import FILTER_NAMES, filters_of  # noqa: PLC0415 - not to parse
-        from airflow_provider_mqs.sensors.window_watch import LookMemory, Watch, condition_of, patience_of  # noqa: PLC0415 - same
+        from airflow_provider_mqs.sensors.window_watch import PollStateStore, WindowWatch, condition_of, poll_policy_of  # noqa: PLC0415 - same
 
         if self._watch is None:
             if self.deferrable and self.message_filter is not None:
@@ -271,11 +271,11 @@ class MessagesInWindowSensor(BaseSensorOperator):
             filters = filters_of(**{name: getattr(self, name) for name in FILTER_NAMES})
             condition = condition_of(context, vars(self), filters)
             alone = self.mode == "reschedule" and not self.deferrable
-            memory = LookMemory.of(context) if alone else None
+            memory = PollStateStore.of(context) if alone else None
             if alone and memory is None and condition.stable_polls > 1:
                 raise ConfigurationError(
                     "stable_polls needs to know what the poke before has found, which in reschedule mode only Airflow "
                     "3.3 and later remembers: set mode='poke' or deferrable=True."
                 )
-            self._watch = Watch(condition, filters, patience_of(vars(self)), memory)
+            self._watch = WindowWatch(condition, filters, poll_policy_of(vars(self)), memory)
         return self._watch

@@ -11,9 +11,9 @@ from airflow_provider_mqs.core.watch.condition import (
     ON_CLOSED_EMPTY,
     SETTLE_S,
     Condition,
-    Looks,
-    Patience,
-    Verdict,
+    Decision,
+    PollPolicy,
+    PollState,
     decide,
 )
 from airflow_provider_mqs.core.watch.window_count import WindowCounter
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_mqs.core.query.filters import Filters
-    from airflow_provider_mqs.core.watch.condition import Counted
+    from airflow_provider_mqs.core.watch.condition import WindowCount
     from airflow_provider_mqs.hooks.mqs import MqsHook
 
 
-class Watch:
+class WindowWatch:
     """
     Look at a window, and remember how that went.
 
     :param condition: what is waited for
     :param filters: which messages count
-    :param patience: how many errors are too many
+    :param poll_policy: how many errors are too many
     :param memory: keeps what looks leave between the processes of reschedule mode, default nothing does
     """
 
     def __init__(
-        self, condition: Condition, filters: Filters, patience: Patience, memory: LookMemory | None = None
+        self, condition: Condition, filters: Filters, poll_policy: PollPolicy, memory: PollStateStore | None = None
     ) -> None:
         self.condition = condition
-        self.patience = patience
+        self.poll_policy = poll_policy
         self._counter = WindowCounter(condition, filters)
         self._memory = memory
-        self.looks = memory.load() if memory else Looks()
+        self.looks = memory.load() if memory else PollState()
 
-    def look(self, hook: MqsHook) -> Verdict:
+    def look(self, hook: MqsHook) -> Decision:
         """
         Look once, unless the window is not final yet: then the service is not asked.
 
@@ -66,23 +66,23 @@ class Watch:
             raise
         except MqsError as error:
             self._remember(self.looks.failed())
-            return self.patience.judge(error, self.looks.errors)
+            return self.poll_policy.judge(error, self.looks.errors)
         self._remember(self.looks.found(found.count))
         return decide(self.condition, found, now_s, self.looks.same)
 
-    def _count(self, hook: MqsHook, now_ms: int) -> Counted:
+    def _count(self, hook: MqsHook, now_ms: int) -> WindowCount:
         if not self._counter.is_quick:
             return hook.run_concurrently(lambda api: self._counter.count(api, now_ms))
         client = hook.get_conn()
         return client.run(self._counter.count(client.api, now_ms))
 
-    def _remember(self, looks: Looks) -> None:
+    def _remember(self, looks: PollState) -> None:
         if self._memory and looks != self.looks:
             self._memory.save(looks)
         self.looks = looks
 
 
-class LookMemory:
+class PollStateStore:
     """
     What the looks of a try leave, in Airflow's task state store (3.3 and later).
 
@@ -95,7 +95,7 @@ class LookMemory:
         self._key = f"mqs_looks/{try_number}"
 
     @classmethod
-    def of(cls, context: Mapping[str, Any]) -> LookMemory | None:
+    def of(cls, context: Mapping[str, Any]) -> PollStateStore | None:
         """
         Find the store.
 
@@ -105,15 +105,15 @@ class LookMemory:
         store = context.get("task_state_store")
         return None if store is None else cls(store, getattr(context.get("ti"), "try_number", 0))
 
-    def load(self) -> Looks:
+    def load(self) -> PollState:
         """
         Read it.
 
         :return: that of no look, where nothing was saved
         """
-        return Looks(**(self._store.get(self._key) or {}))
+        return PollState(**(self._store.get(self._key) or {}))
 
-    def save(self, looks: Looks) -> None:
+    def save(self, looks: PollState) -> None:
         """
         Write it.
 
@@ -153,17 +153,17 @@ def condition_of(context: Mapping[str, Any], arguments: Mapping[str, Any], filte
     )
 
 
-def patience_of(arguments: Mapping[str, Any]) -> Patience:
+def poll_policy_of(arguments: Mapping[str, Any]) -> PollPolicy:
     """
     Read and check how long a sensor waits between two looks.
 
     :param arguments: of the sensor, rendered, those of Airflow's base class among them
-    :return: the patience
+    :return: the policy
     :raises ConfigurationError: an argument is wrong
     """
     most = whole_number(arguments["max_consecutive_errors"], "max_consecutive_errors", minimum=1)
     max_wait = arguments["max_wait"]
-    return Patience(
+    return PollPolicy(
         poke_interval_s=arguments["poke_interval"],
         exponential_backoff=arguments["exponential_backoff"],
         max_wait_s=max_wait.total_seconds() if max_wait else None,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mqs.core.ledger.known_copies import copies_in
+from airflow_provider_mqs.core.ledger.known_copies import known_copies_in
 from airflow_provider_mqs.core.query.filter_arguments import FILTER_NAMES, filters_of
-from airflow_provider_mqs.core.query.query import Query, check_found, find_offsets
+from airflow_provider_mqs.core.query.query import Query, check_found, query_offsets
 from airflow_provider_mqs.core.values.arguments import choice, optional_number, topic_name, whole_number
 from airflow_provider_mqs.tasks.events import place_of
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def look_up(
+def run_query(
     hook: MqsHook, arguments: Mapping[str, Any], *, window: TimeWindow, records: Iterable[Store], now_ms: int
 ) -> Offsets:
     """
@@ -46,7 +46,7 @@ def look_up(
     _log.info("Querying topic %r in %s, which comes from the %s.", topic, window, window.source)
     with hook:
         place = place_of(hook, topic)
-        query = Query(topic, window, filters, on_incomplete, copies_in(records, window, **place))
-        found = hook.run_concurrently(lambda api: find_offsets(api, query, now_ms=now_ms), concurrency=concurrency)
+        query = Query(topic, window, filters, on_incomplete, known_copies_in(records, window, **place))
+        found = hook.run_concurrently(lambda api: query_offsets(api, query, now_ms=now_ms), concurrency=concurrency)
     check_found(found, query, most)
     return found.offsets

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs._compat import mask_secret
 from airflow_provider_mqs.core.ledger.ledger import Owner
-from airflow_provider_mqs.core.ledger.session import journal_for
-from airflow_provider_mqs.core.offsets import offset_ranges as runs
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.ledger.session import session_for
+from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 from airflow_provider_mqs.core.offsets.plan import plan_of, receivers_of
-from airflow_provider_mqs.core.resend.airflow_thread import Desk
+from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
 from airflow_provider_mqs.core.resend.claims import CLAIM
-from airflow_provider_mqs.core.resend.options import sending_of
+from airflow_provider_mqs.core.resend.options import resend_options
 from airflow_provider_mqs.core.resend.replay import Replay
 from airflow_provider_mqs.core.resend.report import Report, report_document
 from airflow_provider_mqs.core.resend.signals import interrupts
@@ -31,11 +30,11 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_mqs.core.ledger.session import Journal
-    from airflow_provider_mqs.core.ledger.stores import Memory
-    from airflow_provider_mqs.core.offsets.partition_offsets import Places
+    from airflow_provider_mqs.core.ledger.session import LedgerSession
+    from airflow_provider_mqs.core.ledger.stores import ReplayStores
+    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.offsets.plan import Plan
-    from airflow_provider_mqs.core.resend.options import Sending
+    from airflow_provider_mqs.core.resend.options import ResendOptions
     from airflow_provider_mqs.core.resend.pacing import Progress
     from airflow_provider_mqs.hooks.mqs import MqsHook
 
@@ -58,15 +57,15 @@ class ReplayJob:
 
     hook: MqsHook
     plan: Plan
-    sending: Sending
-    journal: Journal
+    sending: ResendOptions
+    session: LedgerSession
     concurrency: int
     dry_run: bool
     brake: Callable[[Progress], bool] | None = None
     report: Report = field(init=False)
     replay: Replay | None = field(init=False, default=None)
     signals: list[int] = field(init=False, default_factory=list)
-    left: Places = field(init=False, default_factory=dict)
+    left: OffsetsByPartition = field(init=False, default_factory=dict)
     request_s: float = field(init=False, default=0.0)
     told: str = field(init=False, default="")
     started_ms: int = field(init=False, default=0)
@@ -89,7 +88,7 @@ class ReplayJob:
             _log.info("There is nothing to send.")
             return None
         try:
-            with Desk() as desk, interrupts(self.stop, *more_signals) as self.signals:
+            with AirflowThread() as desk, interrupts(self.stop, *more_signals) as self.signals:
                 asyncio.run(self._run(desk))
         except Exception as error:  # noqa: BLE001 - the caller raises it again, after the report is pushed
             return error
@@ -131,9 +130,10 @@ class ReplayJob:
 
         :return: the counts, why the sending stopped, and which copies are missing
         """
-        missing = sets.count(self.report.missing)
+        missing = partition_offsets.count(self.report.missing)
         examples = ", ".join(
-            f"{offset} of partition {p}" for p, offset in sets.expand(sets.first(self.report.missing, 5))
+            f"{offset} of partition {p}"
+            for p, offset in partition_offsets.expand(partition_offsets.first(self.report.missing, 5))
         )
         lost = f"{missing} messages were sent, but have no copy (message_offset {examples})" if missing else ""
         doubts = [failure for failure in self.report.failures if failure.unknown][:5]
@@ -151,7 +151,7 @@ class ReplayJob:
         settings = self.hook.settings
         return {
             **report_document(self.report, self.plan, endpoint=settings.host, instance_id=self.hook.instance_id),
-            "replay_id": self.journal.ledger.replay_id,
+            "replay_id": self.session.ledger.replay_id,
             "consumer_key": self.sending.consumer_key,
             "dry_run": self.dry_run,
             "plan": self._plan_document(),
@@ -161,12 +161,12 @@ class ReplayJob:
             "run": dict(run),
         }
 
-    async def _run(self, desk: Desk) -> None:
+    async def _run(self, desk: AirflowThread) -> None:
         async with self.hook as hook:
             client = await hook.aget_conn(
                 concurrency=self.concurrency, on_secret=lambda secret: desk.submit(mask_secret, secret)
             )
-            self.replay = Replay(client, self.plan, self.sending, self.journal, desk, brake=self.brake)
+            self.replay = Replay(client, self.plan, self.sending, self.session, desk, brake=self.brake)
             self.report = self.replay.report
             if self.told:
                 self.replay.stop(self.told)
@@ -194,13 +194,13 @@ class ReplayJob:
 
     def _plan_document(self) -> dict[str, Any]:
         """Say what a run sends, in which order and how fast; the same for a dry run and a real one."""
-        count, sending = sets.count(self.left), self.sending
+        count, sending = partition_offsets.count(self.left), self.sending
         side_by_side = min(self.concurrency, len(self.left) if sending.ordering == "partition" else count)
         fastest = side_by_side / self.request_s if self.request_s else float("inf")
         rate = min(fastest, sending.max_rate or fastest)
         return {
             "count": count,
-            "ranges": runs.to_json(self.left),
+            "ranges": offset_ranges.to_json(self.left),
             "ordering": sending.ordering,
             "concurrency": self.concurrency,
             "claim": CLAIM,
@@ -223,7 +223,7 @@ SENDING_NAMES = (
     "verify_wait",
     "canary",
 )
-"""The arguments that say how to send, for ``sending_of``."""
+"""The arguments that say how to send, for ``resend_options``."""
 
 
 def job_of(
@@ -231,7 +231,7 @@ def job_of(
     arguments: Mapping[str, Any],
     *,
     run: Mapping[str, Any],
-    memory: Memory,
+    memory: ReplayStores,
     dry_run: bool,
     max_tries: int | None = None,
     brake: Callable[[Progress], bool] | None = None,
@@ -250,8 +250,8 @@ def job_of(
     :raises ConfigurationError: an argument is wrong, or the connection does not allow this resend
     """
     plan = _plan_of(hook, arguments)
-    sending = sending_of(hook.settings, plan, **{name: arguments[name] for name in SENDING_NAMES})
-    journal = journal_for(
+    sending = resend_options(hook.settings, plan, **{name: arguments[name] for name in SENDING_NAMES})
+    session = session_for(
         plan,
         endpoint=hook.settings.host,
         instance_id=hook.instance_id,
@@ -260,7 +260,7 @@ def job_of(
         memory=memory,
     )
     concurrency = whole_number(arguments["concurrency"], "concurrency", minimum=1, maximum=256)
-    return ReplayJob(hook, plan, sending, journal, concurrency, dry_run, brake)
+    return ReplayJob(hook, plan, sending, session, concurrency, dry_run, brake)
 
 
 def _plan_of(hook: MqsHook, arguments: Mapping[str, Any]) -> Plan:

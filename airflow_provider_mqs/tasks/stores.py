@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.providers.common.compat.sdk import Asset, Variable, conf
 
 from airflow_provider_mqs._compat import AIRFLOW_VERSION
-from airflow_provider_mqs.core.ledger.stores import FileStore, Memory
+from airflow_provider_mqs.core.ledger.stores import FileStore, ReplayStores
 from airflow_provider_mqs.core.values.arguments import is_absent
 from airflow_provider_mqs.core.values.asset_uri import RECORD_HOST
 from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
@@ -97,7 +97,7 @@ def record_inlets() -> list[Any]:
     return [Asset(name=RECORD_NAME, uri=RECORD_URI)] if _HAS_STATE_STORES else []
 
 
-def memory_of(context: Mapping[str, Any], path: Any) -> Memory:
+def stores_of_run(context: Mapping[str, Any], path: Any) -> ReplayStores:
     """
     Find where a replay is remembered, and where earlier ones are.
 
@@ -116,7 +116,7 @@ def memory_of(context: Mapping[str, Any], path: Any) -> Memory:
     # a stand-in of somebody's unit test has no Airflow behind it
     if not records and type(context.get("ti")).__module__.startswith("airflow."):
         records.append(VariableStore())
-    return Memory(folder or (None if task is None else TaskStateStore(task)), tuple(records))
+    return ReplayStores(folder or (None if task is None else TaskStateStore(task)), tuple(records))
 
 
 def folder_store(path: str) -> FileStore:

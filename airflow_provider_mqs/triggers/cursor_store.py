@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs._compat import AIRFLOW_VERSION
-from airflow_provider_mqs.core.ledger.known_copies import Copies, copies_in
+from airflow_provider_mqs.core.ledger.known_copies import KnownCopies, known_copies_in
 from airflow_provider_mqs.exceptions import StoreError
 from airflow_provider_mqs.tasks.stores import AssetStateStore, VariableStore, ledger_folder, record_inlets
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 _ANSWER_S: Final = 60.0
 
 
-class Keeper:
+class CursorStore:
     """
     Remembers for a trigger.
 
@@ -73,7 +73,7 @@ class Keeper:
         elif self._folder is not None:
             await asyncio.to_thread(self._folder.set, key, value)
 
-    async def copies(self, window: TimeWindow, **place: str) -> Copies:
+    async def copies(self, window: TimeWindow, **place: str) -> KnownCopies:
         """
         Find the copies that earlier replays have put into a window.
 
@@ -85,8 +85,8 @@ class Keeper:
         records = self._records()
         if not records:
             self._tell("There is no record of earlier replays: their copies are not told from originals.")
-            return Copies()
-        found: Copies = await _in_thread(lambda: copies_in(records, window, **place))
+            return KnownCopies()
+        found: KnownCopies = await _in_thread(lambda: known_copies_in(records, window, **place))
         return found
 
     def _records(self) -> list[Store]:

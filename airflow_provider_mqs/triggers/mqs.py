@@ -12,7 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_mqs.core.query.filter_arguments import filters_of
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID
-from airflow_provider_mqs.core.watch.condition import Condition, Looks, Patience, Verdict, decide
+from airflow_provider_mqs.core.watch.condition import Condition, Decision, PollPolicy, PollState, decide
 from airflow_provider_mqs.exceptions import MqsError
 from airflow_provider_mqs.tasks.permanent_errors import PERMANENT
 from airflow_provider_mqs.triggers.lazy_import import load
@@ -20,7 +20,7 @@ from airflow_provider_mqs.triggers.lazy_import import load
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from airflow_provider_mqs.core.watch.condition import Counted
+    from airflow_provider_mqs.core.watch.condition import WindowCount
     from airflow_provider_mqs.hooks.client_pool import SharedClient
     from airflow_provider_mqs.triggers.new_messages import NewMessagesTrigger
 
@@ -48,11 +48,11 @@ class MessagesInWindowTrigger(BaseTrigger):
     first look comes at a random moment after that, since a thousand others may wait for the same hour.
 
     :param condition: what is waited for: ``Condition`` as JSON
-    :param patience: how long to wait between two looks: ``Patience`` as JSON
+    :param poll_policy: how long to wait between two looks: ``PollPolicy`` as JSON
     :param deadline_s: when to give up, epoch seconds
     :param mqs_conn_id: connection
     :param instance_id: instance, default the connection's
-    :param looks: what looks before the task was deferred have left: ``Looks`` as JSON
+    :param looks: what looks before the task was deferred have left: ``PollState`` as JSON
     :param end_from_trigger: whether to end the task where it is satisfied or skips, instead of resuming it; Airflow 3
     :param do_xcom_push: whether the result is pushed then
     """
@@ -61,7 +61,7 @@ class MessagesInWindowTrigger(BaseTrigger):
         self,
         *,
         condition: Mapping[str, Any],
-        patience: Mapping[str, Any],
+        poll_policy: Mapping[str, Any],
         deadline_s: float,
         mqs_conn_id: str = DEFAULT_CONN_ID,
         instance_id: str | None = None,
@@ -71,11 +71,11 @@ class MessagesInWindowTrigger(BaseTrigger):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's
         self.condition = Condition(**condition)
-        self.patience = Patience(**patience)
+        self.poll_policy = PollPolicy(**poll_policy)
         self.deadline_s = deadline_s
         self.mqs_conn_id = mqs_conn_id
         self.instance_id = instance_id
-        self.looks = Looks(**(looks or {}))
+        self.looks = PollState(**(looks or {}))
         self.end_from_trigger = end_from_trigger
         self.do_xcom_push = do_xcom_push
 
@@ -93,7 +93,7 @@ class MessagesInWindowTrigger(BaseTrigger):
             "airflow_provider_mqs.triggers.mqs.MessagesInWindowTrigger",
             {
                 "condition": self.condition.to_json(),
-                "patience": self.patience.to_json(),
+                "poll_policy": self.poll_policy.to_json(),
                 "deadline_s": self.deadline_s,
                 "mqs_conn_id": self.mqs_conn_id,
                 "instance_id": self.instance_id,
@@ -107,27 +107,27 @@ class MessagesInWindowTrigger(BaseTrigger):
         """
         Wait, and yield one event, whatever happens.
 
-        :return: the event: ``Verdict`` as JSON, or one that ends the task
+        :return: the event: ``Decision`` as JSON, or one that ends the task
         """
         try:
-            verdict = await self._watch()
+            decision = await self._watch()
         except Exception as error:  # noqa: BLE001 - a trigger that ends without an event says nothing to the user
             _log.exception("The trigger broke.")
             # the text of an error that is not ours may hold anything
-            verdict = Verdict("error", f"The trigger broke ({type(error).__name__}); its log says where.")
-        yield self._event(verdict)
+            decision = Decision("error", f"The trigger broke ({type(error).__name__}); its log says where.")
+        yield self._event(decision)
 
-    def _event(self, verdict: Verdict) -> TriggerEvent:
+    def _event(self, decision: Decision) -> TriggerEvent:
         # a failure is the worker's to tell: its log has the reason, and it knows about retries
-        if self.end_from_trigger and verdict.status in ("satisfied", "skip"):
+        if self.end_from_trigger and decision.status in ("satisfied", "skip"):
             from airflow.triggers.base import TaskSkippedEvent, TaskSuccessEvent  # noqa: PLC0415 - Airflow 3 has them
 
-            if verdict.status == "skip":
+            if decision.status == "skip":
                 return TaskSkippedEvent()
-            return TaskSuccessEvent(xcoms={"return_value": verdict.result} if self.do_xcom_push else None)
-        return TriggerEvent(verdict.to_event())  # type: ignore[no-untyped-call]  # Airflow's
+            return TaskSuccessEvent(xcoms={"return_value": decision.result} if self.do_xcom_push else None)
+        return TriggerEvent(decision.to_event())  # type: ignore[no-untyped-call]  # Airflow's
 
-    async def _watch(self) -> Verdict:
+    async def _watch(self) -> Decision:
         first_s = self._first_s()
         while (wait_s := min(first_s, self.deadline_s) - self._now_s()) > 0:
             await self._sleep(wait_s)
@@ -144,30 +144,30 @@ class MessagesInWindowTrigger(BaseTrigger):
                 await self._sleep(self._wait_s(number))
         return ending
 
-    async def _look(self, shared: SharedClient) -> Verdict | None:
+    async def _look(self, shared: SharedClient) -> Decision | None:
         """Look once; ``None`` where the waiting goes on. After the deadline it does not."""
-        verdict = (await self._judged(shared)).by(self.deadline_s, self._now_s())
-        return None if verdict.status == "wait" else verdict
+        decision = (await self._judged(shared)).by(self.deadline_s, self._now_s())
+        return None if decision.status == "wait" else decision
 
-    async def _judged(self, shared: SharedClient) -> Verdict:
+    async def _judged(self, shared: SharedClient) -> Decision:
         limit_s = max(self.deadline_s - self._now_s(), _LAST_LOOK_S)
         try:
             found = await asyncio.wait_for(self._count(shared), limit_s)
         except PERMANENT as error:
-            return Verdict("fail", str(error))
+            return Decision("fail", str(error))
         except MqsError as error:
             self.looks = self.looks.failed()
-            verdict = self.patience.judge(error, self.looks.errors)
-            _log.warning("%s", verdict.message)
-            return verdict
+            decision = self.poll_policy.judge(error, self.looks.errors)
+            _log.warning("%s", decision.message)
+            return decision
         except asyncio.TimeoutError:
-            return Verdict("timeout", "Timed out while the service was being asked.")
+            return Decision("timeout", "Timed out while the service was being asked.")
         self.looks = self.looks.found(found.count)
-        verdict = decide(self.condition, found, self._now_s(), self.looks.same)
-        _log.info("%s", verdict.message)
-        return verdict
+        decision = decide(self.condition, found, self._now_s(), self.looks.same)
+        _log.info("%s", decision.message)
+        return decision
 
-    async def _count(self, shared: SharedClient) -> Counted:
+    async def _count(self, shared: SharedClient) -> WindowCount:
         from airflow_provider_mqs.core.watch.window_count import WindowCounter  # noqa: PLC0415 - loaded by now
 
         client = await shared.client()
@@ -177,11 +177,11 @@ class MessagesInWindowTrigger(BaseTrigger):
     def _first_s(self) -> float:
         """Choose the moment of the first look, so that not all look at once that start or wait for the same hour."""
         soonest_s = max(self.condition.final_s, self._now_s())
-        spread_s = min(self.patience.poke_interval_s, _LONGEST_SPREAD_S) * random.random()  # noqa: S311 - no secret
+        spread_s = min(self.poll_policy.poke_interval_s, _LONGEST_SPREAD_S) * random.random()  # noqa: S311 - no secret
         return max(soonest_s, min(soonest_s + spread_s, self.deadline_s))
 
     def _wait_s(self, number: int) -> float:
-        wait_s = self.patience.wait_s(number, self.looks.errors, random.random())  # noqa: S311 - spreads looks
+        wait_s = self.poll_policy.wait_s(number, self.looks.errors, random.random())  # noqa: S311 - spreads looks
         # the last look is at the deadline
         return max(0.0, min(wait_s, self.deadline_s - self._now_s()))
 

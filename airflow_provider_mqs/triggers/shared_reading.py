@@ -13,11 +13,11 @@ from airflow_provider_mqs.exceptions import MqsError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
 
-    from airflow_provider_mqs.core.ledger.known_copies import Copies
+    from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
     from airflow_provider_mqs.core.watch.cursor import Cursor
     from airflow_provider_mqs.core.watch.new_messages import Reading
 
-    Read: TypeAlias = "Callable[[int], Awaitable[tuple[Reading, Copies]]]"
+    Read: TypeAlias = "Callable[[int], Awaitable[tuple[Reading, KnownCopies]]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Taken:
     began_s: float
     pace: float
     reading: Reading
-    copies: Copies
+    copies: KnownCopies
 
     def until_ms(self, settle_s: float) -> int:
         """
@@ -96,7 +96,7 @@ class Wish:
         return window.start_ms <= self.cursor.from_ms and end_ms > self.cursor.next_ms
 
 
-class Readings:
+class SharedReadings:
     """The last reading of a topic, and who watches it. Get it with ``readings_of``."""
 
     def __init__(self) -> None:
@@ -142,10 +142,10 @@ def _settled_ms(moment_s: float, settle_s: float) -> int:
     return int(moment_s * 1000) - int(settle_s * 1000)
 
 
-_readings: WeakValueDictionary[Hashable, Readings] = WeakValueDictionary()
+_readings: WeakValueDictionary[Hashable, SharedReadings] = WeakValueDictionary()
 
 
-def readings_of(*topic: Hashable) -> Readings:
+def readings_of(*topic: Hashable) -> SharedReadings:
     """
     Give what all watchers of a topic in this event loop share, as long as one of them holds it.
 
@@ -155,5 +155,5 @@ def readings_of(*topic: Hashable) -> Readings:
     key = (id(asyncio.get_running_loop()), *topic)
     found = _readings.get(key)
     if found is None:
-        found = _readings[key] = Readings()
+        found = _readings[key] = SharedReadings()
     return found

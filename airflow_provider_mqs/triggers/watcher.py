@@ -8,13 +8,13 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_mqs.core.ledger.known_copies import Copies
+from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
 from airflow_provider_mqs.core.values.time_window import SOURCE_EVENT, TimeWindow, iso
-from airflow_provider_mqs.core.watch.cursor import Batch, Cursor
-from airflow_provider_mqs.core.watch.new_messages import Watch, find_news, read_topic
+from airflow_provider_mqs.core.watch.cursor import Cursor, EventBatch
+from airflow_provider_mqs.core.watch.new_messages import WatchOptions, find_news, read_topic
 from airflow_provider_mqs.exceptions import MqsError
 from airflow_provider_mqs.hooks.client_pool import shared_client
-from airflow_provider_mqs.triggers.cursor_store import Keeper
+from airflow_provider_mqs.triggers.cursor_store import CursorStore
 from airflow_provider_mqs.triggers.shared_reading import Wish, readings_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
     from airflow_provider_mqs.core.watch.new_messages import Reading
     from airflow_provider_mqs.triggers.new_messages import NewMessagesTrigger
-    from airflow_provider_mqs.triggers.shared_reading import Readings, Taken
+    from airflow_provider_mqs.triggers.shared_reading import SharedReadings, Taken
 
 _HOLD_S: Final = 900.0
 """So long messages wait that may be copies of a replay whose copies are not known yet, or that are not all shown."""
@@ -45,15 +45,15 @@ class TopicWatcher:
         self._trigger = trigger
         self._log = trigger.log
         # Airflow 3.3 gives a trigger its stores after it was made
-        self._keeper = Keeper(getattr(trigger, "asset_state_store", None))
+        self._keeper = CursorStore(getattr(trigger, "asset_state_store", None))
         self._cursor: Cursor | None = None
         self._key = ""
         self._saved_s = began_s
-        self._left: Batch | None = None
+        self._left: EventBatch | None = None
         self._held_since_s: float | None = None
-        self._readings: Readings | None = None
+        self._readings: SharedReadings | None = None
 
-    async def look(self, now_s: float, patience_s: float) -> Batch | None:
+    async def look(self, now_s: float, patience_s: float) -> EventBatch | None:
         """
         Look for new messages, or at what another watcher of the topic has just read.
 
@@ -86,7 +86,7 @@ class TopicWatcher:
             await self._keeper.save(self._key, {**cursor.to_json(), "batch": batch.to_json()})
         return batch
 
-    async def move(self, batch: Batch, now_s: float) -> None:
+    async def move(self, batch: EventBatch, now_s: float) -> None:
         """
         Go on behind a batch with the next look. Where nothing was told, that is saved now and then only.
 
@@ -112,7 +112,7 @@ class TopicWatcher:
         kept = await self._keeper.load(self._key)
         if kept is not None:
             cursor = Cursor.from_json(kept)
-            self._left = Batch.from_json(kept["batch"]) if kept.get("batch") else None
+            self._left = EventBatch.from_json(kept["batch"]) if kept.get("batch") else None
         else:
             cursor = Cursor.at(self._began_ms if isinstance(start, str) else start)
             await self._keeper.save(self._key, cursor.to_json())
@@ -122,16 +122,16 @@ class TopicWatcher:
 
     async def _read(
         self, client: AsyncMqsClient, place: dict[str, str], wish: Wish, start_ms: int
-    ) -> tuple[Reading, Copies]:
+    ) -> tuple[Reading, KnownCopies]:
         window = TimeWindow(start_ms, max(wish.until_ms, wish.cursor.next_ms), SOURCE_EVENT)
-        copies = await self._keeper.copies(window, **place) if self._trigger.exclude_copies else Copies()
+        copies = await self._keeper.copies(window, **place) if self._trigger.exclude_copies else KnownCopies()
         most = self._trigger.max_messages
         return await client.run(read_topic(client.api, place["topic"], wish.cursor, window, most=most)), copies
 
-    def _found(self, api: MqsApi, taken: Taken, cursor: Cursor) -> Batch | None:
+    def _found(self, api: MqsApi, taken: Taken, cursor: Cursor) -> EventBatch | None:
         """Find what is new; ``None`` where that waits, since perhaps copies are known later, or more is shown."""
         what = self._trigger
-        watch = Watch(what.topic, int(what.overlap_s * 1000), what.max_messages, taken.copies)
+        watch = WatchOptions(what.topic, int(what.overlap_s * 1000), what.max_messages, taken.copies)
         until_ms, now_ms = taken.until_ms(what.settle_s), int(taken.began_s * 1000)
         look = find_news(api, watch, cursor, taken.reading, until_ms=until_ms, now_ms=now_ms)
         for sentence in look.notes + look.doubts:
@@ -141,7 +141,7 @@ class TopicWatcher:
             return None
         if not look.unsettled:
             self._held_since_s = None
-        return Batch(look.offsets.to_xcom() if look.offsets.count else None, look.news.cursor, look.news.more)
+        return EventBatch(look.offsets.to_xcom() if look.offsets.count else None, look.news.cursor, look.news.more)
 
     def _waits(self, now_s: float) -> bool:
         self._held_since_s = now_s if self._held_since_s is None else self._held_since_s

@@ -120,12 +120,12 @@ class Sqs(Peer):
         from airflow.providers.amazon.aws.sensors.sqs import SqsSensor
 
         queue = self._queue + "-unknown" if case.name == "unknown" else self._queue
-        patience = {} if case.patient else {"botocore_config": {"retries": {"max_attempts": 0}}}
+        poll_policy = {} if case.patient else {"botocore_config": {"retries": {"max_attempts": 0}}}
         return SqsSensor(
             sqs_queue=queue,
             max_messages=10,
             deferrable=mode == "deferred",
-            **patience,
+            **poll_policy,
             **self.common(mode, case, arguments),
         )
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-Place = tuple[int, int]
+MessageRef = tuple[int, int]
 TOPIC = "orders"
 VARIABLE = "AIRFLOW_CONN_MQS_DEFAULT="
 
@@ -76,7 +76,7 @@ class LocalService:
             return database.execute(query, values).fetchall()
 
 
-def difference(held: Collection[Place], sent: Mapping[Place, int]) -> str:
+def difference(held: Collection[MessageRef], sent: Mapping[MessageRef, int]) -> str:
     """Count what is missing, foreign or repeated; empty when nothing is."""
     if not held:
         return "the intervals hold no message"

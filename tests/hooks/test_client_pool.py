@@ -23,11 +23,11 @@ CONNECTION = "mqs_default"
 def look_ups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Collect which connections are looked up."""
     asked: list[str] = []
-    look_up = base.asettings_for
+    run_query = base.asettings_for
 
     async def spy(conn_id: str) -> ConnectionSettings:
         asked.append(conn_id)
-        return await look_up(conn_id)
+        return await run_query(conn_id)
 
     monkeypatch.setattr(base, "asettings_for", spy)
     return asked

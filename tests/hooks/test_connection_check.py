@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.exceptions import AuthenticationError
-from airflow_provider_mqs.hooks.connection_check import STEPS, Finding, diagnose, findings
+from airflow_provider_mqs.hooks.connection_check import STEPS, CheckResult, diagnose, findings
 from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.testing import running_emulator
 from tests.core.client.certificates import Authority
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("connect")
 OTHER_PROJECT = "fedcba9876543210fedcba9876543210"
 
 
-def _findings() -> list[Finding]:
+def _findings() -> list[CheckResult]:
     with MqsHook() as hook:
         hook.get_conn().api.policy = RetryPolicy(max_retries=0)
         return list(findings(hook.get_conn()))

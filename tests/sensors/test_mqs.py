@@ -350,7 +350,7 @@ def test_a_deferral_carries_every_setting_and_no_secret(mqs: MqsEmulator) -> Non
         "stable_polls": 3,
     }
     assert arguments["looks"] == {"errors": 0, "count": 0, "same": 1}
-    assert arguments["patience"] == {
+    assert arguments["poll_policy"] == {
         "poke_interval_s": 30.0,
         "exponential_backoff": True,
         "max_wait_s": 300.0,
@@ -387,7 +387,7 @@ def test_silent_fail_tolerates_errors_without_end(mqs: MqsEmulator) -> None:
 
     with pytest.raises(TaskDeferred) as caught:
         sensor(deferrable=True, silent_fail=True, max_consecutive_errors=1).execute(INTERVAL)
-    assert caught.value.trigger.patience.max_errors is None
+    assert caught.value.trigger.poll_policy.max_errors is None
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
-from airflow_provider_mqs.core.offsets.document import Offsets, PartitionOffsets, digest_of
+from airflow_provider_mqs.core.offsets import partition_offsets
+from airflow_provider_mqs.core.offsets.document import Offsets, PartitionEntry, digest_of
 from airflow_provider_mqs.core.offsets.plan import plan_of
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.exceptions import ConfigurationError
@@ -36,12 +36,12 @@ batches = st.builds(
 
 def batch(*held: tuple[int, int, int], first_ms: int = START_MS, length_ms: int = 1000, **changes: Any) -> Offsets:
     """Give the offsets of an event: partition, first offset, and how many more."""
-    ranges = sets.union(*({number: ((first, first + more),)} for number, first, more in held))
-    partitions = {number: PartitionOffsets(some, first_ms, first_ms) for number, some in ranges.items()}
+    ranges = partition_offsets.union(*({number: ((first, first + more),)} for number, first, more in held))
+    partitions = {number: PartitionEntry(some, first_ms, first_ms) for number, some in ranges.items()}
     return replace(PLAIN, window=TimeWindow(first_ms, first_ms + length_ms, "event"), partitions=partitions, **changes)
 
 
-def places(offsets: Offsets) -> sets.Places:
+def places(offsets: Offsets) -> partition_offsets.OffsetsByPartition:
     return {number: part.ranges for number, part in offsets.partitions.items()}
 
 
@@ -64,7 +64,7 @@ def messages(context: dict[str, Any], topic: str | None = None) -> list[dict[str
         return messages_of_events(context, hook, topic)
 
 
-def planned(documents: list[dict[str, Any]], topic: str | None = None) -> sets.Places:
+def planned(documents: list[dict[str, Any]], topic: str | None = None) -> partition_offsets.OffsetsByPartition:
     return plan_of(documents, topic, endpoint=PLACE["endpoint"], instance_id=PLACE["instance_id"]).partitions
 
 
@@ -73,7 +73,7 @@ def test_whatever_events_joined_each_message_is_planned_once(several: list[Offse
     """Events that come twice, in any order, or overlap in part, are a plan of what they hold together."""
     repeated = data.draw(st.permutations([*several, *data.draw(st.lists(st.sampled_from(several), max_size=3))]))
 
-    assert planned(messages(started(*repeated))) == sets.union(*map(places, several))
+    assert planned(messages(started(*repeated))) == partition_offsets.union(*map(places, several))
 
 
 @given(st.lists(batches, min_size=1, max_size=5))

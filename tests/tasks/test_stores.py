@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseOperator
 
-from airflow_provider_mqs.core.ledger.stores import FileStore, Memory
+from airflow_provider_mqs.core.ledger.stores import FileStore, ReplayStores
 from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
 from airflow_provider_mqs.operators.base import RecordedOperator
 from airflow_provider_mqs.tasks.stores import (
@@ -16,8 +16,8 @@ from airflow_provider_mqs.tasks.stores import (
     AssetStateStore,
     TaskStateStore,
     folder_store,
-    memory_of,
     record_inlets,
+    stores_of_run,
 )
 from tests.airflow import AIRFLOW, run_dag, xcom
 
@@ -36,7 +36,7 @@ class Remembering(RecordedOperator):
         self.number = number
 
     def execute(self, context: Any) -> dict[str, Any]:
-        stores = memory_of(context, None).stores
+        stores = stores_of_run(context, None).stores
         key = f"a-key-{self.number}"
         before = [store.get(key) for store in stores]
         for store in stores:
@@ -89,8 +89,8 @@ def test_the_configuration_may_name_the_folder(tmp_path: Path, monkeypatch: pyte
     """The argument goes before it."""
     monkeypatch.setenv("AIRFLOW__MQS__LEDGER_PATH", str(tmp_path))
 
-    assert memory_of({}, None) == Memory(FileStore(tmp_path), (FileStore(tmp_path),))
-    assert memory_of({}, str(tmp_path / "own")).ledger == FileStore(tmp_path / "own")
+    assert stores_of_run({}, None) == ReplayStores(FileStore(tmp_path), (FileStore(tmp_path),))
+    assert stores_of_run({}, str(tmp_path / "own")).ledger == FileStore(tmp_path / "own")
 
 
 def test_a_folder_is_a_record_beside_the_asset(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_folder_is_a_record_beside_the_asset(tmp_path: Path) -> None:
     assets = {asset: object() for asset in record_inlets()}
     context = {"ti": object(), **({"asset_state_store": assets} if assets else {})}
 
-    memory = memory_of(context, str(tmp_path))
+    memory = stores_of_run(context, str(tmp_path))
 
     assert memory.ledger == FileStore(tmp_path)
     assert [type(store) for store in memory.records] == [AssetStateStore, FileStore][not assets :]
@@ -106,7 +106,7 @@ def test_a_folder_is_a_record_beside_the_asset(tmp_path: Path) -> None:
 
 def test_outside_a_task_there_is_no_store() -> None:
     """A plain dict as context has no memory."""
-    assert memory_of({}, None) == memory_of({"ti": object()}, None) == Memory()
+    assert stores_of_run({}, None) == stores_of_run({"ti": object()}, None) == ReplayStores()
 
 
 def test_a_storage_that_is_not_installed_is_told() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_mqs.core.client import transport_pool as pool
 from airflow_provider_mqs.core.client.client import AsyncMqsClient
-from airflow_provider_mqs.core.watch.condition import Condition, Patience
+from airflow_provider_mqs.core.watch.condition import Condition, PollPolicy
 from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.hooks.base import MqsBaseHook
 from airflow_provider_mqs.triggers import mqs as module
@@ -24,7 +24,7 @@ from tests.support import END_MS, START_MS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_mqs.core.client.transport_aiohttp import AiohttpWire
+    from airflow_provider_mqs.core.client.transport_aiohttp import AiohttpTransport
     from airflow_provider_mqs.testing import MqsEmulator
 
 FINAL_S = END_MS / 1000 + 60.0
@@ -66,7 +66,7 @@ def trigger(**arguments: Any) -> MessagesInWindowTrigger:
     condition = {"topic": "orders", "start_ms": START_MS, "end_ms": END_MS, "source": "explicit"}
     return MessagesInWindowTrigger(
         condition=Condition(**{**condition, **arguments.pop("condition", {})}).to_json(),
-        patience=Patience(**{"poke_interval_s": 60.0, **arguments.pop("patience", {})}).to_json(),
+        poll_policy=PollPolicy(**{"poke_interval_s": 60.0, **arguments.pop("poll_policy", {})}).to_json(),
         deadline_s=arguments.pop("deadline_s", FINAL_S + 1000.0),
         **arguments,
     )
@@ -144,7 +144,7 @@ async def test_the_first_look_comes_at_a_random_moment(
     monkeypatch.setattr("random.random", lambda: 0.5)
     time.now_s = FINAL_S - 100.0
 
-    await the_event(trigger(patience={"poke_interval_s": poke_interval_s}, deadline_s=FINAL_S + deadline_s))
+    await the_event(trigger(poll_policy={"poke_interval_s": poke_interval_s}, deadline_s=FINAL_S + deadline_s))
 
     assert time.sleeps == [100.0 + first_s]
     assert len(service.requests("query")) == 1
@@ -169,9 +169,9 @@ async def test_a_final_window_with_too_few_messages_ends_at_once(ending: str, se
 
 async def test_waits_double_where_asked_to(service: MqsEmulator, time: Time) -> None:
     """``exponential_backoff`` and ``max_wait`` hold in the triggerer, too."""
-    patience = {"exponential_backoff": True, "max_wait_s": 200.0}
+    poll_policy = {"exponential_backoff": True, "max_wait_s": 200.0}
 
-    await the_event(trigger(condition={"on_closed_empty": "wait"}, patience=patience))
+    await the_event(trigger(condition={"on_closed_empty": "wait"}, poll_policy=poll_policy))
 
     assert time.sleeps == [30.0, 60.0, 120.0, 200.0, 200.0, 200.0, 190.0]
 
@@ -180,7 +180,7 @@ async def test_errors_that_may_pass_are_tolerated_and_bounded(service: MqsEmulat
     """A service that is down is asked again with growing waits, ten times in all, and never spun on."""
     service.faults.throttle_429 = Rule(probability=1.0, operations=frozenset({"query"}))
 
-    event = await the_event(trigger(patience={"poke_interval_s": 0.0}))
+    event = await the_event(trigger(poll_policy={"poke_interval_s": 0.0}))
 
     assert event["status"] == "error"
     assert "10 errors in a row" in event["message"]
@@ -198,7 +198,7 @@ async def test_a_good_look_forgives_the_errors_before_it(service: MqsEmulator, t
 
     time.on_sleep = strike_again
     event = await the_event(
-        trigger(condition={"on_closed_empty": "wait"}, patience={"max_errors": 3}, deadline_s=FINAL_S + 600.0)
+        trigger(condition={"on_closed_empty": "wait"}, poll_policy={"max_errors": 3}, deadline_s=FINAL_S + 600.0)
     )
 
     assert event["status"] == "timeout"
@@ -208,7 +208,7 @@ async def test_errors_from_before_the_deferral_count(service: MqsEmulator, time:
     """The look before deferring is one of the row."""
     service.faults.throttle_429 = Rule(probability=1.0, operations=frozenset({"query"}))
 
-    event = await the_event(trigger(patience={"max_errors": 2}, looks={"errors": 1}))
+    event = await the_event(trigger(poll_policy={"max_errors": 2}, looks={"errors": 1}))
 
     assert event["status"] == "error"
     assert time.sleeps == []
@@ -318,7 +318,7 @@ async def test_the_sockets_close_when_the_triggerer_cancels(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert len(closed) == 1
-    assert closed[0]._wire is None
+    assert closed[0]._transport is None
 
 
 async def test_a_crowd_of_sensors_shares_one_login_and_few_sockets_and_closes_them(
@@ -337,8 +337,8 @@ async def test_a_crowd_of_sensors_shares_one_login_and_few_sockets_and_closes_th
     monkeypatch.setattr(MessagesInWindowTrigger, "_sleep", staticmethod(wait))
     crowd += [asyncio.create_task(events(trigger(condition={"on_closed_empty": "wait"}))) for _ in range(40)]
     await asyncio.wait_for(everybody.wait(), 60)
-    (shared,) = pool._wires.values()
-    sockets = sockets_of(shared.wire)
+    (shared,) = pool._transports.values()
+    sockets = sockets_of(shared.transport)
     for task in crowd:
         task.cancel()
     await asyncio.gather(*crowd, return_exceptions=True)
@@ -347,11 +347,11 @@ async def test_a_crowd_of_sensors_shares_one_login_and_few_sockets_and_closes_th
     assert len(service.requests("query")) == 40
     assert 1 <= len(sockets) <= 16
     assert all(one.fileno() == -1 for one in sockets)
-    assert not pool._wires
+    assert not pool._transports
 
 
-def sockets_of(wire: AiohttpWire) -> list[Any]:
-    connector = wire._session.connector
+def sockets_of(transport: AiohttpTransport) -> list[Any]:
+    connector = transport._session.connector
     assert connector is not None
     protocols = [protocol for pooled in connector._conns.values() for protocol, _ in pooled]
     return [protocol.transport.get_extra_info("socket") for protocol in protocols if protocol.transport]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_mqs.core.client.client import AsyncMqsClient
-from airflow_provider_mqs.core.ledger.known_copies import Copies
+from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
 from airflow_provider_mqs.core.ledger.stores import MemoryStore
 from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.emulator.rules import ALWAYS
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.testing import MqsEmulator
 
 SETTLE_MS = 10_000
-Place = tuple[int, int]
+MessageRef = tuple[int, int]
 
 
 @dataclass
@@ -131,7 +131,7 @@ def trigger(store: Any = None, **arguments: Any) -> NewMessagesTrigger:
     return made
 
 
-def places(payload: Any) -> list[Place]:
+def places(payload: Any) -> list[MessageRef]:
     offsets = Offsets.from_xcom(payload)
     return [
         (number, offset)
@@ -361,7 +361,7 @@ async def test_copies_of_replays_raise_no_event(
     service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the record calls a copy is left out, and counted."""
-    monkeypatch.setattr(keeping, "copies_in", lambda *_, **__: Copies({1: ((10, 10),)}))
+    monkeypatch.setattr(keeping, "known_copies_in", lambda *_, **__: KnownCopies({1: ((10, 10),)}))
     append_at(service, time, START_MS + 1, START_MS + 1, START_MS + 1)
 
     (payload,) = await looks(trigger(AssetStore()), time, 3)
@@ -374,7 +374,7 @@ async def test_messages_that_may_be_copies_wait_and_are_then_marked(
     service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A replay that never says which are its copies holds its time back, but not for ever."""
-    monkeypatch.setattr(keeping, "copies_in", lambda *_, **__: Copies({}, ("A replay.",)))
+    monkeypatch.setattr(keeping, "known_copies_in", lambda *_, **__: KnownCopies({}, ("A replay.",)))
     append_at(service, time, START_MS + 1)
 
     (payload,) = await looks(trigger(AssetStore()), time, 20)
@@ -388,7 +388,7 @@ async def test_copies_count_as_messages_where_that_is_wanted(
     service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With ``exclude_copies=False`` no record is read."""
-    monkeypatch.setattr(keeping, "copies_in", lambda *_, **__: pytest.fail("read"))
+    monkeypatch.setattr(keeping, "known_copies_in", lambda *_, **__: pytest.fail("read"))
     append_at(service, time, START_MS + 1)
 
     assert len(await looks(trigger(AssetStore(), exclude_copies=False), time, 3)) == 1
@@ -490,7 +490,7 @@ async def test_a_bug_does_not_end_the_watching(
     service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is logged, and tried again as rarely as a wrong password."""
-    monkeypatch.setattr(keeping.Keeper, "copies", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(keeping.CursorStore, "copies", lambda *_, **__: 1 / 0)
 
     await looks(trigger(AssetStore(), start=START_MS - 60_000), time, 2)
 
@@ -509,7 +509,7 @@ async def test_the_sockets_are_closed_between_looks(
         opened.append(self)
 
     monkeypatch.setattr(AsyncMqsClient, "__init__", spy)
-    time.on_sleep = lambda _: [pytest.fail("open") for client in opened if client._wire is not None]
+    time.on_sleep = lambda _: [pytest.fail("open") for client in opened if client._transport is not None]
 
     await looks(trigger(AssetStore(), start=START_MS - 60_000), time, 2)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.core.ledger.known_copies import Copies
+from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
 from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.core.watch.cursor import Cursor
@@ -20,7 +20,7 @@ from airflow_provider_mqs.core.watch.new_messages import Reading
 from airflow_provider_mqs.emulator.rules import ALWAYS, NEVER
 from airflow_provider_mqs.exceptions import ServerError
 from airflow_provider_mqs.triggers.mqs import NewMessagesTrigger
-from airflow_provider_mqs.triggers.shared_reading import Readings, Wish, readings_of
+from airflow_provider_mqs.triggers.shared_reading import SharedReadings, Wish, readings_of
 from airflow_provider_mqs.triggers.watcher import TopicWatcher
 from tests.support import START_MS
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.testing import MqsEmulator
 
 START_S = START_MS / 1000
-Place = tuple[int, int]
+MessageRef = tuple[int, int]
 
 
 @dataclass
@@ -103,13 +103,13 @@ def watcher(**arguments: Any) -> NewMessagesTrigger:
     return NewMessagesTrigger(**{"topic": "orders", "exclude_copies": False, "start": START_MS, **arguments})
 
 
-def places(payloads: list[Any]) -> list[Place]:
+def places(payloads: list[Any]) -> list[MessageRef]:
     found = [Offsets.from_xcom(json.loads(json.dumps(payload))) for payload in payloads]
     parts = [(number, part) for one in found for number, part in one.partitions.items()]
     return [(number, at) for number, part in parts for first, last in part.ranges for at in range(first, last + 1)]
 
 
-def stored(service: MqsEmulator) -> list[Place]:
+def stored(service: MqsEmulator) -> list[MessageRef]:
     return sorted((one.partition, one.message_offset) for one in service.messages("orders"))
 
 
@@ -198,7 +198,7 @@ async def test_whoever_reads_each_is_told_each_message_once(chance: int, service
 
 async def test_a_lone_watcher_keeps_no_reading() -> None:
     """A batch of rows in memory is of use only where somebody else wants it."""
-    shared, only, asked = Readings(), Watcher(), list[int]()
+    shared, only, asked = SharedReadings(), Watcher(), list[int]()
 
     await shared.take(only, wish(), reads(asked))
     await shared.take(only, wish(), reads(asked))
@@ -228,12 +228,12 @@ def wish(from_s: float = 0.0, next_s: float = 0.0, **changes: Any) -> Wish:
     return Wish(**{"cursor": cursor, "now_s": 100.0, "since_s": 70.0, "settle_s": 0.0, "overlap_s": 10.0, **changes})
 
 
-def reads(asked: list[int], end_s: float = 100.0) -> Callable[[int], Coroutine[Any, Any, tuple[Reading, Copies]]]:
+def reads(asked: list[int], end_s: float = 100.0) -> Callable[[int], Coroutine[Any, Any, tuple[Reading, KnownCopies]]]:
     """Read nothing, and note from when on."""
 
-    async def read(start_ms: int) -> tuple[Reading, Copies]:
+    async def read(start_ms: int) -> tuple[Reading, KnownCopies]:
         asked.append(start_ms)
-        return Reading(TimeWindow(start_ms, int(end_s * 1000)), {}), Copies()
+        return Reading(TimeWindow(start_ms, int(end_s * 1000)), {}), KnownCopies()
 
     return read
 
@@ -255,7 +255,7 @@ class Watcher:
 )
 async def test_a_reading_is_taken_only_where_it_will_do(second: Wish, readings_made: int) -> None:
     """Else the watcher reads on its own."""
-    shared, asked, watchers = Readings(), list[int](), (Watcher(), Watcher())
+    shared, asked, watchers = SharedReadings(), list[int](), (Watcher(), Watcher())
     shared._needs[watchers[1]] = 50_000
     await shared.take(watchers[0], wish(from_s=50, next_s=50), reads(asked))
 
@@ -267,7 +267,7 @@ async def test_a_reading_is_taken_only_where_it_will_do(second: Wish, readings_m
 @pytest.mark.parametrize(("behind_s", "begins_s"), [(49.0, 49.0), (5.0, 40.0), (55.0, 50.0)])
 async def test_who_reads_begins_where_others_need_it(behind_s: float, begins_s: float) -> None:
     """By at most an overlap earlier, so that one who is far behind costs the others nothing."""
-    shared, asked, watchers = Readings(), list[int](), (Watcher(), Watcher())
+    shared, asked, watchers = SharedReadings(), list[int](), (Watcher(), Watcher())
     shared._needs[watchers[1]] = int(behind_s * 1000)
 
     await shared.take(watchers[0], wish(from_s=50, next_s=60), reads(asked))
@@ -277,7 +277,7 @@ async def test_who_reads_begins_where_others_need_it(behind_s: float, begins_s: 
 
 async def test_who_waits_for_a_reading_that_is_cancelled_reads_itself() -> None:
     """A watcher whose asset was removed takes nobody else with it."""
-    shared, asked, watchers = Readings(), list[int](), (Watcher(), Watcher())
+    shared, asked, watchers = SharedReadings(), list[int](), (Watcher(), Watcher())
     begun = asyncio.Event()
 
     async def never(_: int) -> Any:
@@ -296,7 +296,7 @@ async def test_who_waits_for_a_reading_that_is_cancelled_reads_itself() -> None:
 
 async def test_a_failure_is_raised_for_those_who_ask_soon_after() -> None:
     """And not for those who were patient enough."""
-    shared, asked, watchers = Readings(), list[int](), (Watcher(), Watcher())
+    shared, asked, watchers = SharedReadings(), list[int](), (Watcher(), Watcher())
 
     async def fail(_: int) -> Any:
         raise ServerError(503, "", "Down.")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from airflow_provider_mqs.core.client.retry import RetryPolicy
-    from airflow_provider_mqs.core.client.transport_pool import LeasedWire
-    from airflow_provider_mqs.core.client.transport_requests import RequestsWire
+    from airflow_provider_mqs.core.client.transport_pool import PooledTransport
+    from airflow_provider_mqs.core.client.transport_requests import RequestsTransport
     from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class MqsClient:
         self.settings = settings
         self.api = _api(settings, instance_id, on_secret, policy)
         self._sleep = sleep
-        self._wire: RequestsWire | None = None
+        self._transport: RequestsTransport | None = None
 
     def run(self, flow: Flow[T]) -> T:
         """
@@ -85,9 +85,9 @@ class MqsClient:
 
     def close(self) -> None:
         """Close the pooled connections; the client may be used again."""
-        if self._wire is not None:
-            self._wire.close()
-            self._wire = None
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +99,7 @@ class MqsClient:
 
     def _perform(self, step: Step) -> Any:
         if isinstance(step, Request):
-            return self._open_wire().send(step)
+            return self._open_transport().send(step)
         if isinstance(step, Sleep):
             _announce(step)
             return self._sleep(step.seconds)
@@ -107,12 +107,12 @@ class MqsClient:
             return step.future.result()
         return [self.run(flow) for flow in step.flows]
 
-    def _open_wire(self) -> RequestsWire:
-        if self._wire is None:
-            from airflow_provider_mqs.core.client.transport_requests import RequestsWire  # noqa: PLC0415 - costs 170 ms
+    def _open_transport(self) -> RequestsTransport:
+        if self._transport is None:
+            from airflow_provider_mqs.core.client.transport_requests import RequestsTransport  # noqa: PLC0415 - costs 170 ms
 
-            self._wire = RequestsWire(self.settings)
-        return self._wire
+            self._transport = RequestsTransport(self.settings)
+        return self._transport
 
 
 async def side_by_side(workers: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -155,7 +155,7 @@ class AsyncMqsClient:
         self.concurrency = concurrency
         self.requests = 0
         self._in_flight = asyncio.Semaphore(concurrency)
-        self._wire: LeasedWire | None = None
+        self._transport: PooledTransport | None = None
 
     async def run(self, flow: Flow[T]) -> T:
         """
@@ -169,9 +169,9 @@ class AsyncMqsClient:
 
     async def aclose(self) -> None:
         """Close the pooled connections, unless other clients use them; the client may be used again."""
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            await wire.close()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -192,8 +192,8 @@ class AsyncMqsClient:
         if isinstance(step, Request):
             async with self._in_flight:
                 self.requests += 1
-                wire = await self._open_wire()
-                return await wire.send(step)
+                transport = await self._open_transport()
+                return await transport.send(step)
         if isinstance(step, Sleep):
             _announce(step)
             return await asyncio.sleep(step.seconds)
@@ -213,12 +213,12 @@ class AsyncMqsClient:
         for index, flow in flows:
             results[index] = await self.run(flow)
 
-    async def _open_wire(self) -> LeasedWire:
-        if self._wire is None:
+    async def _open_transport(self) -> PooledTransport:
+        if self._transport is None:
             # in a thread: it takes 150 ms the first time, longer than all other triggers of a triggerer should wait
             await asyncio.to_thread(import_module, "airflow_provider_mqs.core.client.transport_pool")
-        if self._wire is None:  # still: another request may have come first
-            from airflow_provider_mqs.core.client.transport_pool import LeasedWire  # noqa: PLC0415 - loaded by now
+        if self._transport is None:  # still: another request may have come first
+            from airflow_provider_mqs.core.client.transport_pool import PooledTransport  # noqa: PLC0415 - loaded by now
 
-            self._wire = LeasedWire(self.settings, connections=self.concurrency)
-        return self._wire
+            self._transport = PooledTransport(self.settings, connections=self.concurrency)
+        return self._transport

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _ERRORS: tuple[type[Exception], ...] = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 
 
-class AiohttpWire:
+class AiohttpTransport:
     """
     Send requests over one session, with the connection's timeouts, certificates and proxy; redirects are not followed.
 

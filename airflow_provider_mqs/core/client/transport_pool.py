@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakValueDictionary
 
-from airflow_provider_mqs.core.client.transport_aiohttp import AiohttpWire
+from airflow_provider_mqs.core.client.transport_aiohttp import AiohttpTransport
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -32,15 +32,15 @@ class _Shared:
     :param users: how many leases there are
     """
 
-    wire: AiohttpWire
+    transport: AiohttpTransport
     users: int = 0
 
 
 # weak, so that clients that nobody closed keep neither a wire nor its loop alive
-_wires: WeakValueDictionary[_Key, _Shared] = WeakValueDictionary()
+_transports: WeakValueDictionary[_Key, _Shared] = WeakValueDictionary()
 
 
-class LeasedWire:
+class PooledTransport:
     """
     One client's use of a wire; the sockets close when the last client that uses it has closed its own.
 
@@ -54,9 +54,9 @@ class LeasedWire:
 
     def __init__(self, settings: ConnectionSettings, *, connections: int) -> None:
         self._key = _key(settings, connections)
-        shared = _wires.get(self._key)
+        shared = _transports.get(self._key)
         if shared is None:
-            shared = _wires[self._key] = _Shared(AiohttpWire(settings, connections=connections))
+            shared = _transports[self._key] = _Shared(AiohttpTransport(settings, connections=connections))
         shared.users += 1
         self._shared = shared
 
@@ -68,14 +68,14 @@ class LeasedWire:
         :return: the whole answer, whatever its status
         :raises TransportError: no whole answer came
         """
-        return await self._shared.wire.send(request)
+        return await self._shared.transport.send(request)
 
     async def close(self) -> None:
         """Give the wire back, once; the last one closes the pooled connections."""
         self._shared.users -= 1
         if not self._shared.users:
-            _wires.pop(self._key, None)  # before anything is awaited: whoever comes now needs a new one
-            await self._shared.wire.close()
+            _transports.pop(self._key, None)  # before anything is awaited: whoever comes now needs a new one
+            await self._shared.transport.close()
 
 
 def _key(settings: ConnectionSettings, connections: int) -> _Key:

@@ -26,7 +26,7 @@ class _NoCookies(RequestsCookieJar):
         """Forget it."""
 
 
-class RequestsWire:
+class RequestsTransport:
     """
     Send requests over one session, with the connection's timeouts, certificates and proxy; redirects are not followed.
 

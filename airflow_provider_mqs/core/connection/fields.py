@@ -11,7 +11,7 @@ from typing import Final
 
 from airflow_provider_mqs.core.connection.field_types import Field
 
-FIELDS: Final[tuple[Field, ...]] = (
+CONNECTION_FIELDS: Final[tuple[Field, ...]] = (
     Field(
         "auth_type",
         "Authentication",
@@ -178,7 +178,7 @@ FIELDS: Final[tuple[Field, ...]] = (
         minimum=0.001,
     ),
 )
-FIELD: Final = {field.name: field for field in FIELDS}
+FIELDS_BY_NAME: Final = {field.name: field for field in CONNECTION_FIELDS}
 
 CONNECTION_TYPE: Final = "mqs"
 HOOK_NAME: Final = "Huawei Cloud ROMA Connect MQS"

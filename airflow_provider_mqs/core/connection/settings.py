@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from airflow_provider_mqs.core.connection.endpoints import parse_endpoint, region_of, regional_iam
 from airflow_provider_mqs.core.connection.field_types import field_error, shown
-from airflow_provider_mqs.core.connection.fields import FIELD, FIELDS
+from airflow_provider_mqs.core.connection.fields import CONNECTION_FIELDS, FIELDS_BY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -117,7 +117,7 @@ class ConnectionSettings:
         :raises ConfigurationError: if anything is wrong or missing; it names the field and the remedy
         """
         raw = extra or {}
-        value = {known.name: known.read(raw.get(known.name)) for known in FIELDS}
+        value = {known.name: known.read(raw.get(known.name)) for known in CONNECTION_FIELDS}
         allow_http = value.pop("allow_http")
         endpoint = parse_endpoint("host", host or "", scheme=schema or "", port=port, allow_http=allow_http)
         query, iam = (
@@ -135,7 +135,7 @@ class ConnectionSettings:
             "connect_timeout_s": value.pop("connect_timeout"),
             "read_timeout_s": value.pop("read_timeout"),
         }
-        unknown = tuple(str(name) for name in raw if name not in FIELD)
+        unknown = tuple(str(name) for name in raw if name not in FIELDS_BY_NAME)
         settings = cls(
             endpoint=endpoint,
             login=login or "",

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.ledger.index import ReplayIndex, ledgers_of
 from airflow_provider_mqs.core.ledger.ledger import MARGIN_MS
-from airflow_provider_mqs.core.offsets import offset_ranges as runs
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 from airflow_provider_mqs.core.values.time_window import iso
 
 if TYPE_CHECKING:
@@ -18,13 +17,13 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.ledger.index import IndexEntry
     from airflow_provider_mqs.core.ledger.ledger import Ledger
     from airflow_provider_mqs.core.ledger.stores import Store
-    from airflow_provider_mqs.core.offsets.partition_offsets import Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.values.message import Message, Row, Rows
     from airflow_provider_mqs.core.values.time_window import TimeWindow
 
 
 @dataclass(frozen=True, slots=True)
-class Copies:
+class KnownCopies:
     """
     What earlier replays have put into a window.
 
@@ -32,7 +31,7 @@ class Copies:
     :param doubts: a sentence for each replay whose copies are not known
     """
 
-    places: Places = field(default_factory=dict)
+    places: OffsetsByPartition = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
 
     def split(self, rows: Rows) -> tuple[Rows, Rows]:
@@ -47,12 +46,14 @@ class Copies:
         copies: list[Row | Message] = []
         others: list[Row | Message] = []
         for row in rows:
-            is_copy = runs.contains(self.places.get(row.partition, ()), row.message_offset)
+            is_copy = offset_ranges.contains(self.places.get(row.partition, ()), row.message_offset)
             (copies if is_copy else others).append(row)
         return copies, others
 
 
-def copies_in(records: Iterable[Store], window: TimeWindow, *, endpoint: str, instance_id: str, topic: str) -> Copies:
+def known_copies_in(
+    records: Iterable[Store], window: TimeWindow, *, endpoint: str, instance_id: str, topic: str
+) -> KnownCopies:
     """
     Find the copies that earlier replays have put into a window. Read-only.
 
@@ -65,8 +66,8 @@ def copies_in(records: Iterable[Store], window: TimeWindow, *, endpoint: str, in
     :raises StoreError: a record cannot be read
     """
     ledgers = _replays_in(window, [ReplayIndex(record, endpoint, instance_id, topic) for record in records])
-    return Copies(
-        sets.union(*(ledger.copies for ledger in ledgers)),
+    return KnownCopies(
+        partition_offsets.union(*(ledger.copies for ledger in ledgers)),
         tuple(_doubt(ledger) for ledger in ledgers if ledger.has_copies and not ledger.copies_known),
     )
 
@@ -87,8 +88,9 @@ def _replays_in(window: TimeWindow, indexes: Sequence[ReplayIndex]) -> list[Ledg
 
 
 def _doubt(ledger: Ledger) -> str:
+    most = partition_offsets.count(partition_offsets.union(ledger.ever_sent, ledger.claimed))
     return (
-        f"A replay ({ledger.owner}) put up to {sets.count(sets.union(ledger.ever_sent, ledger.claimed))} copies into "
+        f"A replay ({ledger.owner}) put up to {most} copies into "
         f"the topic from {iso(ledger.first_ms)} on, and which messages they are is not known (yet). Let its resend end "
         "with verify=True, or run it again: it sends nothing twice, and finds its copies."
     )

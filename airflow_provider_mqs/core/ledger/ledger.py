@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mqs.core.offsets import offset_ranges as runs
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.core.offsets.partition_offsets import Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
 
 SCHEMA = "mqs.ledger/1"
 OPENING, SENDING, ENDED, COMPLETE = "opening", "sending", "ended", "complete"
@@ -104,13 +103,13 @@ class Ledger:
     scope: Mapping[str, Any]
     digest: str | None
     owner: Owner
-    planned: Places
+    planned: OffsetsByPartition
     state: str = OPENING
-    done: Places = field(default_factory=dict)
-    claimed: Places = field(default_factory=dict)
-    earlier: Places = field(default_factory=dict)
-    doubles: Places = field(default_factory=dict)
-    copies: Places = field(default_factory=dict)
+    done: OffsetsByPartition = field(default_factory=dict)
+    claimed: OffsetsByPartition = field(default_factory=dict)
+    earlier: OffsetsByPartition = field(default_factory=dict)
+    doubles: OffsetsByPartition = field(default_factory=dict)
+    copies: OffsetsByPartition = field(default_factory=dict)
     copies_known: bool = True
     marks: Mapping[int, int] = field(default_factory=dict)
     first_ms: int = 0
@@ -119,9 +118,9 @@ class Ledger:
     updated_ms: int = 0
 
     @property
-    def ever_sent(self) -> Places:
+    def ever_sent(self) -> OffsetsByPartition:
         """Everything that was surely sent, by whichever run."""
-        return sets.union(self.done, self.earlier)
+        return partition_offsets.union(self.done, self.earlier)
 
     @property
     def has_copies(self) -> bool:
@@ -157,7 +156,7 @@ class Ledger:
                 "pid": owner.pid,
             },
             "state": self.state,
-            **{name: runs.to_json(getattr(self, name)) for name in _SETS},
+            **{name: offset_ranges.to_json(getattr(self, name)) for name in _SETS},
             "copies_known": self.copies_known,
             "marks": {str(partition): mark for partition, mark in self.marks.items()},
             "first_ms": self.first_ms,
@@ -199,7 +198,7 @@ class Ledger:
             digest=value["digest"],
             owner=Owner(owner["token"], owner["run"], owner["max_tries"], owner["host"], int(owner["pid"])),
             state=str(value["state"]),
-            **{name: sets.from_json(value[name], name) for name in _SETS},
+            **{name: partition_offsets.from_json(value[name], name) for name in _SETS},
             copies_known=value["copies_known"] is True,
             marks={int(partition): int(mark) for partition, mark in value["marks"].items()},
             first_ms=int(value["first_ms"]),
@@ -223,6 +222,11 @@ def merged(left: Ledger | None, right: Ledger | None) -> Ledger | None:
     if left is None or right is None:
         return left or right
     newer, older = sorted((left, right), key=lambda ledger: ledger.updated_ms, reverse=True)
-    done = sets.union(newer.done, older.done if newer.earlier == older.earlier else {})
-    claimed = newer.claimed if newer.owner == older.owner else sets.union(newer.claimed, older.claimed)
-    return replace(newer, done=done, claimed=sets.without(claimed, done), copies=sets.union(newer.copies, older.copies))
+    done = partition_offsets.union(newer.done, older.done if newer.earlier == older.earlier else {})
+    claimed = newer.claimed if newer.owner == older.owner else partition_offsets.union(newer.claimed, older.claimed)
+    return replace(
+        newer,
+        done=done,
+        claimed=partition_offsets.difference(claimed, done),
+        copies=partition_offsets.union(newer.copies, older.copies),
+    )

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_mqs.core.ledger.ledger import Ledger, Owner
-    from airflow_provider_mqs.core.offsets.partition_offsets import Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Opening:
     :param retried: whether this resumes a try that did not end well, or Airflow itself tries again
     """
 
-    resumed: Places
-    already: Places
-    doubts: Places
+    resumed: OffsetsByPartition
+    already: OffsetsByPartition
+    doubts: OffsetsByPartition
     past: tuple[Ledger, ...] = ()
     by: Owner | None = None
     retried: bool = False
@@ -51,18 +51,22 @@ def opening_of(first: Ledger, mine: Ledger | None, others: Sequence[Ledger], on_
     retried = mine is not None and _is_retried(mine, first.owner)
     resumed = mine.done if mine and retried else {}
     past = [ledger for ledger in (mine, *others) if ledger and ledger.has_copies]
-    sent = sets.without(sets.shared(sets.union(*(one.ever_sent for one in past)), first.planned), resumed)
+    sent = partition_offsets.difference(
+        partition_offsets.intersection(partition_offsets.union(*(one.ever_sent for one in past)), first.planned),
+        resumed,
+    )
     if sent and on_replayed == "fail":
         raise ConfigurationError(
-            f"{sets.count(sent)} of these messages were sent already ({past[-1].owner}) and on_replayed is 'fail'."
+            f"{partition_offsets.count(sent)} of these messages were sent already ({past[-1].owner}) "
+            "and on_replayed is 'fail'."
         )
     if on_replayed == "resend":
         past, sent = [ledger for ledger in past if ledger is mine and retried], {}
-    doubts = sets.shared(sets.union(*(one.claimed for one in past)), first.planned)
+    doubts = partition_offsets.intersection(partition_offsets.union(*(one.claimed for one in past)), first.planned)
     return Opening(
         resumed=resumed,
         already=sent,
-        doubts=sets.without(doubts, sets.union(resumed, sent)),
+        doubts=partition_offsets.difference(doubts, partition_offsets.union(resumed, sent)),
         past=tuple(past),
         by=past[-1].owner if past else None,
         retried=retried,
@@ -85,7 +89,7 @@ def taken_over(first: Ledger, mine: Ledger, opening: Opening, on_replayed: str) 
     if not mine.has_copies:
         return replace(kept, first_ms=first.first_ms)
     if on_replayed == "resend" and not opening.retried:
-        return replace(kept, earlier=sets.union(mine.ever_sent, mine.claimed))
+        return replace(kept, earlier=partition_offsets.union(mine.ever_sent, mine.claimed))
     return replace(
         kept,
         done=mine.done,

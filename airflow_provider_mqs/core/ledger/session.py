@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_mqs.core.ledger.index import IndexEntry, ReplayIndex, ledgers_of, load
 from airflow_provider_mqs.core.ledger.ledger import ENDED, OPENING, SENDING, Ledger
 from airflow_provider_mqs.core.ledger.resume import opening_of, taken_over
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.offsets.plan import replay_id_of
 from airflow_provider_mqs.core.values.time_window import iso
 from airflow_provider_mqs.exceptions import ReplayInProgressError, StoreError
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_mqs.core.ledger.ledger import Owner
     from airflow_provider_mqs.core.ledger.resume import Opening
-    from airflow_provider_mqs.core.ledger.stores import Memory, Store
-    from airflow_provider_mqs.core.offsets.partition_offsets import Places
+    from airflow_provider_mqs.core.ledger.stores import ReplayStores, Store
+    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.offsets.plan import Plan
 
 _LOOKS = 20
@@ -38,7 +38,7 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Journal:
+class LedgerSession:
     """
     The ledger of one replay, in each store that keeps it.
 
@@ -140,7 +140,7 @@ class Journal:
         self.write(**changes)
         self._tell_index(until_ms=self.ledger.until_ms)
 
-    def around(self, since_ms: int) -> Places:
+    def around(self, since_ms: int) -> OffsetsByPartition:
         """
         Give the copies that other replays made since a moment.
 
@@ -148,7 +148,7 @@ class Journal:
         :return: the copies, as far as they are known
         """
         found = self._others(lambda entry: (entry.until_ms or since_ms) >= since_ms)
-        return sets.union(*(ledger.copies for ledger in found))
+        return partition_offsets.union(*(ledger.copies for ledger in found))
 
     def _overlapping(self) -> list[Ledger]:
         """Find the other replays that have messages in common with this one, for the same consumer."""
@@ -156,9 +156,13 @@ class Journal:
 
         def touches(entry: IndexEntry) -> bool:
             spans = {partition: (span,) for partition, span in entry.spans.items()}
-            return entry.consumer_key == mine.scope["consumer_key"] and bool(sets.shared(spans, mine.planned))
+            return entry.consumer_key == mine.scope["consumer_key"] and bool(
+                partition_offsets.intersection(spans, mine.planned)
+            )
 
-        return [ledger for ledger in self._others(touches) if sets.shared(ledger.planned, mine.planned)]
+        return [
+            ledger for ledger in self._others(touches) if partition_offsets.intersection(ledger.planned, mine.planned)
+        ]
 
     def _others(self, chosen: Callable[[IndexEntry], bool]) -> list[Ledger]:
         return ledgers_of(self._indexes, lambda entry: entry.replay_id != self.ledger.replay_id and chosen(entry))
@@ -212,15 +216,15 @@ class Journal:
         return self._check_idle(rivals[0])
 
 
-def journal_for(
+def session_for(
     plan: Plan,
     *,
     endpoint: str,
     instance_id: str,
     consumer_key: str | None,
     owner: Owner,
-    memory: Memory,
-) -> Journal:
+    memory: ReplayStores,
+) -> LedgerSession:
     """
     Make the journal of a replay.
 
@@ -236,7 +240,7 @@ def journal_for(
     replay_id = replay_id_of(endpoint, instance_id, plan, consumer_key)
     first = Ledger(replay_id, scope, plan.digest, owner, plan.partitions)
     indexes = [ReplayIndex(record, endpoint, instance_id, plan.topic) for record in memory.records]
-    return Journal(first, memory.stores, indexes)
+    return LedgerSession(first, memory.stores, indexes)
 
 
 def _is_running(pid: int) -> bool:

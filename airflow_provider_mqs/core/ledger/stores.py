@@ -116,7 +116,7 @@ class FileStore:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class ReplayStores:
     """
     Where a replay is remembered; nowhere by default.
 

@@ -6,8 +6,8 @@ from array import array
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.core.offsets import offset_ranges as runs
-from airflow_provider_mqs.core.offsets.document import PartitionOffsets
+from airflow_provider_mqs.core.offsets import offset_ranges
+from airflow_provider_mqs.core.offsets.document import PartitionEntry
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.offsets.offset_ranges import Ranges
@@ -30,13 +30,13 @@ class _Part:
 
     def joined(self) -> Ranges:
         if self.news:
-            self.runs = runs.merge(chain(self.runs, runs.ranges_of(self.news)))
+            self.runs = offset_ranges.merge(chain(self.runs, offset_ranges.from_offsets(self.news)))
             self.news = array("q")
             self.most = max(_NEWS, len(self.runs))
         return self.runs
 
 
-class OffsetBag:
+class OffsetAccumulator:
     """A set of places, with the first and last timestamp of each partition."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class OffsetBag:
 
         :return: how many different ones are in
         """
-        return sum(runs.count(part.joined()) for part in self._parts.values())
+        return sum(offset_ranges.count(part.joined()) for part in self._parts.values())
 
     @property
     def span_ms(self) -> int:
@@ -86,13 +86,12 @@ class OffsetBag:
         parts = self._parts.values()
         return 1 + max((part.last for part in parts), default=0) - min((part.first for part in parts), default=0)
 
-    def partitions(self) -> dict[int, PartitionOffsets]:
+    def partitions(self) -> dict[int, PartitionEntry]:
         """
         Give everything.
 
         :return: by partition, ascending
         """
         return {
-            number: PartitionOffsets(part.joined(), part.first, part.last)
-            for number, part in sorted(self._parts.items())
+            number: PartitionEntry(part.joined(), part.first, part.last) for number, part in sorted(self._parts.items())
         }

@@ -12,8 +12,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mqs.core.offsets import offset_ranges as runs
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.exceptions import ConfigurationError
 
@@ -21,14 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from airflow_provider_mqs.core.offsets.offset_ranges import Ranges
-    from airflow_provider_mqs.core.offsets.partition_offsets import Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
 
 FAMILY = "mqs.offsets/"
 SCHEMA = f"{FAMILY}1"
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionOffsets:
+class PartitionEntry:
     """
     What a window holds of one partition.
 
@@ -44,7 +43,7 @@ class PartitionOffsets:
     @property
     def count(self) -> int:
         """How many offsets."""
-        return runs.count(self.ranges)
+        return offset_ranges.count(self.ranges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ class Offsets:
     instance_id: str
     topic: str
     window: TimeWindow
-    partitions: Mapping[int, PartitionOffsets]
+    partitions: Mapping[int, PartitionEntry]
     filters: Mapping[str, Any] = field(default_factory=dict)
     complete: bool = True
     on_incomplete: str = "fail"
@@ -101,7 +100,7 @@ class Offsets:
 
         :return: the document of DESIGN "Offsets, as XCom", with its digest
         """
-        sets = runs.to_json({number: part.ranges for number, part in self.partitions.items()})
+        sets = offset_ranges.to_json({number: part.ranges for number, part in self.partitions.items()})
         document: dict[str, Any] = {
             "schema": SCHEMA,
             "endpoint": self.endpoint,
@@ -212,15 +211,15 @@ def each_once(documents: Iterable[Offsets]) -> list[Offsets]:
     :param documents: of one topic; equal ones count once
     :return: documents that do not overlap, and hold the same messages together
     """
-    told: Places = {}
+    told: OffsetsByPartition = {}
     given: list[Offsets] = []
     kept: list[Offsets] = []
     for document in documents:
         if document not in given:
             places = {number: part.ranges for number, part in document.partitions.items()}
-            left = sets.without(places, told)
+            left = partition_offsets.difference(places, told)
             partitions = {number: replace(document.partitions[number], ranges=left[number]) for number in left}
-            told = sets.union(told, places)
+            told = partition_offsets.union(told, places)
             given.append(document)
             kept.append(replace(document, partitions=partitions))
     return kept
@@ -249,7 +248,7 @@ def _batch_json(batch: Batch | None) -> dict[str, int] | None:
     return None if batch is None else {"index": batch.index, "of": batch.of, "total": batch.total}
 
 
-def _partition_json(partition: PartitionOffsets, offsets: list[list[int]] | str) -> dict[str, Any]:
+def _partition_json(partition: PartitionEntry, offsets: list[list[int]] | str) -> dict[str, Any]:
     return {
         "count": partition.count,
         ("packed" if isinstance(offsets, str) else "ranges"): offsets,
@@ -258,7 +257,7 @@ def _partition_json(partition: PartitionOffsets, offsets: list[list[int]] | str)
     }
 
 
-def _read_partition(number: str, value: Mapping[str, Any]) -> PartitionOffsets:
+def _read_partition(number: str, value: Mapping[str, Any]) -> PartitionEntry:
     name = f"partitions.{number}"
-    ranges = runs.from_json(value["packed"] if "packed" in value else value["ranges"], name)
-    return PartitionOffsets(ranges, int(value["first_timestamp"]), int(value["last_timestamp"]))
+    ranges = offset_ranges.from_json(value["packed"] if "packed" in value else value["ranges"], name)
+    return PartitionEntry(ranges, int(value["first_timestamp"]), int(value["last_timestamp"]))

@@ -31,7 +31,7 @@ _MAX_OFFSET = 2**63 - 1
 _MORE, _SEVEN_BITS = 0x80, 0x7F
 
 
-def ranges_of(offsets: Iterable[int]) -> Ranges:
+def from_offsets(offsets: Iterable[int]) -> Ranges:
     """
     Make runs of offsets.
 
@@ -89,7 +89,7 @@ def contains(ranges: Ranges, offset: int) -> bool:
     return index >= 0 and offset <= ranges[index][1]
 
 
-def overlap(left: Ranges, right: Ranges) -> Ranges:
+def intersection(left: Ranges, right: Ranges) -> Ranges:
     """
     Give what two sets share.
 
@@ -111,7 +111,7 @@ def overlap(left: Ranges, right: Ranges) -> Ranges:
     return tuple(shared)
 
 
-def without(left: Ranges, right: Ranges) -> Ranges:
+def difference(left: Ranges, right: Ranges) -> Ranges:
     """
     Give what only the first set has.
 
@@ -120,7 +120,7 @@ def without(left: Ranges, right: Ranges) -> Ranges:
     :return: the difference
     """
     kept: list[tuple[int, int]] = []
-    shared = iter(overlap(left, right))
+    shared = iter(intersection(left, right))
     hole = next(shared, None)
     for run_first, last in left:
         first = run_first

@@ -10,19 +10,19 @@ from collections.abc import Mapping
 from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from airflow_provider_mqs.core.offsets import offset_ranges as runs
+from airflow_provider_mqs.core.offsets import offset_ranges
 from airflow_provider_mqs.core.offsets.offset_ranges import Ranges
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-Place: TypeAlias = tuple[int, int]
+MessageRef: TypeAlias = tuple[int, int]
 """Partition and message_offset."""
-Places: TypeAlias = Mapping[int, Ranges]
+OffsetsByPartition: TypeAlias = Mapping[int, Ranges]
 
 
-def places_of(places: Iterable[Place]) -> Places:
+def from_refs(places: Iterable[MessageRef]) -> OffsetsByPartition:
     """
     Make a set.
 
@@ -32,30 +32,32 @@ def places_of(places: Iterable[Place]) -> Places:
     offsets: dict[int, list[int]] = {}
     for partition, message_offset in places:
         offsets.setdefault(partition, []).append(message_offset)
-    return {partition: runs.ranges_of(offsets[partition]) for partition in sorted(offsets)}
+    return {partition: offset_ranges.from_offsets(offsets[partition]) for partition in sorted(offsets)}
 
 
-def expand(places: Places) -> Iterator[Place]:
+def expand(places: OffsetsByPartition) -> Iterator[MessageRef]:
     """
     List the places of a set.
 
     :param places: the set
     :return: each place, by partition and offset, one at a time
     """
-    return ((partition, offset) for partition, ranges in sorted(places.items()) for offset in runs.expand(ranges))
+    return (
+        (partition, offset) for partition, ranges in sorted(places.items()) for offset in offset_ranges.expand(ranges)
+    )
 
 
-def count(places: Places) -> int:
+def count(places: OffsetsByPartition) -> int:
     """
     Count the places of a set.
 
     :param places: the set
     :return: how many
     """
-    return sum(map(runs.count, places.values()))
+    return sum(map(offset_ranges.count, places.values()))
 
 
-def union(*sets: Places) -> Places:
+def union(*sets: OffsetsByPartition) -> OffsetsByPartition:
     """
     Give what is in any of the sets.
 
@@ -64,12 +66,13 @@ def union(*sets: Places) -> Places:
     """
     partitions = sorted({partition for places in sets for partition in places})
     joined = {
-        partition: runs.merge(run for places in sets for run in places.get(partition, ())) for partition in partitions
+        partition: offset_ranges.merge(run for places in sets for run in places.get(partition, ()))
+        for partition in partitions
     }
     return _tidy(joined)
 
 
-def shared(left: Places, right: Places) -> Places:
+def intersection(left: OffsetsByPartition, right: OffsetsByPartition) -> OffsetsByPartition:
     """
     Give what is in both sets.
 
@@ -77,10 +80,12 @@ def shared(left: Places, right: Places) -> Places:
     :param right: a set
     :return: the intersection
     """
-    return _tidy({partition: runs.overlap(ranges, right.get(partition, ())) for partition, ranges in left.items()})
+    return _tidy(
+        {partition: offset_ranges.intersection(ranges, right.get(partition, ())) for partition, ranges in left.items()}
+    )
 
 
-def without(left: Places, right: Places) -> Places:
+def difference(left: OffsetsByPartition, right: OffsetsByPartition) -> OffsetsByPartition:
     """
     Give what only the first set has.
 
@@ -88,10 +93,12 @@ def without(left: Places, right: Places) -> Places:
     :param right: a set
     :return: the difference
     """
-    return _tidy({partition: runs.without(ranges, right.get(partition, ())) for partition, ranges in left.items()})
+    return _tidy(
+        {partition: offset_ranges.difference(ranges, right.get(partition, ())) for partition, ranges in left.items()}
+    )
 
 
-def first(places: Places, most: int) -> Places:
+def first(places: OffsetsByPartition, most: int) -> OffsetsByPartition:
     """
     Take a few from each partition in turn, in the order of their offsets.
 
@@ -101,10 +108,10 @@ def first(places: Places, most: int) -> Places:
     """
     partitions = [expand({partition: ranges}) for partition, ranges in sorted(places.items())]
     turns = chain.from_iterable(zip_longest(*partitions))
-    return places_of(islice((place for place in turns if place is not None), most))
+    return from_refs(islice((place for place in turns if place is not None), most))
 
 
-def from_json(value: Any, name: str) -> Places:
+def from_json(value: Any, name: str) -> OffsetsByPartition:
     """
     Read what ``ranges.to_json`` wrote.
 
@@ -115,9 +122,11 @@ def from_json(value: Any, name: str) -> Places:
     """
     if not isinstance(value, Mapping) or not all(isinstance(key, str) and key.isdecimal() for key in value):
         raise ConfigurationError(f"{name} must map partitions to ranges of offsets.")
-    read = {int(partition): runs.from_json(ranges, f"{name}[{partition}]") for partition, ranges in value.items()}
+    read = {
+        int(partition): offset_ranges.from_json(ranges, f"{name}[{partition}]") for partition, ranges in value.items()
+    }
     return _tidy(read)
 
 
-def _tidy(places: Mapping[int, Ranges]) -> Places:
+def _tidy(places: Mapping[int, Ranges]) -> OffsetsByPartition:
     return {partition: places[partition] for partition in sorted(places) if places[partition]}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mqs.core.offsets import offset_ranges as runs
+from airflow_provider_mqs.core.offsets import offset_ranges
 from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.core.values.arguments import partition_number, topic_name
 from airflow_provider_mqs.exceptions import ConfigurationError
@@ -46,7 +46,7 @@ class Plan:
     @property
     def count(self) -> int:
         """How many messages."""
-        return sum(map(runs.count, self.partitions.values()))
+        return sum(map(offset_ranges.count, self.partitions.values()))
 
     @property
     def total(self) -> int:
@@ -143,7 +143,7 @@ def _plan_of_items(items: list[Mapping[str, Any]], topic: str | None) -> Plan:
         return Plan(topic or "", {})
     if not topic:
         raise ConfigurationError("topic is missing: plain messages do not say which topic they are in.")
-    partitions = {partition: runs.ranges_of(offsets) for partition, offsets in sorted(places.items())}
+    partitions = {partition: offset_ranges.from_offsets(offsets) for partition, offsets in sorted(places.items())}
     plan = Plan(topic_name(topic), partitions)
     return Plan(plan.topic, partitions, repeats=len(items) - plan.count)
 
@@ -154,7 +154,7 @@ def _place(item: Mapping[str, Any]) -> tuple[int, int]:
         raise ConfigurationError(f"messages holds an item with the unknown field {min(map(str, unknown))[:40]!r}.")
     partition = partition_number(item.get("partition"), "messages[].partition")
     offset = item.get("message_offset")
-    if not runs.is_offset(offset):
+    if not offset_ranges.is_offset(offset):
         raise ConfigurationError(f"messages[].message_offset must be a whole number from 0; got {offset!r:.40}.")
     return partition, int(offset)  # type: ignore[arg-type]  # is_offset saw an int
 
@@ -194,11 +194,11 @@ def _union(sources: tuple[Offsets, ...]) -> dict[int, Ranges]:
     for source in sources:
         for number, partition in source.partitions.items():
             known = union.get(number, ())
-            if runs.overlap(known, partition.ranges):
+            if offset_ranges.intersection(known, partition.ranges):
                 raise ConfigurationError(
                     f"messages holds offsets of partition {number} twice: two of its documents overlap."
                 )
-            union[number] = runs.merge((*known, *partition.ranges))
+            union[number] = offset_ranges.merge((*known, *partition.ranges))
     return dict(sorted(union.items()))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mqs.core.query.filters import FIELDS, Filters
+from airflow_provider_mqs.core.query.filters import FILTER_FIELDS, Filters
 from airflow_provider_mqs.core.values.arguments import flag, is_absent, partition_number
 from airflow_provider_mqs.exceptions import ConfigurationError
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_mqs.core.values.message import Message
 
-FILTER_NAMES = ("partitions", "message_filter", "fetch_values", *FIELDS)
+FILTER_NAMES = ("partitions", "message_filter", "fetch_values", *FILTER_FIELDS)
 """The arguments of ``filters_of``."""
 
 
@@ -44,7 +44,7 @@ def filters_of(
         partitions=_partitions(partitions),
         message_filter=message_filter,
         fetch_values=wants_values,
-        **{name: _field(fields.get(name), name) for name in FIELDS},
+        **{name: _field(fields.get(name), name) for name in FILTER_FIELDS},
     )
 
 

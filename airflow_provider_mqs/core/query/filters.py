@@ -15,7 +15,7 @@ from airflow_provider_mqs.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.values.message import Message, Rows
 
-FIELDS = ("key", "tag", "message_id", "app_id")
+FILTER_FIELDS = ("key", "tag", "message_id", "app_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Filters:
         return [name for name, _ in self._wanted() if not getattr(message, name)]
 
     def _wanted(self) -> list[tuple[str, str]]:
-        return [(name, value) for name in FIELDS if (value := getattr(self, name)) is not None]
+        return [(name, value) for name in FILTER_FIELDS if (value := getattr(self, name)) is not None]
 
 
 _UNSET = Filters()

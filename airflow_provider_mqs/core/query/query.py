@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.client.flow import Flow, Parallel
-from airflow_provider_mqs.core.ledger.known_copies import Copies
-from airflow_provider_mqs.core.offsets import offset_ranges as runs
-from airflow_provider_mqs.core.offsets.accumulator import OffsetBag
+from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
+from airflow_provider_mqs.core.offsets import offset_ranges
+from airflow_provider_mqs.core.offsets.accumulator import OffsetAccumulator
 from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.core.query.filters import Filters, Tally
 from airflow_provider_mqs.core.query.slices import Slice
@@ -50,12 +50,12 @@ class Query:
     window: TimeWindow
     filters: Filters = field(default_factory=Filters)
     on_incomplete: str = "fail"
-    copies: Copies = field(default_factory=Copies)
+    copies: KnownCopies = field(default_factory=KnownCopies)
     keys: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class QueryResult:
     """
     What a query found.
 
@@ -71,7 +71,7 @@ class Found:
     keys: frozenset[str] = frozenset()
 
 
-def find_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[Found]:
+def query_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[QueryResult]:
     """
     Find the offsets of a window.
 
@@ -82,7 +82,7 @@ def find_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[Found]:
     :raises ConfigurationError: the topic does not exist, or a filter can match nothing
     :raises ApiError: the service refused
     """
-    bag, excluded, tally = OffsetBag(), OffsetBag(), Tally(query.filters)
+    bag, excluded, tally = OffsetAccumulator(), OffsetAccumulator(), Tally(query.filters)
     keys: set[str | None] = set()
 
     def sink(rows: Rows) -> None:
@@ -109,10 +109,10 @@ def find_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[Found]:
         on_incomplete=query.on_incomplete,
         excluded_copies=excluded.unique(),
     )
-    return Found(offsets, tuple(doubts), tuple(notes), frozenset(query.keys & keys))
+    return QueryResult(offsets, tuple(doubts), tuple(notes), frozenset(query.keys & keys))
 
 
-def check_found(found: Found, query: Query, max_messages: int | None) -> None:
+def check_found(found: QueryResult, query: Query, max_messages: int | None) -> None:
     """
     Log what was found, and refuse what is not to be used.
 
@@ -210,9 +210,9 @@ def retention_doubts(topic: Topic | None, window: TimeWindow, now_ms: int) -> li
     return [f"{kept}; everything before {iso(kept_from_ms)} may be gone."]
 
 
-def _with_values(api: MqsApi, query: Query, rows: OffsetBag) -> Flow[OffsetBag]:
+def _with_values(api: MqsApi, query: Query, rows: OffsetAccumulator) -> Flow[OffsetAccumulator]:
     """Ask for the content of each row that may count, and let ``message_filter`` see it."""
-    matched = OffsetBag()
+    matched = OffsetAccumulator()
 
     def check(partition: int, message_offset: int) -> Flow[None]:
         message = yield from api.get_message(query.topic, partition, message_offset, download=True)
@@ -226,6 +226,6 @@ def _with_values(api: MqsApi, query: Query, rows: OffsetBag) -> Flow[OffsetBag]:
     yield Parallel(
         check(partition, message_offset)
         for partition, found in rows.partitions().items()
-        for message_offset in runs.expand(found.ranges)
+        for message_offset in offset_ranges.expand(found.ranges)
     )
     return matched

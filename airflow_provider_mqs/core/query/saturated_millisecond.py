@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.client.flow import Flow, Parallel
-from airflow_provider_mqs.core.offsets.accumulator import OffsetBag
+from airflow_provider_mqs.core.offsets.accumulator import OffsetAccumulator
 from airflow_provider_mqs.exceptions import BadRequestError, NotFoundError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class _Walk:
     """
 
     def __init__(self, reader: WindowReader, part: Slice) -> None:
-        self.found = OffsetBag()
+        self.found = OffsetAccumulator()
         self._reader = reader
         self._part = part
         self._asked = 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.core.offsets.accumulator import OffsetBag
+from airflow_provider_mqs.core.offsets.accumulator import OffsetAccumulator
 from airflow_provider_mqs.core.values.time_window import iso
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Shown:
     """
 
     total: int = 0
-    rows: OffsetBag = field(default_factory=OffsetBag)
+    rows: OffsetAccumulator = field(default_factory=OffsetAccumulator)
     capped: bool = False
     kept: list[Row | Message] | None = None
 

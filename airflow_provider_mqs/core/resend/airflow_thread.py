@@ -20,7 +20,7 @@ _LAST_S = 0.5
 """So long the call under way may take at the end."""
 
 
-class Desk:
+class AirflowThread:
     """
     Does calls one after the other in a thread of its own.
 

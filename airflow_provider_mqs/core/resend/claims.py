@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.exceptions import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-    from airflow_provider_mqs.core.offsets.partition_offsets import Place, Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
 
 CLAIM = 200
 """Messages that a write claims: measured to cost less than 2 % of the time."""
@@ -40,13 +40,13 @@ class Lane:
     :param drained: whether everything is claimed
     """
 
-    todo: Iterator[Place]
+    todo: Iterator[MessageRef]
     exclusive: bool
-    ready: deque[Place] = field(default_factory=deque)
+    ready: deque[MessageRef] = field(default_factory=deque)
     busy: bool = False
     drained: bool = False
 
-    def draw(self, most: int) -> list[Place]:
+    def draw(self, most: int) -> list[MessageRef]:
         """
         Take the next messages to claim.
 
@@ -72,11 +72,11 @@ class Claims:
     def __init__(
         self,
         lanes: Iterable[Lane],
-        write: Callable[[Places, Places], Awaitable[None]],
+        write: Callable[[OffsetsByPartition, OffsetsByPartition], Awaitable[None]],
         *,
         concurrency: int,
-        done: Places,
-        doubts: Places,
+        done: OffsetsByPartition,
+        doubts: OffsetsByPartition,
     ) -> None:
         self.lanes = list(lanes)
         self.error: Exception | None = None
@@ -84,26 +84,26 @@ class Claims:
         self._write = write
         self._margin = 2 * concurrency
         self._done = done
-        self._news: list[Place] = []
-        self._open: set[Place] = set(sets.expand(doubts))
+        self._news: list[MessageRef] = []
+        self._open: set[MessageRef] = set(partition_offsets.expand(doubts))
         self._free: deque[Lane] = deque()
         self._ready = self._out = 0
         self._writing: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
     @property
-    def done(self) -> Places:
+    def done(self) -> OffsetsByPartition:
         """What was surely sent, by this try and earlier ones."""
         if self._news:
-            self._done, self._news = sets.union(self._done, sets.places_of(self._news)), []
+            self._done, self._news = partition_offsets.union(self._done, partition_offsets.from_refs(self._news)), []
         return self._done
 
     @property
-    def open(self) -> Places:
+    def open(self) -> OffsetsByPartition:
         """What is claimed and not finished."""
-        return sets.places_of(self._open)
+        return partition_offsets.from_refs(self._open)
 
-    async def take(self) -> tuple[Lane, Place] | None:
+    async def take(self) -> tuple[Lane, MessageRef] | None:
         """
         Take the next message that may be sent.
 
@@ -119,7 +119,7 @@ class Claims:
             await self._changed.wait()
         return None
 
-    def finish(self, lane: Lane, place: Place, *, sent: bool) -> None:
+    def finish(self, lane: Lane, place: MessageRef, *, sent: bool) -> None:
         """
         Close a message whose outcome stands.
 
@@ -138,7 +138,7 @@ class Claims:
         """
         self._give_back(lane)
 
-    def resolve(self, place: Place, *, sent: bool) -> None:
+    def resolve(self, place: MessageRef, *, sent: bool) -> None:
         """
         Settle a message in doubt.
 
@@ -175,7 +175,7 @@ class Claims:
     def _room(self) -> int:
         return min(CLAIM, MOST_CLAIMED - len(self._open))
 
-    def _hand_out(self, lane: Lane) -> tuple[Lane, Place]:
+    def _hand_out(self, lane: Lane) -> tuple[Lane, MessageRef]:
         place = lane.ready.popleft()
         self._ready -= 1
         self._out += 1
@@ -218,7 +218,7 @@ class Claims:
             self._writing = None
             self._changed.set()
 
-    def _open_up(self, batch: list[tuple[Lane, list[Place]]]) -> None:
+    def _open_up(self, batch: list[tuple[Lane, list[MessageRef]]]) -> None:
         for lane, drawn in batch:
             idle = not lane.ready
             lane.ready.extend(drawn)
@@ -226,7 +226,7 @@ class Claims:
             if idle:
                 self._offer(lane)
 
-    def _next_batch(self) -> list[tuple[Lane, list[Place]]]:
+    def _next_batch(self) -> list[tuple[Lane, list[MessageRef]]]:
         """Draw from the lanes that have least ready, so that a fast one does not wait for a slow one."""
         room = self._room
         hungry = sorted((lane for lane in self.lanes if not lane.drained), key=lambda lane: len(lane.ready))

@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.core.offsets.partition_offsets import Place, Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
     from airflow_provider_mqs.core.resend.report import Report
-    from airflow_provider_mqs.core.verify.copy_search import Verdict
+    from airflow_provider_mqs.core.verify.copy_search import Finding
 
-Settle: TypeAlias = "Callable[[Places, Places], Awaitable[Verdict]]"
+Settle: TypeAlias = "Callable[[OffsetsByPartition, OffsetsByPartition], Awaitable[Finding]]"
 """Finds out about messages in doubt, given what was surely sent."""
 _log = logging.getLogger(__name__)
 _MOST_BLIND = 5
@@ -35,9 +35,11 @@ class Doubting:
         self._on_unknown = on_unknown
         self._report = report
         self._settle = settle
-        self._repeats: Counter[Place] = Counter()
+        self._repeats: Counter[MessageRef] = Counter()
 
-    async def decide(self, doubts: Places, known: Places) -> tuple[Places, Places]:
+    async def decide(
+        self, doubts: OffsetsByPartition, known: OffsetsByPartition
+    ) -> tuple[OffsetsByPartition, OffsetsByPartition]:
         """
         Tell which messages in doubt were sent, and which may be sent again; the others stay unknown.
 
@@ -49,17 +51,17 @@ class Doubting:
             return {}, {}
         if self._on_unknown == "resend":
             again = self._allowed(doubts, _MOST_BLIND)
-            self._report.possible_doubles = sets.union(self._report.possible_doubles, again)
+            self._report.possible_doubles = partition_offsets.union(self._report.possible_doubles, again)
             return {}, again
         try:
-            verdict = await self._settle(doubts, known)
+            finding = await self._settle(doubts, known)
         except MqsError as error:
             _log.warning("What became of messages in doubt could not be found out: %s", error)
             return {}, {}
-        return verdict.sent, self._allowed(verdict.unsent, 1)
+        return finding.sent, self._allowed(finding.unsent, 1)
 
-    def _allowed(self, places: Places, most: int) -> Places:
+    def _allowed(self, places: OffsetsByPartition, most: int) -> OffsetsByPartition:
         """Leave out what was already sent again as often as it may be."""
-        allowed = [place for place in sets.expand(places) if self._repeats[place] < most]
+        allowed = [place for place in partition_offsets.expand(places) if self._repeats[place] < most]
         self._repeats.update(allowed)
-        return sets.places_of(allowed)
+        return partition_offsets.from_refs(allowed)

@@ -18,7 +18,7 @@ _LATE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class ResendOptions:
     """
     How to send.
 
@@ -46,7 +46,7 @@ class Sending:
     canary: int = 0
 
 
-def sending_of(
+def resend_options(
     settings: ConnectionSettings,
     plan: Plan,
     *,
@@ -57,7 +57,7 @@ def sending_of(
     verify_wait: Any,
     canary: Any,
     **words: Any,
-) -> Sending:
+) -> ResendOptions:
     """
     Read the arguments of a resend, and hold them against the guard rails of the connection.
 
@@ -77,7 +77,7 @@ def sending_of(
     if plan.count:
         check_resend(settings, topic=plan.topic, consumer_key=key, total=plan.total)
     wait_s = duration_s(verify_wait, "verify_wait")
-    return Sending(
+    return ResendOptions(
         consumer_key=key,
         max_rate=_rate(max_rate, settings, plan),
         max_failures=whole_number(max_failures, "max_failures", minimum=0),

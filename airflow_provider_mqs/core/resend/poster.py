@@ -16,7 +16,7 @@ from airflow_provider_mqs.exceptions import AuthenticationError, MqsError
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
     from airflow_provider_mqs.core.client.flow import Step
-    from airflow_provider_mqs.core.offsets.partition_offsets import Place
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef
     from airflow_provider_mqs.core.resend.pacing import Pacer
 
 Outcome: TypeAlias = Failure | bool
@@ -45,7 +45,7 @@ class Poster:
         topic: str,
         consumer_key: str | None,
         pacer: Pacer,
-        doubts: dict[Place, Failure],
+        doubts: dict[MessageRef, Failure],
     ) -> None:
         self.hurry = asyncio.Event()
         self.locked_out = False
@@ -67,7 +67,7 @@ class Poster:
         if hurry:
             self.hurry.set()
 
-    async def post(self, place: Place) -> Outcome:
+    async def post(self, place: MessageRef) -> Outcome:
         """
         Post a message; again where it surely did not run.
 
@@ -84,7 +84,7 @@ class Poster:
             self._throttle.leave(sent=outcome is True)
         return outcome
 
-    async def _exchange(self, place: Place) -> Outcome:
+    async def _exchange(self, place: MessageRef) -> Outcome:
         try:
             await adrive(self._client.api.resend(self._topic, *place, self._consumer_key), self._perform)
         except _StoppedError:
@@ -112,7 +112,7 @@ class Poster:
             raise _StoppedError
         return None
 
-    def _judged(self, place: Place, error: MqsError) -> Failure:
+    def _judged(self, place: MessageRef, error: MqsError) -> Failure:
         failure = failure_of(*place, error)
         outcome = "may or may not have been resent" if failure.unknown else "was not resent"
         _log.warning("Partition %d, message_offset %d %s: %s", *place, outcome, error)

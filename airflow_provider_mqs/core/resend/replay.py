@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, SENDING
 from airflow_provider_mqs.core.ledger.resume import Opening
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.resend.pacing import Meter
 from airflow_provider_mqs.core.resend.report import Failure, Report
 from airflow_provider_mqs.core.resend.sender import Resender
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
-    from airflow_provider_mqs.core.ledger.session import Journal
-    from airflow_provider_mqs.core.offsets.partition_offsets import Place, Places
+    from airflow_provider_mqs.core.ledger.session import LedgerSession
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
     from airflow_provider_mqs.core.offsets.plan import Plan
-    from airflow_provider_mqs.core.resend.airflow_thread import Desk
-    from airflow_provider_mqs.core.resend.options import Sending
+    from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
+    from airflow_provider_mqs.core.resend.options import ResendOptions
     from airflow_provider_mqs.core.resend.pacing import Progress
 
 _log = logging.getLogger(__name__)
@@ -56,9 +56,9 @@ class Replay:
         self,
         client: AsyncMqsClient,
         plan: Plan,
-        sending: Sending,
-        journal: Journal,
-        desk: Desk,
+        sending: ResendOptions,
+        session: LedgerSession,
+        desk: AirflowThread,
         *,
         brake: Callable[[Progress], bool] | None = None,
     ) -> None:
@@ -67,10 +67,10 @@ class Replay:
         self._client = client
         self._plan = plan
         self._sending = sending
-        self._journal = journal
+        self._session = session
         self._desk = desk
         self._brake = brake
-        self._proof = Proof(client, plan, sending, journal)
+        self._proof = Proof(client, plan, sending, session)
         self._earlier_known = True
         self._resender = Resender(
             client, plan.topic, sending, self.report, write=self._write, settle=self._proof.settle
@@ -102,7 +102,7 @@ class Replay:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._halt, reason)
 
-    async def prepare(self) -> Places:
+    async def prepare(self) -> OffsetsByPartition:
         """
         See what was sent before, and whether the messages are still there. Changes nothing.
 
@@ -111,8 +111,8 @@ class Replay:
         :raises ReplayInProgressError: another run is sending some of these messages
         :raises StoreError: the ledger or the record cannot be read
         """
-        self._take_in(await self._desk.ask(self._journal.look, self._sending.on_replayed))
-        await self._client.run(self._proof.sources.check_ends(sets.union(self._left, self.opening.doubts)))
+        self._take_in(await self._desk.ask(self._session.look, self._sending.on_replayed))
+        await self._client.run(self._proof.sources.check_ends(partition_offsets.union(self._left, self.opening.doubts)))
         return self._left
 
     async def run(self) -> None:
@@ -138,9 +138,9 @@ class Replay:
             self.report.requests = self._client.requests
 
     @property
-    def _left(self) -> Places:
-        gone = sets.union(self.opening.resumed, self.opening.already, self.opening.doubts)
-        return sets.without(self._plan.partitions, gone)
+    def _left(self) -> OffsetsByPartition:
+        gone = partition_offsets.union(self.opening.resumed, self.opening.already, self.opening.doubts)
+        return partition_offsets.difference(self._plan.partitions, gone)
 
     def _halt(self, reason: str) -> None:
         self._hurried = True
@@ -156,43 +156,45 @@ class Replay:
         api = self._client.api
         if self._left or self.opening.doubts:
             marks = await self._client.run(find_marks(api, self._plan.topic, self._plan.partitions))
-            self._journal.begin(marks, since_ms=api.now_ms())
-        self._take_in(await self._desk.ask(self._journal.open, self._sending.on_replayed))
+            self._session.begin(marks, since_ms=api.now_ms())
+        self._take_in(await self._desk.ask(self._session.open, self._sending.on_replayed))
         if self.opening.retried:
-            sent, doubtful = map(sets.count, (self.opening.resumed, self.opening.doubts))
+            sent, doubtful = map(partition_offsets.count, (self.opening.resumed, self.opening.doubts))
             _log.info("Going on after an earlier try, which sent %d messages and left %d in doubt.", sent, doubtful)
-        ledger = self._journal.ledger
+        ledger = self._session.ledger
         self.report.possible_doubles = ledger.doubles
         self._earlier_known = ledger.copies_known or not ledger.earlier
-        self._proof.begin(self.opening, await self._desk.ask(self._journal.around, ledger.since_ms))
+        self._proof.begin(self.opening, await self._desk.ask(self._session.around, ledger.since_ms))
 
     async def _send(self) -> None:
         resender, left = self._resender, self._left
         resender.meter = Meter(self.report)
-        for place in sets.expand(self.opening.doubts):
+        for place in partition_offsets.expand(self.opening.doubts):
             resender.doubts[place] = Failure(*place, "", "An earlier try may have sent it.", "", unknown=True)
         await self._send_pilot(left)
-        left = sets.union(left, await resender.settle_doubts())
+        left = partition_offsets.union(left, await resender.settle_doubts())
         if self._sending.canary:
             await self._send_canary(left)
-        await resender.send(sets.without(left, resender.settled))
+        await resender.send(partition_offsets.difference(left, resender.settled))
 
-    async def _send_pilot(self, left: Places) -> None:
+    async def _send_pilot(self, left: OffsetsByPartition) -> None:
         """Send one message before all others, so that there is something to compare copies with; others if need be."""
         for place in islice(self._pilots(left), _MOST_PILOTS):
             if self._proof.base or self._resender.done or self.stopped:
                 return
             await self._resender.probe(place)
 
-    def _pilots(self, left: Places) -> Iterable[Place]:
+    def _pilots(self, left: OffsetsByPartition) -> Iterable[MessageRef]:
         """Choose messages that break no order, also where one of the others turns out not to be sent."""
         if self._sending.ordering == "none":
-            return sets.expand(left)
+            return partition_offsets.expand(left)
         return ((p, ranges[0][0]) for p, ranges in left.items() if p not in self.opening.doubts)
 
-    async def _send_canary(self, left: Places) -> None:
-        wanted = self._sending.canary - sets.count(self.report.sent_ranges())
-        await self._resender.send(sets.first(sets.without(left, self._resender.settled), max(wanted, 0)))
+    async def _send_canary(self, left: OffsetsByPartition) -> None:
+        wanted = self._sending.canary - partition_offsets.count(self.report.sent_ranges())
+        await self._resender.send(
+            partition_offsets.first(partition_offsets.difference(left, self._resender.settled), max(wanted, 0))
+        )
         if self.stopped:
             return
         await self._proof.verify(self._resender.done, self.report)
@@ -200,16 +202,16 @@ class Replay:
         if not verified:
             self._resender.stop(f"the copies of the canary ({self.report.counts()}) could not be verified", hurry=False)
 
-    async def _write(self, done: Places, claimed: Places) -> None:
+    async def _write(self, done: OffsetsByPartition, claimed: OffsetsByPartition) -> None:
         changes = {
-            "done": sets.union(self._proof.base, done),
+            "done": partition_offsets.union(self._proof.base, done),
             "claimed": claimed,
             "doubles": self.report.possible_doubles,
             "state": SENDING,
             "copies_known": False,
             "until_ms": self._client.api.now_ms(),
         }
-        await self._desk.ask(lambda: self._journal.write(**changes))
+        await self._desk.ask(lambda: self._session.write(**changes))
 
     async def _watched(self) -> None:
         """Keep the lease of the ledger and look at the brake while the sending goes on."""
@@ -226,7 +228,7 @@ class Replay:
         while True:
             await asyncio.sleep(_HEARTBEAT_S)
             try:
-                await self._desk.ask(lambda: self._journal.write(until_ms=self._client.api.now_ms()))
+                await self._desk.ask(lambda: self._session.write(until_ms=self._client.api.now_ms()))
             except StoreError as error:
                 self._error = error
                 return self._resender.stop("the ledger could not be written")
@@ -243,22 +245,22 @@ class Replay:
 
     async def _end(self) -> None:
         """Count what is left in doubt, look for the copies if there is time, and close the ledger."""
-        resender, journal = self._resender, self._journal
+        resender, session = self._resender, self._session
         resender.give_up()
         if self._sending.verify and not self._hurried and self.report.verified is None:
             await self._proof.verify(self._resender.done, self.report)
-        done = sets.union(self._proof.base, resender.done)
-        left = sets.without(self._plan.partitions, sets.union(done, self.report.already))
+        done = partition_offsets.union(self._proof.base, resender.done)
+        left = partition_offsets.difference(self._plan.partitions, partition_offsets.union(done, self.report.already))
         known = bool(self.report.verified) and not resender.open and self._earlier_known
         changes = {
             "done": done,
             "claimed": resender.open,
-            "copies": sets.union(journal.ledger.copies, self.report.copies),
-            "copies_known": known or journal.ledger.copies_known,
+            "copies": partition_offsets.union(session.ledger.copies, self.report.copies),
+            "copies_known": known or session.ledger.copies_known,
             "until_ms": self._client.api.now_ms(),
             "state": ENDED if left else COMPLETE,
         }
         try:
-            await self._desk.ask(lambda: journal.close(**changes))
+            await self._desk.ask(lambda: session.close(**changes))
         except StoreError as error:
             self._error = self._error or error

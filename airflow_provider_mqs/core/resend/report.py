@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mqs.core.offsets import offset_ranges as runs
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.core.offsets.partition_offsets import Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.offsets.plan import Plan
 
 SCHEMA = "mqs.replay/1"
@@ -69,28 +68,28 @@ class Report:
     """
 
     requested: int
-    already: Places = field(default_factory=dict)
-    resumed: Places = field(default_factory=dict)
+    already: OffsetsByPartition = field(default_factory=dict)
+    resumed: OffsetsByPartition = field(default_factory=dict)
     failed: int = 0
     unknown: int = 0
     requests: int = 0
     now_sent: dict[int, list[int]] = field(default_factory=dict)
     now_sent_count: int = 0
     failures: list[Failure] = field(default_factory=list)
-    possible_doubles: Places = field(default_factory=dict)
-    copies: Places = field(default_factory=dict)
-    missing: Places = field(default_factory=dict)
+    possible_doubles: OffsetsByPartition = field(default_factory=dict)
+    copies: OffsetsByPartition = field(default_factory=dict)
+    missing: OffsetsByPartition = field(default_factory=dict)
     verified: bool | None = None
 
     @property
     def sent(self) -> int:
         """Messages that were surely sent, by this try and earlier ones."""
-        return sets.count(self.resumed) + self.now_sent_count
+        return partition_offsets.count(self.resumed) + self.now_sent_count
 
     @property
     def already_sent(self) -> int:
         """Messages that other runs have sent."""
-        return sets.count(self.already)
+        return partition_offsets.count(self.already)
 
     @property
     def not_attempted(self) -> int:
@@ -123,14 +122,14 @@ class Report:
         if len(self.failures) < MAX_FAILURES_LISTED:
             self.failures.append(failure)
 
-    def sent_ranges(self) -> Places:
+    def sent_ranges(self) -> OffsetsByPartition:
         """
         Give what was sent, by this try and earlier ones.
 
         :return: offsets by partition
         """
-        now = {partition: runs.ranges_of(offsets) for partition, offsets in self.now_sent.items()}
-        return sets.union(self.resumed, now)
+        now = {partition: offset_ranges.from_offsets(offsets) for partition, offsets in self.now_sent.items()}
+        return partition_offsets.union(self.resumed, now)
 
     def counts(self) -> str:
         """
@@ -157,10 +156,10 @@ class Report:
             "unknown": self.unknown,
             "not_attempted": self.not_attempted,
             "verified": self.verified,
-            "sent_ranges": runs.to_json(self.sent_ranges()),
-            "copies": runs.to_json(self.copies),
-            "missing_copies": runs.to_json(self.missing),
-            "possible_doubles": runs.to_json(self.possible_doubles),
+            "sent_ranges": offset_ranges.to_json(self.sent_ranges()),
+            "copies": offset_ranges.to_json(self.copies),
+            "missing_copies": offset_ranges.to_json(self.missing),
+            "possible_doubles": offset_ranges.to_json(self.possible_doubles),
             "failures": [failure.to_xcom() for failure in self.failures],
             "failures_omitted": self.failed + self.unknown - len(self.failures),
             "requests": self.requests,

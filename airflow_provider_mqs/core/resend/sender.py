@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.client.client import side_by_side
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.resend.claims import Claims, Lane
 from airflow_provider_mqs.core.resend.in_doubt import Doubting
 from airflow_provider_mqs.core.resend.pacing import Breaker, Meter, Pacer
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
-    from airflow_provider_mqs.core.offsets.partition_offsets import Place, Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
     from airflow_provider_mqs.core.resend.in_doubt import Settle
-    from airflow_provider_mqs.core.resend.options import Sending
+    from airflow_provider_mqs.core.resend.options import ResendOptions
     from airflow_provider_mqs.core.resend.poster import Outcome
     from airflow_provider_mqs.core.resend.report import Report
 
-    Write: TypeAlias = Callable[[Places, Places], Awaitable[None]]
+    Write: TypeAlias = Callable[[OffsetsByPartition, OffsetsByPartition], Awaitable[None]]
 
 DRAIN_S = 3.0
 """So long are messages in flight waited for when a task must end; Airflow kills it five seconds after SIGTERM."""
@@ -57,7 +57,7 @@ class Resender:
         self,
         client: AsyncMqsClient,
         topic: str,
-        sending: Sending,
+        sending: ResendOptions,
         report: Report,
         *,
         write: Write,
@@ -71,24 +71,24 @@ class Resender:
         self._write = write
         self._breaker = Breaker()
         self.meter = meter or Meter(report)
-        self.done: Places = report.resumed
-        self.doubts: dict[Place, Failure] = {}
+        self.done: OffsetsByPartition = report.resumed
+        self.doubts: dict[MessageRef, Failure] = {}
         self.stopped = ""
-        self._unknown: set[Place] = set()
-        self._failed: set[Place] = set()
+        self._unknown: set[MessageRef] = set()
+        self._failed: set[MessageRef] = set()
         self._doubting = Doubting(sending.on_unknown, report, settle)
         self._claims: Claims | None = None
         self._poster = Poster(client, topic, sending.consumer_key, pacer or Pacer(sending.max_rate), self.doubts)
 
     @property
-    def open(self) -> Places:
+    def open(self) -> OffsetsByPartition:
         """Messages that may have been sent: those in doubt, and those that could not be settled."""
-        return sets.places_of((*self.doubts, *self._unknown))
+        return partition_offsets.from_refs((*self.doubts, *self._unknown))
 
     @property
-    def settled(self) -> Places:
+    def settled(self) -> OffsetsByPartition:
         """Messages that must not be posted again: sent, failed, or in doubt."""
-        return sets.union(self.done, sets.places_of(self._failed), self.open)
+        return partition_offsets.union(self.done, partition_offsets.from_refs(self._failed), self.open)
 
     def stop(self, reason: str, *, hurry: bool = True) -> None:
         """
@@ -102,7 +102,7 @@ class Resender:
         if self._claims is not None:
             self._claims.close()
 
-    async def send(self, places: Places) -> None:
+    async def send(self, places: OffsetsByPartition) -> None:
         """
         Send messages until all have an outcome or the run is stopped; failures are in the report, not raised.
 
@@ -113,13 +113,13 @@ class Resender:
         while left and not self.stopped:
             before = left
             await self._round(self._lanes(left))
-            left = sets.without(left, self.settled)
+            left = partition_offsets.difference(left, self.settled)
             if self.doubts and not self.stopped:
-                left = sets.union(left, await self.settle_doubts())
+                left = partition_offsets.union(left, await self.settle_doubts())
             elif left == before:
                 self.stop("too many messages are in doubt")
 
-    async def probe(self, place: Place) -> None:
+    async def probe(self, place: MessageRef) -> None:
         """
         Send one message; one in doubt stays so until ``settle_doubts``.
 
@@ -128,7 +128,7 @@ class Resender:
         """
         await self._round([Lane(iter([place]), exclusive=False)])
 
-    async def settle_doubts(self) -> Places:
+    async def settle_doubts(self) -> OffsetsByPartition:
         """
         Find out about all messages in doubt; what cannot be settled is unknown from then on.
 
@@ -136,11 +136,11 @@ class Resender:
         """
         if not self.doubts:
             return {}
-        sent, again = await self._doubting.decide(sets.places_of(self.doubts), self.done)
-        for place in sets.expand(sent):
+        sent, again = await self._doubting.decide(partition_offsets.from_refs(self.doubts), self.done)
+        for place in partition_offsets.expand(sent):
             self._report.add_sent(*place)
-        self.done = sets.union(self.done, sent)
-        for place in sets.expand(sets.union(sent, again)):
+        self.done = partition_offsets.union(self.done, sent)
+        for place in partition_offsets.expand(partition_offsets.union(sent, again)):
             del self.doubts[place]
         self.give_up()
         return again
@@ -187,10 +187,12 @@ class Resender:
     def _ordered(self) -> bool:
         return self._sending.ordering == "partition"
 
-    def _lanes(self, places: Places) -> list[Lane]:
+    def _lanes(self, places: OffsetsByPartition) -> list[Lane]:
         if not self._ordered:
-            return [Lane(sets.expand(places), exclusive=False)]
-        return [Lane(sets.expand({partition: ranges}), exclusive=True) for partition, ranges in places.items()]
+            return [Lane(partition_offsets.expand(places), exclusive=False)]
+        return [
+            Lane(partition_offsets.expand({partition: ranges}), exclusive=True) for partition, ranges in places.items()
+        ]
 
     async def _work(self, claims: Claims) -> None:
         while (taken := await claims.take()) is not None:
@@ -201,18 +203,18 @@ class Resender:
                 outcome, settled = await self._settle_one(place, outcome, claims)
             self._account(claims, lane, place, outcome, settled=settled)
 
-    async def _settle_one(self, place: Place, failure: Failure, claims: Claims) -> tuple[Outcome, bool]:
+    async def _settle_one(self, place: MessageRef, failure: Failure, claims: Claims) -> tuple[Outcome, bool]:
         """Find out about one message while its partition waits; send it again where that is right."""
         if self.stopped:
             return failure, True
         self.doubts[place] = failure
-        sent, again = await self._doubting.decide(sets.places_of([place]), claims.done)
+        sent, again = await self._doubting.decide(partition_offsets.from_refs([place]), claims.done)
         del self.doubts[place]
         if again:
             return await self._poster.post(place), False
         return (True if sent else failure), True
 
-    def _account(self, claims: Claims, lane: Lane, place: Place, outcome: Outcome, *, settled: bool) -> None:
+    def _account(self, claims: Claims, lane: Lane, place: MessageRef, outcome: Outcome, *, settled: bool) -> None:
         if self._poster.locked_out:
             self.stop("the credentials are not accepted any more", hurry=False)
         if not isinstance(outcome, Failure):
@@ -230,7 +232,7 @@ class Resender:
             self.stop(f"{self._breaker.most} messages in a row did not go through (circuit breaker)")
         self.meter.tick()
 
-    def _keep_doubt(self, claims: Claims, place: Place, failure: Failure, *, settled: bool) -> None:
+    def _keep_doubt(self, claims: Claims, place: MessageRef, failure: Failure, *, settled: bool) -> None:
         if settled:
             self._unknown.add(place)
             self._count_failure(failure)

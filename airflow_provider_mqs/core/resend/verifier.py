@@ -6,19 +6,19 @@ import logging
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.ledger.resume import Opening
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.verify.copy_search import Evidence, settle
 from airflow_provider_mqs.core.verify.source_messages import Sources
 from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
-    from airflow_provider_mqs.core.ledger.session import Journal
-    from airflow_provider_mqs.core.offsets.partition_offsets import Places
+    from airflow_provider_mqs.core.ledger.session import LedgerSession
+    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.offsets.plan import Plan
-    from airflow_provider_mqs.core.resend.options import Sending
+    from airflow_provider_mqs.core.resend.options import ResendOptions
     from airflow_provider_mqs.core.resend.report import Report
-    from airflow_provider_mqs.core.verify.copy_search import Verdict
+    from airflow_provider_mqs.core.verify.copy_search import Finding
 
 _log = logging.getLogger(__name__)
 
@@ -33,48 +33,50 @@ class Proof:
     :param journal: its ledger
     """
 
-    def __init__(self, client: AsyncMqsClient, plan: Plan, sending: Sending, journal: Journal) -> None:
+    def __init__(self, client: AsyncMqsClient, plan: Plan, sending: ResendOptions, session: LedgerSession) -> None:
         self.sources = Sources(client.api, plan)
-        self.base: Places = {}
+        self.base: OffsetsByPartition = {}
         self._client = client
         self._plan = plan
         self._sending = sending
-        self._journal = journal
+        self._session = session
         self._opening = Opening({}, {}, {})
-        self._foreign: Places = {}
+        self._foreign: OffsetsByPartition = {}
 
-    def begin(self, opening: Opening, foreign: Places) -> None:
+    def begin(self, opening: Opening, foreign: OffsetsByPartition) -> None:
         """
         Take in what is known when the ledger has been taken over.
 
         :param opening: what earlier tries and runs left
         :param foreign: copies of other replays since the first message of this one
         """
-        self._opening, self._foreign, self.base = opening, foreign, self._journal.ledger.done
+        self._opening, self._foreign, self.base = opening, foreign, self._session.ledger.done
 
-    async def verify(self, sent: Places, report: Report) -> None:
+    async def verify(self, sent: OffsetsByPartition, report: Report) -> None:
         """
         Look for the copy of everything that this replay has sent.
 
         :param sent: what this try has sent
         :param report: told the copies, what is missing, and whether all are there; untouched where it cannot be told
         """
-        known, ledger = sets.union(self.base, sent), self._journal.ledger
+        known, ledger = partition_offsets.union(self.base, sent), self._session.ledger
         if not known:
             return
         if ledger.copies_known and ledger.done == known:
             report.copies, report.verified = ledger.copies, True
             return
         try:
-            verdict = await self.settle({}, known)
+            finding = await self.settle({}, known)
         except MqsError as error:
             _log.warning("The copies could not be read back: %s", error)
             return
-        report.copies, report.missing = verdict.copies, verdict.missing
-        report.verified = False if verdict.missing else True if verdict.complete else None
-        _log.info("Found %d copies of %d messages.", sets.count(verdict.copies), sets.count(known))
+        report.copies, report.missing = finding.copies, finding.missing
+        report.verified = False if finding.missing else True if finding.complete else None
+        _log.info(
+            "Found %d copies of %d messages.", partition_offsets.count(finding.copies), partition_offsets.count(known)
+        )
 
-    async def settle(self, doubts: Places, known: Places) -> Verdict:
+    async def settle(self, doubts: OffsetsByPartition, known: OffsetsByPartition) -> Finding:
         """
         Find out about messages in doubt.
 
@@ -86,24 +88,26 @@ class Proof:
         evidence = self._evidence(doubts, known)
         until_s = self._client.api.clock() + self._sending.verify_wait_s
         flow = settle(self._client.api, self._plan.topic, evidence, self.sources, until_s=until_s)
-        verdict = await self._client.run(flow)
+        finding = await self._client.run(flow)
         if doubts and not evidence.known:
             _log.warning(
                 "There is no message that was surely sent, so it is not known what a copy looks like, and %d in doubt "
                 "cannot be told. If that does not change when the task is tried again, order costs it: "
                 "ordering='none' sends others first; on_unknown='resend' sends it again, perhaps twice.",
-                sets.count(doubts),
+                partition_offsets.count(doubts),
             )
-        return verdict
+        return finding
 
-    def _evidence(self, doubts: Places, known: Places) -> Evidence:
+    def _evidence(self, doubts: OffsetsByPartition, known: OffsetsByPartition) -> Evidence:
         """Join what this replay knows with what the replays know whose doubts it settles."""
-        mine = self._journal.ledger
+        mine = self._session.ledger
         past = [
-            one for one in self._opening.past if one.replay_id != mine.replay_id and sets.shared(one.claimed, doubts)
+            one
+            for one in self._opening.past
+            if one.replay_id != mine.replay_id and partition_offsets.intersection(one.claimed, doubts)
         ]
         marks = {p: min([mark, *(one.marks.get(p, mark) for one in past)]) for p, mark in mine.marks.items()}
-        known = sets.union(self.base, known, *(one.done for one in past))
+        known = partition_offsets.union(self.base, known, *(one.done for one in past))
         here = {partition: ranges for partition, ranges in known.items() if partition in doubts}
         return Evidence(
             known=here or known,

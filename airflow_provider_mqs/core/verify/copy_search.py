@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from airflow_provider_mqs.core.client.flow import Flow, Parallel, Sleep
 from airflow_provider_mqs.core.ledger.ledger import MARGIN_MS
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.query.slices import Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.core.verify import copy_matching as judging
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_mqs.core.client.api import MqsApi
-    from airflow_provider_mqs.core.offsets.partition_offsets import Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.values.message import Rows
     from airflow_provider_mqs.core.verify.copy_matching import Group, Judgement
     from airflow_provider_mqs.core.verify.source_messages import Sources
 
-    Looks: TypeAlias = dict[int, dict[int, Traits]]
+    PollState: TypeAlias = dict[int, dict[int, Traits]]
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _CONFIRM_S = 2.0
@@ -53,16 +53,16 @@ class Evidence:
     :param ordered: whether messages were sent in the order of their offsets, one by one in each partition
     """
 
-    known: Places
-    doubts: Places
+    known: OffsetsByPartition
+    doubts: OffsetsByPartition
     marks: Mapping[int, int]
     since_ms: int
-    foreign: Places = field(default_factory=dict)
+    foreign: OffsetsByPartition = field(default_factory=dict)
     ordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Finding:
     """
     What was found.
 
@@ -76,11 +76,11 @@ class Verdict:
     :param strangers: whether there are rows that no message of the plan explains
     """
 
-    sent: Places
-    unsent: Places
-    unknown: Places
-    copies: Places
-    missing: Places
+    sent: OffsetsByPartition
+    unsent: OffsetsByPartition
+    unknown: OffsetsByPartition
+    copies: OffsetsByPartition
+    missing: OffsetsByPartition
     calibrated: bool
     complete: bool
     strangers: bool = False
@@ -91,7 +91,7 @@ class Verdict:
         return not self.calibrated or bool(self.unsent or self.missing)
 
 
-def find_marks(api: MqsApi, topic: str, partitions: Places) -> Flow[dict[int, int]]:
+def find_marks(api: MqsApi, topic: str, partitions: OffsetsByPartition) -> Flow[dict[int, int]]:
     """
     Find the last offset of each partition, before anything is sent.
 
@@ -113,7 +113,7 @@ def find_marks(api: MqsApi, topic: str, partitions: Places) -> Flow[dict[int, in
     return marks
 
 
-def settle(api: MqsApi, topic: str, evidence: Evidence, sources: Sources, *, until_s: float) -> Flow[Verdict]:
+def settle(api: MqsApi, topic: str, evidence: Evidence, sources: Sources, *, until_s: float) -> Flow[Finding]:
     """
     Find out which messages were sent, and where their copies are.
 
@@ -125,26 +125,26 @@ def settle(api: MqsApi, topic: str, evidence: Evidence, sources: Sources, *, unt
     :return: the verdict; a message is ``unsent`` only after that moment
     :raises ApiError: the service refused
     """
-    yield from sources.load(sets.union(evidence.known, evidence.doubts))
+    yield from sources.load(partition_offsets.union(evidence.known, evidence.doubts))
     pause_s, before = _FIRST_PAUSE_S, None
     while True:
         asked_s = api.clock()
         last = asked_s >= until_s
-        verdict = yield from _look(api, topic, evidence, sources, last=last)
+        finding = yield from _look(api, topic, evidence, sources, last=last)
         # where others write, one of theirs may stand in for a copy that is not in sight yet; so look twice
-        sure = bool(evidence.doubts) or not verdict.strangers or verdict.copies == before
-        if last or (sure and not verdict.open):
-            return verdict
-        before = None if verdict.open else verdict.copies
-        wait_s = pause_s if verdict.open else _CONFIRM_S
+        sure = bool(evidence.doubts) or not finding.strangers or finding.copies == before
+        if last or (sure and not finding.open):
+            return finding
+        before = None if finding.open else finding.copies
+        wait_s = pause_s if finding.open else _CONFIRM_S
         yield Sleep(min(wait_s, max(until_s - api.clock(), 0.0)), "copies may still come into sight")
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
-def _look(api: MqsApi, topic: str, evidence: Evidence, sources: Sources, *, last: bool) -> Flow[Verdict]:
+def _look(api: MqsApi, topic: str, evidence: Evidence, sources: Sources, *, last: bool) -> Flow[Finding]:
     rows, whole = yield from _candidates(api, topic, evidence)
     known, doubts = _traits(evidence.known, sources), _traits(evidence.doubts, sources)
-    all_there = sum(map(len, known.values())) == sets.count(evidence.known)
+    all_there = sum(map(len, known.values())) == partition_offsets.count(evidence.known)
     likeness = learn(_values(known), _values(rows)) if whole and all_there else None
     kept = likeness or learn_most(_values(known), _values(rows))
     judged: dict[int, Judgement] = {}
@@ -159,15 +159,15 @@ def _look(api: MqsApi, topic: str, evidence: Evidence, sources: Sources, *, last
     doubtful = last and sources.by_offset and any(one.unsent for one in judged.values())
     if doubtful and not (yield from _have_copies(api, topic, probes)):
         likeness = None
-    verdict = replace(_verdict(evidence, judged, likeness), strangers=strangers)
+    finding = replace(_verdict(evidence, judged, likeness), strangers=strangers)
     # what an incomplete reading does not show may be there all the same
-    return verdict if whole else replace(verdict, missing={})
+    return finding if whole else replace(finding, missing={})
 
 
-def _candidates(api: MqsApi, topic: str, evidence: Evidence) -> Flow[tuple[Looks, bool]]:
+def _candidates(api: MqsApi, topic: str, evidence: Evidence) -> Flow[tuple[PollState, bool]]:
     """Read the rows that can be copies; before, during and behind the sending apart, since most are in between."""
-    rows: Looks = {}
-    partitions = sets.union(evidence.known, evidence.doubts)
+    rows: PollState = {}
+    partitions = partition_offsets.union(evidence.known, evidence.doubts)
 
     def note(found: Rows) -> None:
         for row in found:
@@ -180,7 +180,11 @@ def _candidates(api: MqsApi, topic: str, evidence: Evidence) -> Flow[tuple[Looks
     for start_ms, end_ms in pairwise(edges):
         if start_ms < end_ms:
             yield from reader.read(Slice(start_ms, end_ms, _only(partitions)))
-    for place in sets.expand(sets.shared(evidence.foreign, sets.places_of((p, o) for p in rows for o in rows[p]))):
+    for place in partition_offsets.expand(
+        partition_offsets.intersection(
+            evidence.foreign, partition_offsets.from_refs((p, o) for p in rows for o in rows[p])
+        )
+    ):
         del rows[place[0]][place[1]]
     return rows, not reader.doubts
 
@@ -218,23 +222,23 @@ def _have_copies(api: MqsApi, topic: str, probes: list[tuple[int, Group]]) -> Fl
     return True
 
 
-def _verdict(evidence: Evidence, judged: Mapping[int, Judgement], likeness: Likeness | None) -> Verdict:
-    def gathered(name: str) -> Places:
-        return sets.places_of(
+def _verdict(evidence: Evidence, judged: Mapping[int, Judgement], likeness: Likeness | None) -> Finding:
+    def gathered(name: str) -> OffsetsByPartition:
+        return partition_offsets.from_refs(
             (partition, offset) for partition in judged for offset in getattr(judged[partition], name)
         )
 
-    missing = sets.places_of(
+    missing = partition_offsets.from_refs(
         (partition, offset) for partition, one in judged.items() if one.copies for offset in one.missing
     )
     # without a row of its content, what looked like the copy of a message that was surely sent is something else
     calibrated = likeness is not None and not any(one.missing for one in judged.values())
     sent, unsent = gathered("sent") if likeness else {}, gathered("unsent") if calibrated else {}
     unclear = any(one.unclear for one in judged.values())
-    return Verdict(
+    return Finding(
         sent=sent,
         unsent=unsent,
-        unknown=sets.without(evidence.doubts, sets.union(sent, unsent)),
+        unknown=partition_offsets.difference(evidence.doubts, partition_offsets.union(sent, unsent)),
         copies=gathered("copies"),
         missing=missing,
         calibrated=calibrated,
@@ -242,21 +246,21 @@ def _verdict(evidence: Evidence, judged: Mapping[int, Judgement], likeness: Like
     )
 
 
-def _only(partitions: Places) -> int | None:
+def _only(partitions: OffsetsByPartition) -> int | None:
     """Give the partition to ask for, where a plan has one; several are read together."""
     return next(iter(partitions)) if len(partitions) == 1 else None
 
 
-def _traits(places: Places, sources: Sources) -> Looks:
-    found: Looks = {}
-    for partition, offset in sets.expand(places):
+def _traits(places: OffsetsByPartition, sources: Sources) -> PollState:
+    found: PollState = {}
+    for partition, offset in partition_offsets.expand(places):
         traits = sources.traits(partition, offset)
         if traits is not None:
             found.setdefault(partition, {})[offset] = traits
     return found
 
 
-def _values(rows: Looks) -> dict[int, list[Traits]]:
+def _values(rows: PollState) -> dict[int, list[Traits]]:
     return {partition: list(found.values()) for partition, found in rows.items()}
 
 

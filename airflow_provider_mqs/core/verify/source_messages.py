@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.client.flow import Flow, Parallel
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.query.slices import CAP, Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.core.values.time_window import iso
@@ -25,7 +25,7 @@ from airflow_provider_mqs.exceptions import (
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.api import MqsApi
-    from airflow_provider_mqs.core.offsets.partition_offsets import Place, Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
     from airflow_provider_mqs.core.offsets.plan import Plan
     from airflow_provider_mqs.core.values.message import Message, Rows
 
@@ -47,10 +47,10 @@ class Sources:
         self._plan = plan
         self._traits: dict[int, dict[int, Traits]] = {}
         self._times: list[int] = []
-        self._checked: Places = {}
+        self._checked: OffsetsByPartition = {}
         self.by_offset = True
 
-    def check_ends(self, places: Places) -> Flow[None]:
+    def check_ends(self, places: OffsetsByPartition) -> Flow[None]:
         """
         Read the first and the last message of each partition, so that a plan is not sent to another topic.
 
@@ -75,7 +75,7 @@ class Sources:
         for place, answer in zip(ends, found, strict=True):
             self._check(place, answer)
 
-    def load(self, places: Places) -> Flow[None]:
+    def load(self, places: OffsetsByPartition) -> Flow[None]:
         """
         Find out what messages look like, by their window where that takes fewer requests.
 
@@ -83,11 +83,11 @@ class Sources:
         :raises ApiError: the service refused
         """
         missing = self._missing(places)
-        if sets.count(missing) > _FEW and (yield from self._is_dense(sets.count(missing))):
+        if partition_offsets.count(missing) > _FEW and (yield from self._is_dense(partition_offsets.count(missing))):
             yield from self._read_window()
             missing = self._missing(places)
         if self.by_offset:
-            yield Parallel(self._message(place) for place in sets.expand(missing))
+            yield Parallel(self._message(place) for place in partition_offsets.expand(missing))
 
     def traits(self, partition: int, message_offset: int) -> Traits | None:
         """
@@ -119,8 +119,10 @@ class Sources:
         # a total at the cap may be any number
         return page.total != CAP and page.total < wanted * self._api.settings.page_size
 
-    def _missing(self, places: Places) -> Places:
-        return sets.places_of(place for place in sets.expand(places) if self.traits(*place) is None)
+    def _missing(self, places: OffsetsByPartition) -> OffsetsByPartition:
+        return partition_offsets.from_refs(
+            place for place in partition_offsets.expand(places) if self.traits(*place) is None
+        )
 
     def _read_window(self) -> Flow[None]:
         windows = [source.window for source in self._plan.sources]
@@ -130,13 +132,13 @@ class Sources:
         only = partitions[0] if len(partitions) == 1 else None
         yield from WindowReader(self._api, self._plan.topic, self._note).read(Slice(first_ms, end_ms, only))
 
-    def _message(self, place: Place) -> Flow[Message | None]:
+    def _message(self, place: MessageRef) -> Flow[Message | None]:
         message = yield from self._api.get_message(self._plan.topic, *place)
         if message is not None:
             self._note([message])
         return message
 
-    def _refusable(self, place: Place) -> Flow[Message | Exception | None]:
+    def _refusable(self, place: MessageRef) -> Flow[Message | Exception | None]:
         try:
             return (yield from self._message(place))
         except (BadRequestError, NotFoundError) as error:
@@ -147,7 +149,7 @@ class Sources:
         for row in rows:
             self._traits.setdefault(row.partition, {})[row.message_offset] = traits_of(row.message)
 
-    def _check(self, place: Place, answer: Message | Exception | None) -> None:
+    def _check(self, place: MessageRef, answer: Message | Exception | None) -> None:
         partition, offset = place
         name = f"messages names message {offset} of partition {partition} of topic {self._plan.topic!r}, which"
         if answer is None or isinstance(answer, Exception):

@@ -79,7 +79,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class WindowCount:
     """
     How many messages of a window count.
 
@@ -102,7 +102,7 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Decision:
     """
     What comes next.
 
@@ -116,7 +116,7 @@ class Verdict:
     message: str
     result: dict[str, Any] | None = None
 
-    def by(self, deadline_s: float, now_s: float) -> Verdict:
+    def by(self, deadline_s: float, now_s: float) -> Decision:
         """
         End the waiting where its time is up.
 
@@ -126,7 +126,7 @@ class Verdict:
         """
         if self.status != "wait" or now_s < deadline_s:
             return self
-        return Verdict("timeout", f"Timed out. {self.message}")
+        return Decision("timeout", f"Timed out. {self.message}")
 
     def to_event(self) -> dict[str, Any]:
         """
@@ -137,7 +137,7 @@ class Verdict:
         return asdict(self)
 
     @classmethod
-    def from_event(cls, event: Any) -> Verdict:
+    def from_event(cls, event: Any) -> Decision:
         """
         Read the event of a trigger; what is not surely understood is a failure.
 
@@ -145,14 +145,14 @@ class Verdict:
         :return: how the waiting ended
         """
         if isinstance(event, dict) and event.get("status") in _ENDINGS and isinstance(event.get("message"), str):
-            verdict = cls(event["status"], event["message"], event.get("result"))
-            if _is_result(verdict.result) == (verdict.status == "satisfied"):
-                return verdict
+            decision = cls(event["status"], event["message"], event.get("result"))
+            if _is_result(decision.result) == (decision.status == "satisfied"):
+                return decision
         return cls("fail", "The triggerer sent an event that this version of the provider does not understand.")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class PollPolicy:
     """
     How long to wait between two looks.
 
@@ -171,7 +171,7 @@ class Patience:
         """
         Write it as the argument of a trigger.
 
-        :return: plain JSON; ``Patience(**value)`` reads it
+        :return: plain JSON; ``PollPolicy(**value)`` reads it
         """
         return asdict(self)
 
@@ -192,7 +192,7 @@ class Patience:
         backoff = min(_MOST_BACKOFF_S, 2.0 ** min(errors, _MOST_DOUBLINGS)) if errors else 0.0
         return max(wait, backoff, _SHORTEST_WAIT_S)
 
-    def judge(self, error: Exception, errors: int) -> Verdict:
+    def judge(self, error: Exception, errors: int) -> Decision:
         """
         Decide about an error that may pass.
 
@@ -201,12 +201,12 @@ class Patience:
         :return: wait, until there were too many
         """
         if self.max_errors is None or errors < self.max_errors:
-            return Verdict("wait", f"Looking failed ({errors} in a row), and will be tried again: {error}")
-        return Verdict("error", f"Gave up after {errors} errors in a row (max_consecutive_errors): {error}")
+            return Decision("wait", f"Looking failed ({errors} in a row), and will be tried again: {error}")
+        return Decision("error", f"Gave up after {errors} errors in a row (max_consecutive_errors): {error}")
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class PollState:
     """
     What earlier looks left; plain numbers, so that they travel with a trigger or lie in a store.
 
@@ -219,7 +219,7 @@ class Looks:
     count: int | None = None
     same: int = 0
 
-    def failed(self) -> Looks:
+    def failed(self) -> PollState:
         """
         Count a look that failed.
 
@@ -227,25 +227,25 @@ class Looks:
         """
         return replace(self, errors=self.errors + 1)
 
-    def found(self, count: int) -> Looks:
+    def found(self, count: int) -> PollState:
         """
         Count a look that went well.
 
         :param count: messages that it found
         :return: the next state
         """
-        return Looks(0, count, self.same + 1 if count == self.count else 1)
+        return PollState(0, count, self.same + 1 if count == self.count else 1)
 
     def to_json(self) -> dict[str, Any]:
         """
         Write it as the argument of a trigger.
 
-        :return: plain JSON; ``Looks(**value)`` reads it
+        :return: plain JSON; ``PollState(**value)`` reads it
         """
         return asdict(self)
 
 
-def decide(condition: Condition, found: Counted | None, now_s: float, same: int = 1) -> Verdict:
+def decide(condition: Condition, found: WindowCount | None, now_s: float, same: int = 1) -> Decision:
     """
     Decide whether the waiting is over.
 
@@ -256,17 +256,17 @@ def decide(condition: Condition, found: Counted | None, now_s: float, same: int 
     :return: the verdict; never ``satisfied`` before the window is final
     """
     if found is None or now_s < condition.final_s:
-        return Verdict("wait", f"The window {condition.window} is final from {iso(round(condition.final_s * 1000))}.")
+        return Decision("wait", f"The window {condition.window} is final from {iso(round(condition.final_s * 1000))}.")
     holds = _holds(condition, found)
     if same < condition.stable_polls:
-        return Verdict("wait", f"{holds}, as {same} of {condition.stable_polls} looks in a row have found.")
+        return Decision("wait", f"{holds}, as {same} of {condition.stable_polls} looks in a row have found.")
     lacking = "; ".join(_lacking(condition, found))
     if lacking:
-        return Verdict(_TOO_FEW[condition.on_closed_empty], f"{holds}; {lacking}, and it is final.")
-    return Verdict("satisfied", f"{holds}, and it is final.", _result(condition, found))
+        return Decision(_TOO_FEW[condition.on_closed_empty], f"{holds}; {lacking}, and it is final.")
+    return Decision("satisfied", f"{holds}, and it is final.", _result(condition, found))
 
 
-def _lacking(condition: Condition, found: Counted) -> Iterator[str]:
+def _lacking(condition: Condition, found: WindowCount) -> Iterator[str]:
     if found.count < condition.min_messages:
         yield f"{condition.min_messages} are needed"
     least = condition.min_per_partition
@@ -278,13 +278,13 @@ def _lacking(condition: Condition, found: Counted) -> Iterator[str]:
         yield f"{len(found.missing_keys)} of the expected_keys are missing ({', '.join(found.missing_keys[:_NAMED])})"
 
 
-def _holds(condition: Condition, found: Counted) -> str:
+def _holds(condition: Condition, found: WindowCount) -> str:
     number = f"at least {found.count}" if found.at_least else f"{'' if found.exact else 'about '}{found.count}"
     fitting = " that fit the filters" if condition.filters else ""
     return f"The window {condition.window} of topic {condition.topic!r} holds {number} messages{fitting}"
 
 
-def _result(condition: Condition, found: Counted) -> dict[str, Any]:
+def _result(condition: Condition, found: WindowCount) -> dict[str, Any]:
     shown = {name: value for name, value in asdict(found).items() if name != "missing_keys"}
     if found.partitions is None:
         del shown["partitions"]

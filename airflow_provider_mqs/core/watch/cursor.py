@@ -10,15 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_mqs.core.offsets import offset_ranges as runs
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 from airflow_provider_mqs.core.values.time_window import SOURCE_EVENT, TimeWindow
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_mqs.core.offsets.partition_offsets import Place, Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
 
 SCHEMA: Final = "mqs.cursor/1"
 
@@ -35,7 +34,7 @@ class Cursor:
 
     from_ms: int
     next_ms: int
-    seen: Places = field(default_factory=dict)
+    seen: OffsetsByPartition = field(default_factory=dict)
 
     @classmethod
     def at(cls, start_ms: int) -> Cursor:
@@ -57,18 +56,18 @@ class Cursor:
         end_ms = max(until_ms, self.next_ms)
         return TimeWindow(self.from_ms, end_ms, SOURCE_EVENT) if self.from_ms < end_ms else None
 
-    def has(self, place: Place) -> bool:
+    def has(self, place: MessageRef) -> bool:
         """
         Tell whether a message was told.
 
         :param place: its place
         :return: whether it was
         """
-        return runs.contains(self.seen.get(place[0], ()), place[1])
+        return offset_ranges.contains(self.seen.get(place[0], ()), place[1])
 
     def advance(
-        self, rows: Mapping[Place, int], until_ms: int, *, overlap_ms: int, most: int, whole: bool = True
-    ) -> News:
+        self, rows: Mapping[MessageRef, int], until_ms: int, *, overlap_ms: int, most: int, whole: bool = True
+    ) -> NewMessages:
         """
         Learn from a look what is new, and where the next one begins.
 
@@ -85,10 +84,12 @@ class Cursor:
         # with more to come: not before the last that is told, whose millisecond may hold others
         next_ms = max(self.next_ms, fresh[most - 1][0] if more else until_ms)
         from_ms = max(self.from_ms, next_ms - overlap_ms)
-        known = sets.places_of(
+        known = partition_offsets.from_refs(
             place for place, timestamp in rows.items() if timestamp >= from_ms and (place in told or self.has(place))
         )
-        return News(told, Cursor(from_ms, next_ms, known if whole else sets.union(known, self.seen)), more)
+        return NewMessages(
+            told, Cursor(from_ms, next_ms, known if whole else partition_offsets.union(known, self.seen)), more
+        )
 
     def to_json(self) -> dict[str, Any]:
         """
@@ -96,7 +97,12 @@ class Cursor:
 
         :return: ``mqs.cursor/1``
         """
-        return {"schema": SCHEMA, "from_ms": self.from_ms, "next_ms": self.next_ms, "seen": runs.to_json(self.seen)}
+        return {
+            "schema": SCHEMA,
+            "from_ms": self.from_ms,
+            "next_ms": self.next_ms,
+            "seen": offset_ranges.to_json(self.seen),
+        }
 
     @classmethod
     def from_json(cls, value: Any) -> Cursor:
@@ -113,15 +119,15 @@ class Cursor:
                 f"The stored cursor has schema {schema!r:.60}; this version reads {SCHEMA!r}. Remove it to begin anew."
             )
         from_ms, next_ms = value.get("from_ms"), value.get("next_ms")
-        if not (runs.is_offset(from_ms) and runs.is_offset(next_ms) and from_ms <= next_ms):
+        if not (offset_ranges.is_offset(from_ms) and offset_ranges.is_offset(next_ms) and from_ms <= next_ms):
             raise ConfigurationError(
                 "The stored cursor is broken: from_ms and next_ms must be epoch ms, in order. Remove it to begin anew."
             )
-        return cls(from_ms, next_ms, sets.from_json(value.get("seen"), "seen"))
+        return cls(from_ms, next_ms, partition_offsets.from_json(value.get("seen"), "seen"))
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class NewMessages:
     """
     What a look brought.
 
@@ -130,13 +136,13 @@ class News:
     :param more: whether there are more than were to be told at once
     """
 
-    told: Mapping[Place, int]
+    told: Mapping[MessageRef, int]
     cursor: Cursor
     more: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class EventBatch:
     """
     What is handed over at once.
 
@@ -158,7 +164,7 @@ class Batch:
         return {"document": self.document, "cursor": self.cursor.to_json()}
 
     @classmethod
-    def from_json(cls, value: Any) -> Batch:
+    def from_json(cls, value: Any) -> EventBatch:
         """
         Read what ``to_json`` wrote.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.core.ledger.known_copies import Copies
-from airflow_provider_mqs.core.offsets.accumulator import OffsetBag
+from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
+from airflow_provider_mqs.core.offsets.accumulator import OffsetAccumulator
 from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.core.query.query import find_topic, retention_doubts
 from airflow_provider_mqs.core.query.slices import Slice
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
     from airflow_provider_mqs.core.client.api import MqsApi
     from airflow_provider_mqs.core.client.flow import Flow
-    from airflow_provider_mqs.core.offsets.partition_offsets import Place
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef
     from airflow_provider_mqs.core.values.message import Message, Row, Rows, Topic
-    from airflow_provider_mqs.core.watch.cursor import Cursor, News
+    from airflow_provider_mqs.core.watch.cursor import Cursor, NewMessages
 
 _READ_AHEAD = 4
 """So many times the batch is read before a shorter time is looked at instead."""
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class WatchOptions:
     """
     What is looked for.
 
@@ -41,7 +41,7 @@ class Watch:
     topic: str
     overlap_ms: int
     most: int
-    copies: Copies = field(default_factory=Copies)
+    copies: KnownCopies = field(default_factory=KnownCopies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Reading:
     """
 
     window: TimeWindow
-    rows: Mapping[Place, Row | Message]
+    rows: Mapping[MessageRef, Row | Message]
     topic: Topic | None = None
     cut: bool = False
     hidden: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PollResult:
     """
     What a look found.
 
@@ -78,7 +78,7 @@ class Look:
     """
 
     offsets: Offsets
-    news: News
+    news: NewMessages
     doubts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unsettled: bool = False
@@ -92,7 +92,7 @@ class _Rows:
     """The rows of a window by place, until too many of them are new."""
 
     def __init__(self, cursor: Cursor, limit: int | None) -> None:
-        self.found: dict[Place, Row | Message] = {}
+        self.found: dict[MessageRef, Row | Message] = {}
         self._cursor, self._limit = cursor, limit
         self._new = 0
 
@@ -139,8 +139,8 @@ def read_topic(api: MqsApi, name: str, cursor: Cursor, window: TimeWindow, *, mo
 
 
 def find_news(
-    api: MqsApi, watch: Watch, cursor: Cursor, reading: Reading, *, until_ms: int | None = None, now_ms: int
-) -> Look:
+    api: MqsApi, watch: WatchOptions, cursor: Cursor, reading: Reading, *, until_ms: int | None = None, now_ms: int
+) -> PollResult:
     """
     Find in a reading what was not told yet. Pure.
 
@@ -165,13 +165,13 @@ def find_news(
     told = [rows[place] for place in news.told]
     offsets = _offsets(api, watch.topic, cursor, news, told, copies, complete=not doubts)
     unsettled = bool(reading.hidden or (news.told and watch.copies.doubts))
-    return Look(offsets, news, doubts, reading.notes, unsettled)
+    return PollResult(offsets, news, doubts, reading.notes, unsettled)
 
 
 def _offsets(
-    api: MqsApi, topic: str, cursor: Cursor, news: News, told: Rows, copies: Rows, *, complete: bool
+    api: MqsApi, topic: str, cursor: Cursor, news: NewMessages, told: Rows, copies: Rows, *, complete: bool
 ) -> Offsets:
-    bag = OffsetBag()
+    bag = OffsetAccumulator()
     bag.update(told)
     start_ms = min([cursor.next_ms, *news.told.values()])
     end_ms = max([news.cursor.next_ms, start_ms + 1, *(timestamp + 1 for timestamp in news.told.values())])

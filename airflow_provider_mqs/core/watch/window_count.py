@@ -12,9 +12,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.client.errors import PAGE_SIZE_REFUSED, number_of
-from airflow_provider_mqs.core.query.query import Query, find_offsets, find_topic, retention_doubts
+from airflow_provider_mqs.core.query.query import Query, find_topic, query_offsets, retention_doubts
 from airflow_provider_mqs.core.query.slices import CAP
-from airflow_provider_mqs.core.watch.condition import Counted
+from airflow_provider_mqs.core.watch.condition import WindowCount
 from airflow_provider_mqs.exceptions import (
     BadRequestError,
     ConfigurationError,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.api import MqsApi
     from airflow_provider_mqs.core.client.flow import Flow
     from airflow_provider_mqs.core.query.filters import Filters
-    from airflow_provider_mqs.core.query.query import Found
+    from airflow_provider_mqs.core.query.query import QueryResult
     from airflow_provider_mqs.core.values.message import Page, Rows, Topic
     from airflow_provider_mqs.core.values.time_window import TimeWindow
     from airflow_provider_mqs.core.watch.condition import Condition
@@ -56,7 +56,7 @@ class WindowCounter:
         """Whether one request is usually enough: nothing to filter, and fewer wanted than the service's cap."""
         return self._is_simple and self.wanted < CAP
 
-    def count(self, api: MqsApi, now_ms: int) -> Flow[Counted]:
+    def count(self, api: MqsApi, now_ms: int) -> Flow[WindowCount]:
         """
         Count, as far as it takes to compare with what is wanted.
 
@@ -92,7 +92,7 @@ class WindowCounter:
         if doubts:
             raise ConfigurationError(f"{doubts[0]} The window {self.query.window} begins before that.")
 
-    def _count_quickly(self, api: MqsApi) -> Flow[Counted | None]:
+    def _count_quickly(self, api: MqsApi) -> Flow[WindowCount | None]:
         """Count from the first page; ``None`` where only reading every row tells."""
         window = self.query.window
         try:
@@ -102,26 +102,28 @@ class WindowCounter:
         rows = _rows(first, window)
         if _is_whole(first):
             times = [row.timestamp for row in rows]
-            return Counted(len(rows), first_timestamp=min(times, default=None), last_timestamp=max(times, default=None))
+            return WindowCount(
+                len(rows), first_timestamp=min(times, default=None), last_timestamp=max(times, default=None)
+            )
         capped = first.total >= CAP
         if capped and self.wanted >= CAP:
             return None
         if len(rows) >= self.wanted or first.total < self.wanted:
-            return Counted(first.total, exact=False, at_least=capped)
+            return WindowCount(first.total, exact=False, at_least=capped)
         edge = yield from _page(api, self.query.topic, window.end_ms - 1, window.end_ms)
         if not _is_whole(edge):
             return None
         behind = sum(row.timestamp >= window.end_ms for row in _unique(edge))
-        return Counted(first.total - behind, exact=not capped, at_least=capped)
+        return WindowCount(first.total - behind, exact=not capped, at_least=capped)
 
-    def _read_all(self, api: MqsApi, now_ms: int) -> Flow[Counted]:
-        found = yield from find_offsets(api, self.query, now_ms=now_ms)
+    def _read_all(self, api: MqsApi, now_ms: int) -> Flow[WindowCount]:
+        found = yield from query_offsets(api, self.query, now_ms=now_ms)
         for note in found.notes:
             _log.warning("%s", note)
         if found.doubts:
             raise IncompleteWindowError(" ".join(found.doubts))
         parts = found.offsets.partitions.values()
-        return Counted(
+        return WindowCount(
             found.offsets.count,
             first_timestamp=min((part.first_timestamp for part in parts), default=None),
             last_timestamp=max((part.last_timestamp for part in parts), default=None),
@@ -129,7 +131,7 @@ class WindowCounter:
             missing_keys=sorted(self.query.keys - found.keys),
         )
 
-    def _by_partition(self, found: Found) -> dict[str, int]:
+    def _by_partition(self, found: QueryResult) -> dict[str, int]:
         """Count by partition, those without a message included; filters choose which partitions matter."""
         if self._topic is None or self._topic.partitions is None:
             raise ConfigurationError(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from airflow_provider_mqs.core.client.transport_aiohttp import AiohttpWire
-from airflow_provider_mqs.core.client.transport_requests import RequestsWire
+from airflow_provider_mqs.core.client.transport_aiohttp import AiohttpTransport
+from airflow_provider_mqs.core.client.transport_requests import RequestsTransport
 from tests.core.client.certificates import Authority
 
 if TYPE_CHECKING:
@@ -25,20 +25,20 @@ class Exchange(Protocol):
 
 
 def _by_requests(settings: ConnectionSettings, *requests: Request) -> list[Response]:
-    wire = RequestsWire(settings)
+    transport = RequestsTransport(settings)
     try:
-        return [wire.send(request) for request in requests]
+        return [transport.send(request) for request in requests]
     finally:
-        wire.close()
+        transport.close()
 
 
 def _by_aiohttp(settings: ConnectionSettings, *requests: Request) -> list[Response]:
     async def exchange() -> list[Response]:
-        wire = AiohttpWire(settings, connections=4)
+        transport = AiohttpTransport(settings, connections=4)
         try:
-            return [await wire.send(request) for request in requests]
+            return [await transport.send(request) for request in requests]
         finally:
-            await wire.close()
+            await transport.close()
 
     return asyncio.run(exchange())
 
@@ -46,8 +46,8 @@ def _by_aiohttp(settings: ConnectionSettings, *requests: Request) -> list[Respon
 @pytest.fixture(params=[_by_requests, _by_aiohttp], ids=["requests", "aiohttp"])
 def exchange(request: pytest.FixtureRequest) -> Exchange:
     """Run the test on each of the two wires."""
-    wire: Exchange = request.param
-    return wire
+    transport: Exchange = request.param
+    return transport
 
 
 @pytest.fixture(scope="session")

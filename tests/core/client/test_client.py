@@ -349,8 +349,8 @@ async def test_no_more_requests_are_in_flight_than_wanted(mqs_emulator: MqsEmula
     """Whatever is run side by side, the limit is that of the client."""
     async with AsyncMqsClient(settings(mqs_emulator), concurrency=3) as client:
         await client.run(client.api.show_instance())
-        wire: Any = client._wire
-        send, now, most = wire.send, 0, 0
+        transport: Any = client._transport
+        send, now, most = transport.send, 0, 0
 
         async def counted(request: Request) -> Any:
             nonlocal now, most
@@ -361,7 +361,7 @@ async def test_no_more_requests_are_in_flight_than_wanted(mqs_emulator: MqsEmula
             finally:
                 now -= 1
 
-        wire.send = counted
+        transport.send = counted
         await gather(client, *(client.api.show_instance() for _ in range(20)))
 
     assert most == 3

@@ -17,7 +17,7 @@ import pytest
 from airflow_provider_mqs.core.client import transport_pool as pool
 from airflow_provider_mqs.core.client.client import AsyncMqsClient
 from airflow_provider_mqs.core.client.flow import Request
-from airflow_provider_mqs.core.client.transport_pool import LeasedWire
+from airflow_provider_mqs.core.client.transport_pool import PooledTransport
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from tests.core.client.recorder import recording
 from tests.support import settings_for
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from tests.core.client.certificates import Authority
 
 
-def lease(settings: ConnectionSettings | None = None, connections: int = 4) -> LeasedWire:
-    return LeasedWire(settings or settings_for(), connections=connections)
+def lease(settings: ConnectionSettings | None = None, connections: int = 4) -> PooledTransport:
+    return PooledTransport(settings or settings_for(), connections=connections)
 
 
 def at(emulator: MqsEmulator) -> ConnectionSettings:
@@ -37,17 +37,17 @@ def at(emulator: MqsEmulator) -> ConnectionSettings:
     return ConnectionSettings.parse(**connection)
 
 
-def shares(one: LeasedWire, other: LeasedWire) -> bool:
+def shares(one: PooledTransport, other: PooledTransport) -> bool:
     return one._shared is other._shared
 
 
 async def test_many_clients_need_few_sockets() -> None:
     """Fifty clients that ask at once have as many connections as one may have."""
     with recording() as server:
-        wires = [lease() for _ in range(50)]
-        answers = await asyncio.gather(*(wire.send(Request("GET", server.url, {})) for wire in wires))
-        for wire in wires:
-            await wire.close()
+        transports = [lease() for _ in range(50)]
+        answers = await asyncio.gather(*(transport.send(Request("GET", server.url, {})) for transport in transports))
+        for transport in transports:
+            await transport.close()
 
     assert len(answers) == 50
     assert 1 <= server.sockets <= 4
@@ -69,14 +69,14 @@ async def test_many_clients_log_in_once(mqs_emulator: MqsEmulator) -> None:
 async def test_the_last_one_closes_the_sockets() -> None:
     """Until then the others go on undisturbed."""
     first, second = lease(), lease()
-    session = first._shared.wire._session
+    session = first._shared.transport._session
 
     await first.close()
     assert not session.closed
     await second.close()
 
     assert session.closed
-    assert not pool._wires
+    assert not pool._transports
 
 
 async def test_who_comes_while_the_last_one_closes_gets_a_new_wire() -> None:
@@ -89,7 +89,7 @@ async def test_who_comes_while_the_last_one_closes_gets_a_new_wire() -> None:
     await closing
 
     assert not shares(first, second)
-    assert not second._shared.wire._session.closed
+    assert not second._shared.transport._session.closed
     await second.close()
 
 
@@ -155,12 +155,12 @@ async def test_a_renewed_certificate_is_read(authority: Authority, tmp_path: Pat
 def test_loops_do_not_share() -> None:
     """A wire belongs to the loop that it was made in."""
 
-    async def shares_with(other: LeasedWire) -> bool:
-        wire = lease()
-        await wire.close()
-        return shares(wire, other)
+    async def shares_with(other: PooledTransport) -> bool:
+        transport = lease()
+        await transport.close()
+        return shares(transport, other)
 
-    async def leased() -> LeasedWire:
+    async def leased() -> PooledTransport:
         return lease()
 
     loop = asyncio.new_event_loop()
@@ -175,14 +175,14 @@ def test_loops_do_not_share() -> None:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 async def test_a_client_that_nobody_closed_leaves_no_wire() -> None:
     """Forgetting a client costs a warning of aiohttp, as ever, and nothing that stays."""
-    wire = lease()
-    found = weakref.ref(wire._shared)
+    transport = lease()
+    found = weakref.ref(transport._shared)
 
-    del wire
+    del transport
     gc.collect()
 
     assert found() is None
-    assert not pool._wires
+    assert not pool._transports
 
 
 def test_a_triggerers_loop_does_not_wait_for_the_import_of_the_wire() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_mqs.core.connection.fields import FIELD, FIELDS, HIDDEN_FIELDS
+from airflow_provider_mqs.core.connection.fields import CONNECTION_FIELDS, FIELDS_BY_NAME, HIDDEN_FIELDS
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -41,17 +41,17 @@ MASKED_WORDS = ("token", "proxy", "secret", "password")
 )
 def test_values_and_their_text_forms_are_read(name: str, raw: Any, typed: Any) -> None:
     """Values come typed from JSON and as text from URIs; both are read."""
-    assert FIELD[name].read(raw) == typed
+    assert FIELDS_BY_NAME[name].read(raw) == typed
 
 
-@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+@pytest.mark.parametrize("field", CONNECTION_FIELDS, ids=lambda field: field.name)
 @pytest.mark.parametrize("absent", [None, ""])
 def test_null_and_empty_mean_absent(field: Any, absent: Any) -> None:
     """The form writes null for each empty field, and that is the default."""
     assert field.read(absent) == field.default
 
 
-@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+@pytest.mark.parametrize("field", CONNECTION_FIELDS, ids=lambda field: field.name)
 def test_default_reads_as_itself(field: Any) -> None:
     """The form writes the defaults into extra, so they must be good values."""
     assert field.read(field.default) == field.default
@@ -66,11 +66,11 @@ def _read(field: Field, raw: Any) -> tuple[Any, str]:
 
 @given(
     raw=st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists),
-    index=st.integers(0, len(FIELDS) - 1),
+    index=st.integers(0, len(CONNECTION_FIELDS) - 1),
 )
 def test_any_value_is_read_or_refused_by_name(raw: Any, index: int) -> None:
     """No JSON value makes anything but a typed value or an error that names the field."""
-    field = FIELDS[index]
+    field = CONNECTION_FIELDS[index]
     kinds = {"bool": bool, "int": int, "float": float, "list": tuple, "text": str, "secret": str}
     typed, refusal = _read(field, raw)
     assert typed == field.default or isinstance(typed, kinds[field.kind])
@@ -81,17 +81,17 @@ def test_file_must_exist(tmp_path: Any) -> None:
     """A path is taken when there is something at it."""
     bundle = tmp_path / "ca.pem"
     bundle.touch()
-    assert FIELD["ca_bundle"].read(str(bundle)) == str(bundle)
+    assert FIELDS_BY_NAME["ca_bundle"].read(str(bundle)) == str(bundle)
 
 
 def test_names_are_unique() -> None:
     """No field hides another."""
-    assert len(FIELD) == len(FIELDS)
+    assert len(FIELDS_BY_NAME) == len(CONNECTION_FIELDS)
 
 
 def test_names_of_secrets_are_ones_that_airflow_masks() -> None:
     """Airflow masks extras by the words in their names, whatever the form says."""
-    secrets = [field.name for field in FIELDS if field.kind == "secret"]
+    secrets = [field.name for field in CONNECTION_FIELDS if field.kind == "secret"]
     assert secrets
     assert all(any(word in name for word in MASKED_WORDS) for name in secrets)
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from airflow_provider_mqs.core.ledger.known_copies import Copies, copies_in
+from airflow_provider_mqs.core.ledger.known_copies import KnownCopies, known_copies_in
 from airflow_provider_mqs.core.ledger.ledger import MARGIN_MS, Owner
-from airflow_provider_mqs.core.ledger.session import journal_for
-from airflow_provider_mqs.core.ledger.stores import Memory, MemoryStore
+from airflow_provider_mqs.core.ledger.session import session_for
+from airflow_provider_mqs.core.ledger.stores import MemoryStore, ReplayStores
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 
@@ -20,12 +20,12 @@ NOW_MS = time.time_ns() // 1_000_000
 
 def recorded(*, known: bool, state: str = "complete") -> MemoryStore:
     store, plan = MemoryStore(), Plan("orders", {0: ((0, 9),)})
-    memory = Memory(records=(store,))
-    journal = journal_for(plan, endpoint="h", instance_id="i", consumer_key=None, owner=Owner("t"), memory=memory)
-    journal.begin({0: 9}, since_ms=NOW_MS)
-    journal.open("skip")
-    journal.ledger = replace(journal.ledger, until_ms=NOW_MS)
-    journal.close(state=state, done={0: ((0, 9),)}, copies={0: ((10, 19),)}, copies_known=known)
+    memory = ReplayStores(records=(store,))
+    session = session_for(plan, endpoint="h", instance_id="i", consumer_key=None, owner=Owner("t"), memory=memory)
+    session.begin({0: 9}, since_ms=NOW_MS)
+    session.open("skip")
+    session.ledger = replace(session.ledger, until_ms=NOW_MS)
+    session.close(state=state, done={0: ((0, 9),)}, copies={0: ((10, 19),)}, copies_known=known)
     return store
 
 
@@ -34,12 +34,12 @@ def test_known_copies_are_left_out(start_ms: int, end_ms: int) -> None:
     """In every window that touches the time in which they were made."""
     window = TimeWindow(NOW_MS + start_ms, NOW_MS + end_ms)
 
-    assert copies_in([recorded(known=True)], window, **PLACE) == Copies({0: ((10, 19),)})
+    assert known_copies_in([recorded(known=True)], window, **PLACE) == KnownCopies({0: ((10, 19),)})
 
 
 def test_unknown_copies_are_a_doubt() -> None:
     """They cannot be told from originals."""
-    copies = copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), **PLACE)
+    copies = known_copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), **PLACE)
 
     assert len(copies.doubts) == 1
     assert "up to 10 copies" in copies.doubts[0]
@@ -50,5 +50,8 @@ def test_a_window_before_or_behind_is_not_concerned(shift_ms: int) -> None:
     """Nor is another topic."""
     window = TimeWindow(NOW_MS + shift_ms, NOW_MS + shift_ms + 1)
 
-    assert copies_in([recorded(known=False)], window, **PLACE) == Copies()
-    assert copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), **{**PLACE, "topic": "b"}) == Copies()
+    assert known_copies_in([recorded(known=False)], window, **PLACE) == KnownCopies()
+    assert (
+        known_copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), **{**PLACE, "topic": "b"})
+        == KnownCopies()
+    )

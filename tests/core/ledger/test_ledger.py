@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, LEASE_MS, SENDING, Ledger, Owner, merged
-from airflow_provider_mqs.core.offsets.partition_offsets import places_of
+from airflow_provider_mqs.core.offsets.partition_offsets import from_refs
 from airflow_provider_mqs.exceptions import StoreError
 
 SCOPE = {"endpoint": "mqs.example", "instance_id": "i", "topic": "orders", "consumer_key": None}
 RUN = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1, "conn_id": "c"}
 OWNER = Owner("token", RUN, 2, "host", 7)
 LEDGER = Ledger("id", SCOPE, "digest", OWNER, {0: ((0, 9),)}, SENDING, marks={0: 12}, updated_ms=1_000)
-PLACES = st.sets(st.tuples(st.integers(0, 2), st.integers(0, 20))).map(places_of)
+PLACES = st.sets(st.tuples(st.integers(0, 2), st.integers(0, 20))).map(from_refs)
 
 
 @given(PLACES, PLACES, PLACES, st.booleans())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, SENDING, Ledger, Owner
 from airflow_provider_mqs.core.ledger.resume import opening_of, taken_over
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 SCOPE = {"endpoint": "h", "instance_id": "i", "topic": "orders", "consumer_key": None}
@@ -90,14 +90,16 @@ def test_fail_is_refused_with_who_sent_it() -> None:
 @given(st.sets(st.integers(0, 20)), st.sets(st.integers(0, 20)), st.sets(st.integers(0, 20)))
 def test_a_record_never_leaves_out_what_it_does_not_contain(plan: set[int], done: set[int], claimed: set[int]) -> None:
     """Whatever the plans have in common."""
-    planned, sent, open_ = (sets.places_of((0, offset) for offset in one) for one in (plan, done, claimed - done))
+    planned, sent, open_ = (
+        partition_offsets.from_refs((0, offset) for offset in one) for one in (plan, done, claimed - done)
+    )
     first = replace(FIRST, planned=planned)
     other = replace(PAST, replay_id="x", owner=OTHER, done=sent, claimed=open_)
 
     opening = opening_of(first, None, [other], "skip")
 
-    assert opening.already == sets.shared(planned, sent)
-    assert opening.doubts == sets.shared(planned, open_)
+    assert opening.already == partition_offsets.intersection(planned, sent)
+    assert opening.doubts == partition_offsets.intersection(planned, open_)
     assert opening.by == (OTHER if other.has_copies else None)
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from airflow_provider_mqs.core.ledger.index import ReplayIndex
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, LEASE_MS, SENDING, Owner
-from airflow_provider_mqs.core.ledger.session import Journal, journal_for
-from airflow_provider_mqs.core.ledger.stores import Memory, MemoryStore
+from airflow_provider_mqs.core.ledger.session import LedgerSession, session_for
+from airflow_provider_mqs.core.ledger.stores import MemoryStore, ReplayStores
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.exceptions import ConfigurationError, ReplayInProgressError, StoreError
 
@@ -28,15 +28,17 @@ def owner(token: str, number: int = 1, **changes: Any) -> Owner:
     return Owner(token, {**run, **changes}, 1, "host", os.getpid())
 
 
-def journal(store: Any, who: Owner, plan: Plan = PLAN, *, now_ms: int = NOW_MS, key: str | None = None) -> Journal:
-    made = journal_for(plan, endpoint="h", instance_id="i", consumer_key=key, owner=who, memory=Memory(store))
+def session(
+    store: Any, who: Owner, plan: Plan = PLAN, *, now_ms: int = NOW_MS, key: str | None = None
+) -> LedgerSession:
+    made = session_for(plan, endpoint="h", instance_id="i", consumer_key=key, owner=who, memory=ReplayStores(store))
     index = ReplayIndex(store, "h", "i", plan.topic, sleep=lambda _: None, now_ms=lambda: now_ms)
-    return Journal(made.ledger, [store], [index], now_ms=lambda: now_ms, sleep=lambda _: None)
+    return LedgerSession(made.ledger, [store], [index], now_ms=lambda: now_ms, sleep=lambda _: None)
 
 
-def sending(store: Any, who: Owner, plan: Plan = PLAN, **changes: Any) -> Journal:
+def sending(store: Any, who: Owner, plan: Plan = PLAN, **changes: Any) -> LedgerSession:
     """Open a journal and send a part of the plan."""
-    made = journal(store, who, plan, **changes)
+    made = session(store, who, plan, **changes)
     made.begin({0: 20}, since_ms=NOW_MS)
     made.open("skip")
     made.write(state=SENDING, done={0: ((0, 2),)}, claimed={0: ((3, 4),)})
@@ -48,7 +50,7 @@ def test_a_retry_resumes_and_keeps_what_is_in_doubt() -> None:
     store = MemoryStore()
     sending(store, owner("a"))
 
-    opening = journal(store, owner("b", 2)).open("skip")
+    opening = session(store, owner("b", 2)).open("skip")
 
     assert (opening.resumed, opening.doubts, opening.retried) == ({0: ((0, 2),)}, {0: ((3, 4),)}, True)
 
@@ -57,7 +59,7 @@ def test_an_older_try_that_was_overtaken_stops() -> None:
     """Its first write fails, so it sends nothing more."""
     store = MemoryStore()
     old = sending(store, owner("a"))
-    journal(store, owner("b", 2)).open("skip")
+    session(store, owner("b", 2)).open("skip")
 
     with pytest.raises(StoreError, match="taken over"):
         old.write(done={0: ((0, 9),)})
@@ -70,7 +72,7 @@ def test_another_run_at_the_same_moment_is_refused() -> None:
 
     for plan in (PLAN, OVERLAP):
         with pytest.raises(ReplayInProgressError, match="at this moment"):
-            journal(store, owner("b", run_id="other"), plan).open("skip")
+            session(store, owner("b", run_id="other"), plan).open("skip")
 
 
 @pytest.mark.parametrize("key", ["", "other"])
@@ -80,7 +82,7 @@ def test_another_consumer_or_topic_is_no_rival(key: str) -> None:
     sending(store, owner("a"))
     plan = PLAN if key else Plan("bills", {0: ((0, 9),)})
 
-    opening = journal(store, owner("b", run_id="other"), plan, key=key or None).open("skip")
+    opening = session(store, owner("b", run_id="other"), plan, key=key or None).open("skip")
 
     assert (opening.already, opening.doubts) == ({}, {})
 
@@ -95,10 +97,10 @@ def test_a_run_that_is_gone_is_no_rival(gone: str) -> None:
         first.close(state=ENDED)
 
     now_ms = NOW_MS + (LEASE_MS if gone == "lease" else 0)
-    opening = journal(store, owner("b", run_id="other"), OVERLAP, now_ms=now_ms).open("skip")
+    opening = session(store, owner("b", run_id="other"), OVERLAP, now_ms=now_ms).open("skip")
 
     assert opening.already == {}
-    assert journal(store, owner("c", run_id="third"), now_ms=now_ms + LEASE_MS).look("skip").already == {0: ((0, 2),)}
+    assert session(store, owner("c", run_id="third"), now_ms=now_ms + LEASE_MS).look("skip").already == {0: ((0, 2),)}
 
 
 def test_on_replayed_fail_names_who_sent_it() -> None:
@@ -107,7 +109,7 @@ def test_on_replayed_fail_names_who_sent_it() -> None:
     sending(store, owner("a")).close(state=COMPLETE, done=PLAN.partitions, claimed={})
 
     with pytest.raises(ConfigurationError, match="10 of these messages were sent already"):
-        journal(store, owner("b", run_id="other")).open("fail")
+        session(store, owner("b", run_id="other")).open("fail")
 
 
 def test_on_replayed_resend_begins_anew_and_remembers_the_earlier_sends() -> None:
@@ -115,7 +117,7 @@ def test_on_replayed_resend_begins_anew_and_remembers_the_earlier_sends() -> Non
     store = MemoryStore()
     sending(store, owner("a")).close(state=COMPLETE, done=PLAN.partitions, claimed={})
 
-    again = journal(store, owner("b", run_id="other"))
+    again = session(store, owner("b", run_id="other"))
     opening = again.open("resend")
 
     assert (opening.already, again.ledger.done, again.ledger.earlier) == ({}, {}, PLAN.partitions)
@@ -147,7 +149,7 @@ def test_of_two_runs_at_once_only_one_can_go_on(at: int, plan: Plan) -> None:
     store, begun = Interrupted(), []
 
     def begin(token: str, its: Plan) -> None:
-        made = journal(store, owner(token, run_id=token), its)
+        made = session(store, owner(token, run_id=token), its)
         with suppress(ReplayInProgressError, StoreError):
             made.begin({0: 20}, since_ms=NOW_MS)
             made.open("skip")
@@ -179,7 +181,7 @@ def test_a_store_that_fails_stops_everything() -> None:
 
 def test_without_a_store_nothing_is_remembered() -> None:
     """Nor found."""
-    made = journal_for(PLAN, endpoint="h", instance_id="i", consumer_key=None, owner=owner("a"), memory=Memory())
+    made = session_for(PLAN, endpoint="h", instance_id="i", consumer_key=None, owner=owner("a"), memory=ReplayStores())
 
     assert made.durable is False
     assert made.open("skip").already == {}
@@ -192,7 +194,7 @@ def test_copies_of_other_replays_are_found() -> None:
     other = sending(store, owner("a"), OVERLAP)
     other.close(state=ENDED, copies={0: ((21, 23),)}, until_ms=NOW_MS + 5)
 
-    mine = journal(store, owner("b", run_id="other"))
+    mine = session(store, owner("b", run_id="other"))
 
     assert mine.around(NOW_MS) == {0: ((21, 23),)}
     assert mine.around(NOW_MS + 6) == {}
@@ -201,17 +203,17 @@ def test_copies_of_other_replays_are_found() -> None:
 def test_a_replay_that_only_one_record_knows_is_found() -> None:
     """A command writes into a folder, a task of Airflow 3.3 into that folder and into an asset's store."""
     folder, asset = MemoryStore(), MemoryStore()
-    by_hand = Memory(folder, (folder,))
-    in_airflow = Memory(folder, (asset, folder))
+    by_hand = ReplayStores(folder, (folder,))
+    in_airflow = ReplayStores(folder, (asset, folder))
     names = {"endpoint": "h", "instance_id": "i", "consumer_key": None}
     for memory, token, plan in ((by_hand, "a", PLAN), (in_airflow, "b", OVERLAP)):
-        made = journal_for(plan, **names, owner=owner(token, run_id=token), memory=memory)
+        made = session_for(plan, **names, owner=owner(token, run_id=token), memory=memory)
         made.begin({0: 20}, since_ms=NOW_MS)
         made.open("skip")
         made.close(state=COMPLETE, done=plan.partitions, claimed={})
 
-    found = journal_for(PLAN, **names, owner=owner("c", run_id="c"), memory=Memory(None, (asset,))).look("skip")
-    call = journal_for(OVERLAP, **names, owner=Owner("call"), memory=by_hand).look("skip")
+    found = session_for(PLAN, **names, owner=owner("c", run_id="c"), memory=ReplayStores(None, (asset,))).look("skip")
+    call = session_for(OVERLAP, **names, owner=Owner("call"), memory=by_hand).look("skip")
 
     assert found.already == {0: ((5, 9),)}
     assert call.already == OVERLAP.partitions

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_mqs.core.offsets import offset_ranges as runs
-from airflow_provider_mqs.core.offsets import partition_offsets as placed
-from airflow_provider_mqs.core.offsets.document import SCHEMA, Batch, Offsets, PartitionOffsets, digest_of, each_once
+from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
+from airflow_provider_mqs.core.offsets.document import SCHEMA, Batch, Offsets, PartitionEntry, digest_of, each_once
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.exceptions import ConfigurationError
 
@@ -24,8 +23,8 @@ PLAIN = Offsets(
     topic="orders",
     window=WINDOW,
     partitions={
-        0: PartitionOffsets(((0, 99),), START_MS, START_MS + 10),
-        2: PartitionOffsets(((5, 5), (7, 9)), START_MS, START_MS),
+        0: PartitionEntry(((0, 99),), START_MS, START_MS + 10),
+        2: PartitionEntry(((5, 5), (7, 9)), START_MS, START_MS),
     },
     filters={"key": "ключ"},
 )
@@ -35,7 +34,8 @@ places = st.dictionaries(st.integers(0, 4), st.sets(st.integers(0, 300), min_siz
 
 def offsets_of(sets: dict[int, set[int]], **changes: Any) -> Offsets:
     partitions = {
-        number: PartitionOffsets(runs.ranges_of(one), START_MS, START_MS + number) for number, one in sets.items()
+        number: PartitionEntry(offset_ranges.from_offsets(one), START_MS, START_MS + number)
+        for number, one in sets.items()
     }
     return replace(PLAIN, partitions=partitions, **changes)
 
@@ -192,7 +192,7 @@ def test_batches_partition_the_set(sets: dict[int, set[int]], size: int) -> None
         (number, offset)
         for batch in batches
         for number, part in batch.partitions.items()
-        for offset in runs.expand(part.ranges)
+        for offset in offset_ranges.expand(part.ranges)
     ]
     assert held == [(number, offset) for number in sorted(sets) for offset in sorted(sets[number])]
     assert [batch.count for batch in batches[:-1]] == [size] * (len(batches) - 1)
@@ -213,7 +213,7 @@ def test_empty_window_has_no_batches() -> None:
     assert empty.to_xcom()["schema"] == SCHEMA
 
 
-def places_in(offsets: Offsets) -> placed.Places:
+def places_in(offsets: Offsets) -> partition_offsets.OffsetsByPartition:
     return {number: part.ranges for number, part in offsets.partitions.items()}
 
 
@@ -228,8 +228,10 @@ def test_each_message_of_several_documents_counts_once(several: list[dict[int, s
 
     kept = each_once(given_ones)
 
-    assert placed.union(*map(places_in, kept)) == placed.union(*map(places_in, given_ones))
-    assert sum(one.count for one in kept) == placed.count(placed.union(*map(places_in, given_ones)))
+    assert partition_offsets.union(*map(places_in, kept)) == partition_offsets.union(*map(places_in, given_ones))
+    assert sum(one.count for one in kept) == partition_offsets.count(
+        partition_offsets.union(*map(places_in, given_ones))
+    )
     assert len(kept) == len(documents)
     assert [Offsets.from_xcom(one.to_xcom()) for one in kept] == kept
     for one, document in zip(kept, documents, strict=True):

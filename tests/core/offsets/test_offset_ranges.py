@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_mqs.core.offsets import offset_ranges as runs
+from airflow_provider_mqs.core.offsets import offset_ranges
 from airflow_provider_mqs.core.offsets.offset_ranges import PACKED, Ranges
 from airflow_provider_mqs.exceptions import ConfigurationError
 
@@ -30,56 +30,58 @@ def packed(data: bytes) -> str:
 @given(small_sets)
 def test_runs_hold_the_set_and_bridge_no_gap(places: set[int]) -> None:
     """Expanding gives the set again; runs are ascending and never touch."""
-    ranges = runs.ranges_of(list(places) * 2)
+    ranges = offset_ranges.from_offsets(list(places) * 2)
 
-    assert list(runs.expand(ranges)) == sorted(places)
-    assert runs.count(ranges) == len(places)
+    assert list(offset_ranges.expand(ranges)) == sorted(places)
+    assert offset_ranges.count(ranges) == len(places)
     assert all(after[0] > before[1] + 1 for before, after in pairwise(ranges))
 
 
 @given(small_sets, small_sets)
 def test_merge_is_the_union(one: set[int], other: set[int]) -> None:
     """Runs in any order join to the set of both."""
-    joined = runs.merge((*runs.ranges_of(other), *runs.ranges_of(one)))
+    joined = offset_ranges.merge((*offset_ranges.from_offsets(other), *offset_ranges.from_offsets(one)))
 
-    assert joined == runs.ranges_of(one | other)
+    assert joined == offset_ranges.from_offsets(one | other)
 
 
 @given(small_sets, small_sets)
 def test_overlap_is_the_intersection(one: set[int], other: set[int]) -> None:
     """What two sets share is found, whichever comes first."""
-    assert runs.overlap(runs.ranges_of(one), runs.ranges_of(other)) == runs.ranges_of(one & other)
+    assert offset_ranges.intersection(
+        offset_ranges.from_offsets(one), offset_ranges.from_offsets(other)
+    ) == offset_ranges.from_offsets(one & other)
 
 
 @given(huge_sets)
 def test_packed_sets_come_back(places: set[int]) -> None:
     """Every set of offsets up to 2^63 - 1 survives packing."""
-    ranges = runs.ranges_of(places)
+    ranges = offset_ranges.from_offsets(places)
 
-    assert runs.unpack(runs.pack(ranges), "x") == ranges
-    assert runs.from_json(runs.pack(ranges), "x") == ranges
+    assert offset_ranges.unpack(offset_ranges.pack(ranges), "x") == ranges
+    assert offset_ranges.from_json(offset_ranges.pack(ranges), "x") == ranges
 
 
 @given(st.dictionaries(st.integers(0, 5), huge_sets))
 def test_sets_survive_json(sets: dict[int, set[int]]) -> None:
     """What is written as plain runs comes back equal, too."""
-    ranges = {partition: runs.ranges_of(places) for partition, places in sets.items()}
+    ranges = {partition: offset_ranges.from_offsets(places) for partition, places in sets.items()}
 
-    written = json.loads(json.dumps(runs.to_json(ranges)))
+    written = json.loads(json.dumps(offset_ranges.to_json(ranges)))
 
-    assert {int(partition): runs.from_json(value, "x") for partition, value in written.items()} == ranges
+    assert {int(partition): offset_ranges.from_json(value, "x") for partition, value in written.items()} == ranges
 
 
 def test_sets_above_16_kib_are_packed() -> None:
     """Many gaps do not fill the XCom; few runs stay readable."""
     gaps: Ranges = tuple((offset, offset) for offset in range(0, 40_000, 2))
 
-    written = runs.to_json({0: gaps, 1: ((0, 9),)})
+    written = offset_ranges.to_json({0: gaps, 1: ((0, 9),)})
 
-    assert runs.to_json({1: ((0, 9),)}) == {"1": [[0, 9]]}
+    assert offset_ranges.to_json({1: ((0, 9),)}) == {"1": [[0, 9]]}
     assert all(value.startswith(PACKED) for value in written.values())
     assert len(json.dumps(written)) < 1024
-    assert runs.from_json(written["0"], "x") == gaps
+    assert offset_ranges.from_json(written["0"], "x") == gaps
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_sets_above_16_kib_are_packed() -> None:
 def test_what_is_no_set_of_offsets_is_one_sentence(value: Any) -> None:
     """Runs that are unordered, overlapping or no offsets are refused by name."""
     with pytest.raises(ConfigurationError, match=r"^partitions\.0 must .*[.]$"):
-        runs.from_json(value, "partitions.0")
+        offset_ranges.from_json(value, "partitions.0")
 
 
 @pytest.mark.parametrize(
@@ -117,20 +119,20 @@ def test_what_is_no_set_of_offsets_is_one_sentence(value: Any) -> None:
         PACKED + "!!!",
         PACKED + "é",
         PACKED + base64.b64encode(b"not zlib").decode(),
-        runs.pack(((0, 9),))[:-4],
-        runs.pack(((0, 9),)).removeprefix(PACKED),
+        offset_ranges.pack(((0, 9),))[:-4],
+        offset_ranges.pack(((0, 9),)).removeprefix(PACKED),
         packed(b"\x01"),
         packed(b"\x01\x80"),
         packed(b"\x00\x00\x00\x00"),
         packed(b"\xff" * 200 + b"\x00\x00"),
         PACKED + base64.b64encode(zlib.compress(b"\x01\x00")[:-1]).decode(),
-        runs.pack(((2**63, 2**63),)),
+        offset_ranges.pack(((2**63, 2**63),)),
     ],
 )
 def test_corrupt_packed_text_is_one_sentence(text: str) -> None:
     """Text that was cut, edited or never packed is refused by name."""
     with pytest.raises(ConfigurationError, match=r"^partitions\.0 is not a packed set of offsets[.]$"):
-        runs.from_json(text, "partitions.0")
+        offset_ranges.from_json(text, "partitions.0")
 
 
 @pytest.mark.parametrize("megabytes", [15, 64])
@@ -140,7 +142,7 @@ def test_zip_bomb_is_refused_before_it_unfolds(megabytes: int) -> None:
     began = time.process_time()
 
     with pytest.raises(ConfigurationError, match="not a packed set"):
-        runs.unpack(bomb, "partitions.0")
+        offset_ranges.unpack(bomb, "partitions.0")
 
     assert time.process_time() - began < 1
 
@@ -150,4 +152,4 @@ def test_zip_bomb_is_refused_before_it_unfolds(megabytes: int) -> None:
 )
 def test_offsets_are_whole_numbers_of_63_bits(value: Any, valid: bool) -> None:
     """What Kafka can count is an offset; a bool or a float is not."""
-    assert runs.is_offset(value) is valid
+    assert offset_ranges.is_offset(value) is valid

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_mqs.core.query.filters import FIELDS, Filters, Tally
+from airflow_provider_mqs.core.query.filters import FILTER_FIELDS, Filters, Tally
 from airflow_provider_mqs.core.values.message import Message
 from airflow_provider_mqs.exceptions import ConfigurationError
 
@@ -15,7 +15,7 @@ def message(**fields: Any) -> Message:
     return Message(**{"topic": "orders", "partition": 0, "message_offset": 4, "timestamp": 1, **fields})
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", FILTER_FIELDS)
 @pytest.mark.parametrize(
     ("value", "matches"), [("A-1", True), ("A-10", False), ("a-1", False), ("A-1 ", False), ("", False), (None, False)]
 )

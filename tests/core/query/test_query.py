@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from airflow_provider_mqs.core.client.flow import Request, Step, drive
-from airflow_provider_mqs.core.offsets import offset_ranges as runs
+from airflow_provider_mqs.core.offsets import offset_ranges
 from airflow_provider_mqs.core.query.filters import Filters
 from airflow_provider_mqs.core.query.query import (
-    Found,
     Query,
+    QueryResult,
     find_messages,
-    find_offsets,
     find_topic,
+    query_offsets,
     retention_doubts,
 )
 from airflow_provider_mqs.core.values.message import Message, Topic
@@ -39,13 +39,15 @@ def seeded(count: int = 120, behaviour: Behaviour | None = None, **shape: Any) -
     return client
 
 
-def find(client: Local, window: TimeWindow = WINDOW, topic: str = "orders", **filters: Any) -> Found:
-    return client.run(find_offsets(client.api, Query(topic, window, Filters(**filters), "warn"), now_ms=NOW_MS))
+def find(client: Local, window: TimeWindow = WINDOW, topic: str = "orders", **filters: Any) -> QueryResult:
+    return client.run(query_offsets(client.api, Query(topic, window, Filters(**filters), "warn"), now_ms=NOW_MS))
 
 
-def places(found: Found) -> set[tuple[int, int]]:
+def places(found: QueryResult) -> set[tuple[int, int]]:
     return {
-        (number, offset) for number, part in found.offsets.partitions.items() for offset in runs.expand(part.ranges)
+        (number, offset)
+        for number, part in found.offsets.partitions.items()
+        for offset in offset_ranges.expand(part.ranges)
     }
 
 
@@ -173,7 +175,7 @@ def test_message_that_vanished_before_its_content_was_seen_is_said() -> None:
 
     query = Query("orders", WINDOW, Filters(message_filter=bool, fetch_values=True))
     with pytest.raises(ConfigurationError, match=r"message \d+ of partition \d is gone"):
-        drive(find_offsets(client.api, query, now_ms=NOW_MS), perform)
+        drive(query_offsets(client.api, query, now_ms=NOW_MS), perform)
 
 
 def test_unknown_topic_is_refused_before_any_query() -> None:

@@ -9,13 +9,13 @@ import threading
 
 import pytest
 
-from airflow_provider_mqs.core.resend.airflow_thread import Desk
+from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
 
 
 async def test_calls_are_made_one_after_the_other_in_one_thread_of_their_own() -> None:
     """In the order in which they came, however many wait."""
     calls: list[tuple[int, int]] = []
-    with Desk() as desk:
+    with AirflowThread() as desk:
         await asyncio.gather(*(desk.ask(lambda n=n: calls.append((n, threading.get_ident()))) for n in range(50)))
 
     assert [number for number, _ in calls] == list(range(50))
@@ -25,7 +25,7 @@ async def test_calls_are_made_one_after_the_other_in_one_thread_of_their_own() -
 
 async def test_an_error_reaches_whoever_asked() -> None:
     """The desk goes on."""
-    with Desk() as desk:
+    with AirflowThread() as desk:
         with pytest.raises(ZeroDivisionError):
             await desk.ask(lambda: 1 // 0)
         assert await desk.ask(divmod, 7, 2) == (3, 1)
@@ -40,7 +40,7 @@ async def test_a_caller_that_is_cancelled_leaves_its_call_to_end() -> None:
         go_on.wait(30)
         calls.append("write")
 
-    with Desk() as desk:
+    with AirflowThread() as desk:
         asking = asyncio.ensure_future(desk.ask(write))
         await asyncio.to_thread(begun.wait, 30)
         asking.cancel()
@@ -56,7 +56,7 @@ async def test_a_caller_that_is_cancelled_leaves_its_call_to_end() -> None:
 async def test_a_call_that_hangs_does_not_keep_the_exit() -> None:
     """A task that was told to stop leaves the desk; calls that wait are dropped."""
     begun, go_on = threading.Event(), threading.Event()
-    with Desk() as desk:
+    with AirflowThread() as desk:
         hanging = desk.submit(lambda: (begun.set(), go_on.wait(30)))
         waiting = desk.submit(print, "never")
         await asyncio.to_thread(begun.wait, 30)
@@ -67,7 +67,7 @@ async def test_a_call_that_hangs_does_not_keep_the_exit() -> None:
 
 def test_a_closed_desk_takes_no_call() -> None:
     """Nobody waits for one that would never be made."""
-    with Desk() as desk:
+    with AirflowThread() as desk:
         pass
 
     with pytest.raises(RuntimeError, match="closed"):
@@ -78,9 +78,9 @@ def test_a_call_that_hangs_does_not_keep_the_process() -> None:
     """The command ends although a store does not answer."""
     lines = (
         "import threading",
-        "from airflow_provider_mqs.core.resend.airflow_thread import Desk",
+        "from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread",
         "begun = threading.Event()",
-        "with Desk() as desk:",
+        "with AirflowThread() as desk:",
         "    desk.submit(lambda: (begun.set(), threading.Event().wait(600)))",
         "    begun.wait()",
     )

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.resend.claims import CLAIM, MOST_CLAIMED, Claims, Lane
 from airflow_provider_mqs.exceptions import StoreError
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.core.offsets.partition_offsets import Place, Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
 
 
 class Ledger:
@@ -23,12 +23,12 @@ class Ledger:
 
     def __init__(self) -> None:
         self.started = 0
-        self.writes: list[tuple[Places, Places]] = []
+        self.writes: list[tuple[OffsetsByPartition, OffsetsByPartition]] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.full = False
 
-    async def write(self, done: Places, claimed: Places) -> None:
+    async def write(self, done: OffsetsByPartition, claimed: OffsetsByPartition) -> None:
         self.started += 1
         await self.gate.wait()
         if self.full:
@@ -40,17 +40,17 @@ def lane(count: int, partition: int = 0, *, exclusive: bool = False) -> Lane:
     return Lane(iter([(partition, offset) for offset in range(count)]), exclusive)
 
 
-def claims_of(ledger: Ledger, *lanes: Lane, concurrency: int = 4, doubts: Places | None = None) -> Claims:
+def claims_of(ledger: Ledger, *lanes: Lane, concurrency: int = 4, doubts: OffsetsByPartition | None = None) -> Claims:
     return Claims(lanes, ledger.write, concurrency=concurrency, done={}, doubts=doubts or {})
 
 
-async def taken(claims: Claims) -> tuple[Lane, Place]:
+async def taken(claims: Claims) -> tuple[Lane, MessageRef]:
     found = await claims.take()
     assert found is not None
     return found
 
 
-async def waiting(claims: Claims) -> asyncio.Task[tuple[Lane, Place] | None]:
+async def waiting(claims: Claims) -> asyncio.Task[tuple[Lane, MessageRef] | None]:
     """Start to take a message, and see that there is none yet."""
     taking = asyncio.ensure_future(claims.take())
     for _ in range(20):
@@ -130,8 +130,8 @@ async def test_one_write_closes_and_opens() -> None:
         claims.finish(*await taken(claims), sent=True)
 
     [_, (done, claimed)] = ledger.writes
-    assert sets.count(done) >= CLAIM - 8
-    assert sets.union(done, claimed) == {0: ((0, CLAIM + 9),)}
+    assert partition_offsets.count(done) >= CLAIM - 8
+    assert partition_offsets.union(done, claimed) == {0: ((0, CLAIM + 9),)}
 
 
 async def test_fast_lane_does_not_wait_for_a_slow_one() -> None:
@@ -256,7 +256,7 @@ async def _whatever(counts: list[int], exclusive: bool, doubts: int, concurrency
     ledger = Ledger()
     lanes = [lane(count, partition, exclusive=exclusive) for partition, count in enumerate(counts)]
     claims = claims_of(ledger, *lanes, concurrency=concurrency, doubts={9: ((1, doubts),)} if doubts else {})
-    outcomes: dict[Place, str] = {}
+    outcomes: dict[MessageRef, str] = {}
     in_doubt = 0
 
     async def work() -> None:
@@ -265,8 +265,8 @@ async def _whatever(counts: list[int], exclusive: bool, doubts: int, concurrency
             one, place = found
             claimed = ledger.writes[-1][1]
             assert place not in outcomes
-            assert sets.shared(claimed, sets.places_of([place]))
-            assert sets.count(claims.open) <= MOST_CLAIMED
+            assert partition_offsets.intersection(claimed, partition_offsets.from_refs([place]))
+            assert partition_offsets.count(claims.open) <= MOST_CLAIMED
             outcome = chance.choice(["sent", "sent", "sent", "failed", "doubt" if in_doubt < 100 else "sent"])
             outcomes[place] = outcome
             for _ in range(chance.randrange(3)):
@@ -281,7 +281,7 @@ async def _whatever(counts: list[int], exclusive: bool, doubts: int, concurrency
     await claims.flush()
 
     assert len(outcomes) == sum(counts)
-    assert all(sets.count(claimed) <= MOST_CLAIMED for _, claimed in ledger.writes)
+    assert all(partition_offsets.count(claimed) <= MOST_CLAIMED for _, claimed in ledger.writes)
     done, claimed = ledger.writes[-1]
-    assert done == sets.places_of(place for place, outcome in outcomes.items() if outcome == "sent")
-    assert sets.count(claimed) == doubts + in_doubt
+    assert done == partition_offsets.from_refs(place for place, outcome in outcomes.items() if outcome == "sent")
+    assert partition_offsets.count(claimed) == doubts + in_doubt

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_mqs.core.client.flow import Parallel, Request, Response, Step, drive
 from airflow_provider_mqs.core.ledger.stores import MemoryStore
-from airflow_provider_mqs.core.query.query import Query, find_offsets
+from airflow_provider_mqs.core.query.query import Query, query_offsets
 from airflow_provider_mqs.core.query.slices import Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.core.resend.claims import CLAIM
@@ -111,7 +111,7 @@ def test_a_query_needs_little_memory_for_each_offset(every: int) -> None:
 
     tracemalloc.start()
     try:
-        found = drive(find_offsets(api, Query("orders", TimeWindow(START_MS, END_MS)), now_ms=END_MS), perform)
+        found = drive(query_offsets(api, Query("orders", TimeWindow(START_MS, END_MS)), now_ms=END_MS), perform)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -15,11 +15,11 @@ from airflow_provider_mqs.core.client.client import AsyncMqsClient
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Owner
-from airflow_provider_mqs.core.ledger.session import journal_for
-from airflow_provider_mqs.core.ledger.stores import Memory, MemoryStore
+from airflow_provider_mqs.core.ledger.session import session_for
+from airflow_provider_mqs.core.ledger.stores import MemoryStore, ReplayStores
 from airflow_provider_mqs.core.offsets.plan import Plan
-from airflow_provider_mqs.core.resend.airflow_thread import Desk
-from airflow_provider_mqs.core.resend.options import Sending
+from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
+from airflow_provider_mqs.core.resend.options import ResendOptions
 from airflow_provider_mqs.core.resend.replay import Replay
 from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.testing import running_emulator
@@ -104,7 +104,7 @@ class Crashes(RuleBasedStateMachine):
         connection = self.emulator.connection()
         connection.pop("conn_type")
         self.settings = ConnectionSettings.parse(**connection)
-        self.sending = Sending(ordering=ordering, verify=verify, verify_wait_s=0.15)
+        self.sending = ResendOptions(ordering=ordering, verify=verify, verify_wait_s=0.15)
         self.plan = Plan("orders", dict.fromkeys(range(PARTITIONS), ((0, COUNT // PARTITIONS - 1),)))
 
     @rule(
@@ -153,18 +153,18 @@ class Crashes(RuleBasedStateMachine):
 
     async def _attempt(self, life: Life) -> Replay:
         run = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": self.tries}
-        journal = journal_for(
+        session = session_for(
             self.plan,
             endpoint=self.settings.host,
             instance_id=str(self.settings.instance_id),
             consumer_key=None,
             owner=Owner(f"try {self.tries}", run),
-            memory=Memory(records=(self.store,)),
+            memory=ReplayStores(records=(self.store,)),
         )
-        with Desk() as desk:
+        with AirflowThread() as desk:
             async with MortalClient(self.settings, concurrency=6, policy=SOON) as client:
                 client.life = life
-                replay = Replay(client, self.plan, self.sending, journal, desk)
+                replay = Replay(client, self.plan, self.sending, session, desk)
                 await replay.run()
         return replay
 

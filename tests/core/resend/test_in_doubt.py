@@ -6,28 +6,28 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.resend.in_doubt import Doubting
 from airflow_provider_mqs.core.resend.report import Report
-from airflow_provider_mqs.core.verify.copy_search import Verdict
+from airflow_provider_mqs.core.verify.copy_search import Finding
 from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:
     import pytest
 
-    from airflow_provider_mqs.core.offsets.partition_offsets import Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
 
-DOUBTS: Places = {0: ((0, 2),)}
-KNOWN: Places = {0: ((3, 9),)}
+DOUBTS: OffsetsByPartition = {0: ((0, 2),)}
+KNOWN: OffsetsByPartition = {0: ((3, 9),)}
 
 
 class Looking:
     """Gives a verdict, and remembers for what."""
 
-    def __init__(self, sent: Places, unsent: Places) -> None:
-        self.asked: list[tuple[Places, Places]] = []
-        self.verdict = Verdict(sent, unsent, {}, {}, {}, calibrated=True, complete=True)
+    def __init__(self, sent: OffsetsByPartition, unsent: OffsetsByPartition) -> None:
+        self.asked: list[tuple[OffsetsByPartition, OffsetsByPartition]] = []
+        self.finding = Finding(sent, unsent, {}, {}, {}, calibrated=True, complete=True)
 
-    async def __call__(self, doubts: Places, known: Places) -> Verdict:
+    async def __call__(self, doubts: OffsetsByPartition, known: OffsetsByPartition) -> Finding:
         self.asked.append((doubts, known))
-        return self.verdict
+        return self.finding
 
 
 async def test_what_was_sent_is_sent_and_what_was_not_goes_out_again() -> None:
@@ -44,7 +44,7 @@ async def test_a_message_goes_out_again_once_after_a_verdict() -> None:
     doubting = Doubting("verify", Report(10), look)
 
     assert await doubting.decide(DOUBTS, KNOWN) == ({}, {0: ((1, 1),)})
-    look.verdict = Verdict({}, {0: ((1, 2),)}, {}, {}, {}, calibrated=True, complete=True)
+    look.finding = Finding({}, {0: ((1, 2),)}, {}, {}, {}, calibrated=True, complete=True)
     assert await doubting.decide(DOUBTS, KNOWN) == ({}, {0: ((2, 2),)})
     assert await doubting.decide(DOUBTS, KNOWN) == ({}, {})
 
@@ -52,7 +52,7 @@ async def test_a_message_goes_out_again_once_after_a_verdict() -> None:
 async def test_without_a_verdict_everything_stays_in_doubt(caplog: pytest.LogCaptureFixture) -> None:
     """The service does not answer; the log says why."""
 
-    async def refuse(doubts: Places, known: Places) -> Verdict:
+    async def refuse(doubts: OffsetsByPartition, known: OffsetsByPartition) -> Finding:
         raise MqsError("no answer")
 
     assert await Doubting("verify", Report(10), refuse).decide(DOUBTS, KNOWN) == ({}, {})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_mqs.core.offsets.plan import Plan
-from airflow_provider_mqs.core.resend.options import Sending, sending_of
+from airflow_provider_mqs.core.resend.options import ResendOptions, resend_options
 from airflow_provider_mqs.exceptions import ConfigurationError
 from tests.support import settings_for
 
@@ -27,20 +27,20 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def read(settings: dict[str, Any] | None = None, plan: Plan = PLAN, **changes: Any) -> Sending:
-    return sending_of(settings_for(**settings or {}), plan, **{**ARGUMENTS, **changes})
+def read(settings: dict[str, Any] | None = None, plan: Plan = PLAN, **changes: Any) -> ResendOptions:
+    return resend_options(settings_for(**settings or {}), plan, **{**ARGUMENTS, **changes})
 
 
 def test_defaults() -> None:
     """A message without a copy was not sent, the read timeout and half a minute after its POST."""
-    assert read({"read_timeout_s": 60}) == Sending(verify_wait_s=90.0)
+    assert read({"read_timeout_s": 60}) == ResendOptions(verify_wait_s=90.0)
 
 
 def test_texts_of_templates_are_understood() -> None:
     """Numbers, flags and durations come as text; ``None`` as text means nothing."""
     read_ = read(consumer_key="None", max_rate="2.5", max_failures="3", verify="false", verify_wait="1.5", canary="4")
 
-    assert read_ == Sending(max_rate=2.5, max_failures=3, verify=False, verify_wait_s=1.5, canary=4)
+    assert read_ == ResendOptions(max_rate=2.5, max_failures=3, verify=False, verify_wait_s=1.5, canary=4)
     assert read(verify_wait=timedelta(minutes=2)).verify_wait_s == 120
 
 

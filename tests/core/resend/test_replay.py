@@ -12,11 +12,11 @@ from airflow_provider_mqs.core.client.client import AsyncMqsClient
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.core.ledger.ledger import Owner
-from airflow_provider_mqs.core.ledger.session import journal_for
-from airflow_provider_mqs.core.ledger.stores import Memory, MemoryStore
+from airflow_provider_mqs.core.ledger.session import session_for
+from airflow_provider_mqs.core.ledger.stores import MemoryStore, ReplayStores
 from airflow_provider_mqs.core.offsets.plan import Plan
-from airflow_provider_mqs.core.resend.airflow_thread import Desk
-from airflow_provider_mqs.core.resend.options import Sending
+from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
+from airflow_provider_mqs.core.resend.options import ResendOptions
 from airflow_provider_mqs.core.resend.replay import Replay
 from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
@@ -44,18 +44,18 @@ async def replayed(
     connection.pop("conn_type")
     settings = ConnectionSettings.parse(**connection)
     run = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": number}
-    journal = journal_for(
+    session = session_for(
         plan,
         endpoint=settings.host,
         instance_id=str(settings.instance_id),
         consumer_key=None,
         owner=Owner(f"try {number}", run),
-        memory=Memory(records=(store,) if store else ()),
+        memory=ReplayStores(records=(store,) if store else ()),
     )
-    how = Sending(**{"verify_wait_s": 0.4, **sending})
-    with Desk() as desk:
+    how = ResendOptions(**{"verify_wait_s": 0.4, **sending})
+    with AirflowThread() as desk:
         async with AsyncMqsClient(settings, policy=SOON) as client:
-            replay = Replay(client, plan, how, journal, desk)
+            replay = Replay(client, plan, how, session, desk)
             await replay.run()
     return replay
 

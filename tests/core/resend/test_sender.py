@@ -13,17 +13,17 @@ from airflow_provider_mqs.core.client.client import AsyncMqsClient
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.core.offsets.plan import Plan
-from airflow_provider_mqs.core.resend.options import Sending
+from airflow_provider_mqs.core.resend.options import ResendOptions
 from airflow_provider_mqs.core.resend.pacing import Meter, Pacer
 from airflow_provider_mqs.core.resend.report import Report
 from airflow_provider_mqs.core.resend.sender import Resender
-from airflow_provider_mqs.core.verify.copy_search import Verdict
+from airflow_provider_mqs.core.verify.copy_search import Finding
 from airflow_provider_mqs.emulator.rules import Rule
 from tests.support import END_MS, START_MS, until
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.flow import Request
-    from airflow_provider_mqs.core.offsets.partition_offsets import Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.testing import MqsEmulator
 
 SOON = RetryPolicy(max_retries=100, base_s=0.001, cap_s=0.002)
@@ -42,7 +42,7 @@ def seeded(emulator: MqsEmulator, count: int, partitions: int = 3) -> Plan:
     return Plan("orders", {partition: ((0, number - 1),) for partition, number in sorted(per_partition.items())})
 
 
-async def forget(*_: Places) -> None:
+async def forget(*_: OffsetsByPartition) -> None:
     """Keep no ledger."""
 
 
@@ -55,13 +55,13 @@ def resender_of(
     client: AsyncMqsClient, plan: Plan, report: Report, *, pacer: Pacer | None = None, **sending: Any
 ) -> Resender:
     """Build a resender that looks for no copies: what is unknown stays so."""
-    how = Sending(**{"on_unknown": "fail", **sending})
+    how = ResendOptions(**{"on_unknown": "fail", **sending})
     return Resender(client, plan.topic, how, report, write=forget, settle=unsettled, pacer=pacer)
 
 
-async def unsettled(doubts: Places, known: Places) -> Verdict:
+async def unsettled(doubts: OffsetsByPartition, known: OffsetsByPartition) -> Finding:
     """Find nothing out."""
-    return Verdict({}, {}, doubts, {}, {}, calibrated=False, complete=False)
+    return Finding({}, {}, doubts, {}, {}, calibrated=False, complete=False)
 
 
 async def resend(
@@ -141,7 +141,7 @@ async def test_partitions_take_turns(mqs_emulator: MqsEmulator) -> None:
 async def most_in_flight(emulator: MqsEmulator, plan: Plan, **sending: Any) -> int:
     """Resend, and count how many requests are in flight at most."""
     async with AsyncMqsClient(settings(emulator, "token"), concurrency=16, policy=SOON) as client:
-        wire = await client._open_wire()
+        wire = await client._open_transport()
         send, now, most = wire.send, 0, 0
 
         async def counted(request: Request) -> Any:

@@ -65,11 +65,11 @@ def judged(truth: Truth) -> Judgement:
 
 
 def check(truth: Truth) -> None:
-    verdict = judged(truth)
-    assert sorted([*verdict.sent, *verdict.unsent, *verdict.unknown]) == sorted(truth.doubts)
+    finding = judged(truth)
+    assert sorted([*finding.sent, *finding.unsent, *finding.unknown]) == sorted(truth.doubts)
     # of messages with equal content it does not matter which was sent
-    said = Counter(truth.looks[offset] for offset in verdict.sent)
-    settled = Counter(truth.looks[offset] for offset in (*verdict.sent, *verdict.unsent))
+    said = Counter(truth.looks[offset] for offset in finding.sent)
+    settled = Counter(truth.looks[offset] for offset in (*finding.sent, *finding.unsent))
     doubted = Counter(truth.looks[offset] for offset in truth.doubts)
     really = Counter(truth.looks[offset] for offset in truth.sent)
     assert all(said[look] == really[look] for look in settled if settled[look] == doubted[look])

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from airflow_provider_mqs.core.client.flow import Parallel, Request, Response, Step, drive
 from airflow_provider_mqs.core.ledger.ledger import MARGIN_MS
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.verify import copy_search as verify
-from airflow_provider_mqs.core.verify.copy_search import Evidence, Verdict, find_marks, settle
+from airflow_provider_mqs.core.verify.copy_search import Evidence, Finding, find_marks, settle
 from airflow_provider_mqs.core.verify.source_messages import Sources
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.records import Topic
@@ -24,7 +24,7 @@ from tests.support import START_MS, Local, local
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from airflow_provider_mqs.core.offsets.partition_offsets import Place, Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
 
 WAIT_S = 30.0
 
@@ -34,9 +34,9 @@ class Case:
     """A topic with messages, some of them sent again, and what a replay would know of that."""
 
     client: Local = field(default_factory=local)
-    known: list[Place] = field(default_factory=list)
-    doubts: list[Place] = field(default_factory=list)
-    foreign: Places = field(default_factory=dict)
+    known: list[MessageRef] = field(default_factory=list)
+    doubts: list[MessageRef] = field(default_factory=list)
+    foreign: OffsetsByPartition = field(default_factory=dict)
 
     def seed(self, *counts: int, key: str = "k") -> Case:
         """Write so many messages into each partition, and note where these end."""
@@ -56,25 +56,25 @@ class Case:
     def produce(self, partition: int, value: str, **more: Any) -> None:
         self.client.state.append("orders", partition, value, **more)
 
-    def sent(self, *places: Place) -> Case:
+    def sent(self, *places: MessageRef) -> Case:
         """Send messages, and have the answer."""
         self.append(places)
         self.known += places
         return self
 
-    def doubt(self, *places: Place, sent: bool) -> Case:
+    def doubt(self, *places: MessageRef, sent: bool) -> Case:
         """Have no answer about messages."""
         self.append(places if sent else ())
         self.doubts += places
         return self
 
-    def append(self, places: Iterable[Place]) -> None:
+    def append(self, places: Iterable[MessageRef]) -> None:
         for place in places:
             self.client.run(self.client.api.resend("orders", *place))
 
-    def settled(self, wait_s: float = WAIT_S, perform: Callable[[Step], Any] | None = None) -> Verdict:
+    def settled(self, wait_s: float = WAIT_S, perform: Callable[[Step], Any] | None = None) -> Finding:
         client = self.client
-        known, doubts = sets.places_of(self.known), sets.places_of(self.doubts)
+        known, doubts = partition_offsets.from_refs(self.known), partition_offsets.from_refs(self.doubts)
         evidence = Evidence(known, doubts, self.marks, self.since_ms, self.foreign)
         client.requests.clear()
         until_s = client.now_s[0] + wait_s
@@ -101,9 +101,9 @@ def test_copies_that_are_all_there_take_one_look() -> None:
     """Nobody waits, and the copies are named."""
     case = Case().seed(3, 2).sent((0, 0), (0, 2), (1, 1))
 
-    verdict = case.settled()
+    finding = case.settled()
 
-    assert (verdict.copies, verdict.complete, verdict.missing) == ({0: ((3, 4),), 1: ((2, 2),)}, True, {})
+    assert (finding.copies, finding.complete, finding.missing) == ({0: ((3, 4),), 1: ((2, 2),)}, True, {})
     assert case.client.sleeps == []
 
 
@@ -111,9 +111,9 @@ def test_a_message_in_doubt_that_has_a_copy_was_sent() -> None:
     """As soon as it is seen."""
     case = Case().seed(3).sent((0, 0)).doubt((0, 1), sent=True)
 
-    verdict = case.settled()
+    finding = case.settled()
 
-    assert (verdict.sent, verdict.unsent, verdict.unknown) == ({0: ((1, 1),)}, {}, {})
+    assert (finding.sent, finding.unsent, finding.unknown) == ({0: ((1, 1),)}, {}, {})
     assert case.client.sleeps == []
 
 
@@ -122,9 +122,9 @@ def test_a_message_in_doubt_without_a_copy_was_not_sent_when_the_wait_is_over() 
     case = Case().seed(3).sent((0, 0)).doubt((0, 1), sent=False)
     began_s = case.client.now_s[0]
 
-    verdict = case.settled()
+    finding = case.settled()
 
-    assert (verdict.sent, verdict.unsent, verdict.unknown) == ({}, {0: ((1, 1),)}, {})
+    assert (finding.sent, finding.unsent, finding.unknown) == ({}, {0: ((1, 1),)}, {})
     assert [sleep.seconds for sleep in case.client.sleeps][:6] == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0]
     assert case.client.now_s[0] == began_s + WAIT_S
 
@@ -153,10 +153,10 @@ def test_copies_out_of_sight_settle_nothing() -> None:
     case.client.state.faults.visible_after_s = 2 * WAIT_S
     case.sent((0, 0)).doubt((0, 1), sent=True)
 
-    verdict = case.settled()
+    finding = case.settled()
 
-    assert (verdict.sent, verdict.unsent, verdict.unknown) == ({}, {}, {0: ((1, 1),)})
-    assert (verdict.calibrated, verdict.complete, verdict.copies) == (False, False, {})
+    assert (finding.sent, finding.unsent, finding.unknown) == ({}, {}, {0: ((1, 1),)})
+    assert (finding.calibrated, finding.complete, finding.copies) == (False, False, {})
     assert case.waited_s == WAIT_S
 
 
@@ -173,9 +173,9 @@ def test_missing_copies_are_named_where_others_are_there() -> None:
     case.client.state.faults.visible_after_s = 2 * WAIT_S
     case.sent((0, 2), (1, 0))
 
-    verdict = case.settled()
+    finding = case.settled()
 
-    assert (verdict.missing, verdict.complete) == ({0: ((2, 2),)}, False)
+    assert (finding.missing, finding.complete) == ({0: ((2, 2),)}, False)
 
 
 def test_nothing_is_called_missing_where_not_every_row_was_shown() -> None:
@@ -192,9 +192,9 @@ def test_nothing_is_called_missing_where_not_every_row_was_shown() -> None:
         shown = [row for row in body["messages"] if row["message_offset"] != 7]
         return Response(200, answer.headers, json.dumps({**body, "messages": shown}).encode())
 
-    verdict = case.settled(wait_s=0, perform=perform)
+    finding = case.settled(wait_s=0, perform=perform)
 
-    assert (verdict.missing, verdict.calibrated, verdict.complete) == ({}, False, False)
+    assert (finding.missing, finding.calibrated, finding.complete) == ({}, False, False)
 
 
 def test_a_row_from_before_the_sending_is_no_copy() -> None:
@@ -225,9 +225,9 @@ def test_the_clock_of_the_service_counts(offset_s: float) -> None:
     client.run(api.query_page("orders", 0, 1, limit=1, offset=0))
     evidence = Evidence({0: ((0, 0),)}, {0: ((1, 1),)}, case.marks, case.since_ms)
 
-    verdict = client.run(settle(api, "orders", evidence, Sources(api, case.plan), until_s=0))
+    finding = client.run(settle(api, "orders", evidence, Sources(api, case.plan), until_s=0))
 
-    assert verdict.sent == {0: ((1, 1),)}
+    assert finding.sent == {0: ((1, 1),)}
 
 
 @pytest.mark.parametrize("behind", [1, 2])
@@ -260,10 +260,10 @@ def test_a_look_alike_that_stands_for_a_copy_makes_no_message_unsent() -> None:
     case = Case(local(Behaviour(copy_same_key=False))).seed(3).sent((0, 0)).doubt((0, 1), sent=True)
     case.produce(0, "VALUE 0000", key="k")
 
-    verdict = case.settled()
+    finding = case.settled()
 
-    assert (verdict.sent, verdict.unsent, verdict.unknown) == ({}, {}, {0: ((1, 1),)})
-    assert (verdict.calibrated, verdict.complete) == (False, False)
+    assert (finding.sent, finding.unsent, finding.unknown) == ({}, {}, {0: ((1, 1),)})
+    assert (finding.calibrated, finding.complete) == (False, False)
 
 
 def test_a_look_alike_beside_other_doubts_makes_no_message_unsent() -> None:
@@ -341,13 +341,15 @@ def test_no_verdict_is_wrong(
     for key, value in live:
         case.produce(0, value, key=f"key {key}")
 
-    verdict = case.settled()
+    finding = case.settled()
 
     equal = {place: looks[place[1]] for place in fate}
-    assert sets.count(verdict.sent) + sets.count(verdict.unsent) + sets.count(verdict.unknown) == len(case.doubts)
+    assert partition_offsets.count(finding.sent) + partition_offsets.count(finding.unsent) + partition_offsets.count(
+        finding.unknown
+    ) == len(case.doubts)
     for look in set(equal.values()):
         # of messages that are equal in everything nobody can say which one was sent, only how many
         alike = [place for place in case.doubts if equal[place] == look]
         sent = sum(fate[place] == "sent" for place in alike)
-        assert len([place for place in sets.expand(verdict.sent) if place in alike]) <= sent
-        assert len([place for place in sets.expand(verdict.unsent) if place in alike]) <= len(alike) - sent
+        assert len([place for place in partition_offsets.expand(finding.sent) if place in alike]) <= sent
+        assert len([place for place in partition_offsets.expand(finding.unsent) if place in alike]) <= len(alike) - sent

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.testing import running_emulator
 from tests.core.resend.test_replay import BOTH, RESEND, once, replayed, seeded
@@ -32,8 +32,10 @@ def doubtful(emulator: MqsEmulator, plan: Plan) -> Plan:
 def assert_proved(emulator: MqsEmulator, plan: Plan, report: Report) -> None:
     """Each message is in the service's log once, and the report names its copy."""
     assert (report.sent, report.unknown, report.failed, report.verified) == (plan.count, 0, 0, True)
-    assert emulator.resend_counts("orders") == dict.fromkeys(sets.expand(plan.partitions), 1)
-    assert set(sets.expand(report.copies)) == {(one.partition, one.copy_offset) for one in emulator.resends("orders")}
+    assert emulator.resend_counts("orders") == dict.fromkeys(partition_offsets.expand(plan.partitions), 1)
+    assert set(partition_offsets.expand(report.copies)) == {
+        (one.partition, one.copy_offset) for one in emulator.resends("orders")
+    }
 
 
 @BOTH
@@ -93,7 +95,7 @@ async def test_a_copy_that_never_comes_into_sight_is_missing(
 
     report = replay.report
     assert (report.sent, report.verified, report.missing) == (120, False, {1: ((7, 7),)})
-    assert sets.count(report.copies) == 119
+    assert partition_offsets.count(report.copies) == 119
     assert len(mqs_emulator.requests("resend")) == 120
 
 
@@ -146,7 +148,7 @@ async def test_totals_that_move_have_no_message_sent_twice(
     report, counts = replay.report, mqs_emulator.resend_counts("orders")
     assert (report.sent + report.unknown, report.failed, report.missing) == (120, 0, {})
     assert set(counts.values()) == {1}
-    assert set(sets.expand(report.sent_ranges())) <= set(counts)
+    assert set(partition_offsets.expand(report.sent_ranges())) <= set(counts)
 
 
 @BOTH

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
+from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.offsets.plan import Plan, plan_of
-from airflow_provider_mqs.core.query.query import Query, find_offsets
+from airflow_provider_mqs.core.query.query import Query, query_offsets
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.core.verify.source_messages import Sources
 from airflow_provider_mqs.emulator.behaviour import Behaviour
@@ -17,7 +17,7 @@ from airflow_provider_mqs.exceptions import ConfigurationError
 from tests.support import END_MS, NOW_MS, START_MS, Local, local
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.core.offsets.partition_offsets import Places
+    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
 
 
 def seeded(count: int = 300, **behaviour: Any) -> Local:
@@ -29,12 +29,12 @@ def seeded(count: int = 300, **behaviour: Any) -> Local:
 def queried(client: Local) -> Plan:
     """Plan everything that a query of the window finds."""
     query = Query("orders", TimeWindow(START_MS, END_MS))
-    document = client.run(find_offsets(client.api, query, now_ms=NOW_MS)).offsets.to_xcom()
+    document = client.run(query_offsets(client.api, query, now_ms=NOW_MS)).offsets.to_xcom()
     client.requests.clear()
     return plan_of(document, None, endpoint=client.settings.host, instance_id=client.api.instance_id)
 
 
-def loaded(client: Local, plan: Plan, places: Places | None = None) -> Sources:
+def loaded(client: Local, plan: Plan, places: OffsetsByPartition | None = None) -> Sources:
     """Check the ends, then load, with only the requests of the load counted."""
     sources = Sources(client.api, plan)
     client.run(sources.check_ends(plan.partitions))
@@ -49,8 +49,8 @@ def kinds(client: Local) -> tuple[int, int]:
     return len(client.requests) - by_offset, by_offset
 
 
-def all_known(sources: Sources, places: Places) -> bool:
-    return all(sources.traits(*place) is not None for place in sets.expand(places))
+def all_known(sources: Sources, places: OffsetsByPartition) -> bool:
+    return all(sources.traits(*place) is not None for place in partition_offsets.expand(places))
 
 
 def test_both_ends_of_each_partition_are_looked_at() -> None:
@@ -64,7 +64,7 @@ def test_both_ends_of_each_partition_are_looked_at() -> None:
 
 
 @pytest.mark.parametrize("places", [{0: ((0, 100),)}, {1: ((50, 70),), 2: ((150, 150),)}], ids=str)
-def test_an_end_that_is_not_there_refuses_the_plan(places: Places) -> None:
+def test_an_end_that_is_not_there_refuses_the_plan(places: OffsetsByPartition) -> None:
     """The topic was made anew, or the message has aged out."""
     client = seeded()
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_mqs.core.watch.condition import Condition, Counted, Looks, Patience, Verdict, decide
+from airflow_provider_mqs.core.watch.condition import Condition, Decision, PollPolicy, PollState, WindowCount, decide
 
 FINAL_S = 1_700_003_660.0
 
@@ -24,16 +24,16 @@ def condition(**changes: Any) -> Condition:
     [
         (None, FINAL_S - 1, "skip", "wait"),
         (None, FINAL_S + 1, "skip", "wait"),
-        (Counted(5), FINAL_S - 1, "skip", "wait"),
-        (Counted(5), FINAL_S, "skip", "satisfied"),
-        (Counted(9), FINAL_S, "wait", "satisfied"),
-        (Counted(4), FINAL_S, "skip", "skip"),
-        (Counted(4), FINAL_S, "fail", "fail"),
-        (Counted(4), FINAL_S, "wait", "wait"),
+        (WindowCount(5), FINAL_S - 1, "skip", "wait"),
+        (WindowCount(5), FINAL_S, "skip", "satisfied"),
+        (WindowCount(9), FINAL_S, "wait", "satisfied"),
+        (WindowCount(4), FINAL_S, "skip", "skip"),
+        (WindowCount(4), FINAL_S, "fail", "fail"),
+        (WindowCount(4), FINAL_S, "wait", "wait"),
     ],
 )
 def test_a_window_is_judged_only_when_it_is_final(
-    found: Counted | None, now_s: float, on_closed_empty: str, status: str
+    found: WindowCount | None, now_s: float, on_closed_empty: str, status: str
 ) -> None:
     """Success needs both: ``settle`` after the end has passed, and the messages are there."""
     wanted = condition(min_messages=5, on_closed_empty=on_closed_empty)
@@ -44,28 +44,34 @@ def test_a_window_is_judged_only_when_it_is_final(
 @pytest.mark.parametrize(
     ("wanted", "found", "same", "status", "words"),
     [
-        ({"min_per_partition": 2}, Counted(5, partitions={"0": 2, "1": 3}), 1, "satisfied", "holds 5"),
-        ({"min_per_partition": 3}, Counted(5, partitions={"0": 2, "1": 3}), 1, "fail", "each partition (fewer in 0)"),
-        ({"min_per_partition": 1}, Counted(5, partitions={}), 1, "fail", "fewer in all"),
-        ({"expected_keys": ["a"]}, Counted(5), 1, "satisfied", "holds 5"),
-        ({"expected_keys": ["a", "b"]}, Counted(5, missing_keys=["b"]), 1, "fail", "expected_keys are missing (b)"),
-        ({"stable_polls": 3}, Counted(5), 2, "wait", "2 of 3 looks"),
-        ({"stable_polls": 3}, Counted(5), 3, "satisfied", "holds 5"),
-        ({"stable_polls": 2}, Counted(0), 1, "wait", "1 of 2 looks"),
-        ({"min_messages": 9, "min_per_partition": 8}, Counted(5, partitions={"0": 5}), 1, "fail", "needed; 8 are"),
+        ({"min_per_partition": 2}, WindowCount(5, partitions={"0": 2, "1": 3}), 1, "satisfied", "holds 5"),
+        (
+            {"min_per_partition": 3},
+            WindowCount(5, partitions={"0": 2, "1": 3}),
+            1,
+            "fail",
+            "each partition (fewer in 0)",
+        ),
+        ({"min_per_partition": 1}, WindowCount(5, partitions={}), 1, "fail", "fewer in all"),
+        ({"expected_keys": ["a"]}, WindowCount(5), 1, "satisfied", "holds 5"),
+        ({"expected_keys": ["a", "b"]}, WindowCount(5, missing_keys=["b"]), 1, "fail", "expected_keys are missing (b)"),
+        ({"stable_polls": 3}, WindowCount(5), 2, "wait", "2 of 3 looks"),
+        ({"stable_polls": 3}, WindowCount(5), 3, "satisfied", "holds 5"),
+        ({"stable_polls": 2}, WindowCount(0), 1, "wait", "1 of 2 looks"),
+        ({"min_messages": 9, "min_per_partition": 8}, WindowCount(5, partitions={"0": 5}), 1, "fail", "needed; 8 are"),
     ],
 )
-def test_every_condition_has_to_hold(wanted: Any, found: Counted, same: int, status: str, words: str) -> None:
+def test_every_condition_has_to_hold(wanted: Any, found: WindowCount, same: int, status: str, words: str) -> None:
     """What is lacking is said; an unstable number ends nothing."""
-    verdict = decide(condition(on_closed_empty="fail", **wanted), found, FINAL_S, same)
+    decision = decide(condition(on_closed_empty="fail", **wanted), found, FINAL_S, same)
 
-    assert (verdict.status, words in verdict.message) == (status, True)
+    assert (decision.status, words in decision.message) == (status, True)
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 2)), max_size=20))
 def test_looks_count_what_is_in_a_row(outcomes: list[int | None]) -> None:
     """Errors since the last good look, and good looks that found the same as the last; an error breaks no row."""
-    looks = Looks()
+    looks = PollState()
     for outcome in outcomes:
         looks = looks.failed() if outcome is None else looks.found(outcome)
 
@@ -73,21 +79,21 @@ def test_looks_count_what_is_in_a_row(outcomes: list[int | None]) -> None:
     errors = next((number for number, one in enumerate(reversed(outcomes)) if one is not None), len(outcomes))
     same = next((number for number, one in enumerate(reversed(good)) if one != good[-1]), len(good))
     assert (looks.errors, looks.count, looks.same) == (errors, good[-1] if good else None, same)
-    assert Looks(**json.loads(json.dumps(looks.to_json()))) == looks
+    assert PollState(**json.loads(json.dumps(looks.to_json()))) == looks
 
 
 @given(count=st.integers(0, 1000), minimum=st.integers(0, 1000), late_s=st.integers(-10_000, 10_000))
 def test_satisfied_means_final_and_enough(count: int, minimum: int, late_s: int) -> None:
     """There is no other way to succeed, and no result without success."""
-    verdict = decide(condition(min_messages=minimum), Counted(count), FINAL_S + late_s)
+    decision = decide(condition(min_messages=minimum), WindowCount(count), FINAL_S + late_s)
 
-    assert (verdict.status == "satisfied") == (late_s >= 0 and count >= minimum)
-    assert (verdict.result is not None) == (verdict.status == "satisfied")
+    assert (decision.status == "satisfied") == (late_s >= 0 and count >= minimum)
+    assert (decision.result is not None) == (decision.status == "satisfied")
 
 
 def test_the_result_is_plain_json_with_the_window() -> None:
     """What is pushed says which window, how many, and how sure that is."""
-    result = decide(condition(), Counted(3, first_timestamp=1, last_timestamp=2), FINAL_S).result
+    result = decide(condition(), WindowCount(3, first_timestamp=1, last_timestamp=2), FINAL_S).result
 
     assert json.loads(json.dumps(result)) == {
         "topic": "orders",
@@ -107,31 +113,31 @@ def test_the_result_is_plain_json_with_the_window() -> None:
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (Counted(3), "holds 3 messages"),
-        (Counted(301, exact=False), "holds about 301 messages"),
-        (Counted(500, exact=False, at_least=True), "holds at least 500 messages"),
+        (WindowCount(3), "holds 3 messages"),
+        (WindowCount(301, exact=False), "holds about 301 messages"),
+        (WindowCount(500, exact=False, at_least=True), "holds at least 500 messages"),
     ],
 )
-def test_the_sentence_says_how_sure_the_number_is(found: Counted, words: str) -> None:
+def test_the_sentence_says_how_sure_the_number_is(found: WindowCount, words: str) -> None:
     """A total that the service may have cut off, or counted too high, is not sold as exact."""
     assert words in decide(condition(), found, FINAL_S).message
 
 
 def test_only_waiting_times_out() -> None:
     """A verdict that ends the waiting holds also when it comes late."""
-    waiting, done = decide(condition(), None, 0.0), decide(condition(), Counted(1), FINAL_S)
+    waiting, done = decide(condition(), None, 0.0), decide(condition(), WindowCount(1), FINAL_S)
 
     assert waiting.by(10.0, 9.9) is waiting
     assert waiting.by(10.0, 10.0).status == "timeout"
     assert done.by(10.0, 11.0) is done
 
 
-@pytest.mark.parametrize("found", [Counted(0), Counted(1)])
-def test_a_verdict_survives_the_way_through_the_database(found: Counted) -> None:
+@pytest.mark.parametrize("found", [WindowCount(0), WindowCount(1)])
+def test_a_verdict_survives_the_way_through_the_database(found: WindowCount) -> None:
     """An event that was written as JSON is read as the same verdict."""
-    verdict = decide(condition(), found, FINAL_S)
+    decision = decide(condition(), found, FINAL_S)
 
-    assert Verdict.from_event(json.loads(json.dumps(verdict.to_event()))) == verdict
+    assert Decision.from_event(json.loads(json.dumps(decision.to_event()))) == decision
 
 
 @pytest.mark.parametrize(
@@ -155,46 +161,46 @@ def test_a_verdict_survives_the_way_through_the_database(found: Counted) -> None
 )
 def test_an_event_that_is_not_understood_is_a_failure(event: Any) -> None:
     """Neither an unknown word nor half a result is ever taken for success."""
-    assert Verdict.from_event(event).status == "fail"
+    assert Decision.from_event(event).status == "fail"
 
 
 def test_what_travels_to_the_triggerer_is_plain_json() -> None:
-    """Condition and patience are read back as they were."""
-    wanted, patience = condition(filters={"partitions": [0, 2], "key": "a"}), Patience(5.0, max_wait_s=9.0)
+    """Condition and poll policy are read back as they were."""
+    wanted, poll_policy = condition(filters={"partitions": [0, 2], "key": "a"}), PollPolicy(5.0, max_wait_s=9.0)
 
     assert Condition(**json.loads(json.dumps(wanted.to_json()))) == wanted
-    assert Patience(**json.loads(json.dumps(patience.to_json()))) == patience
+    assert PollPolicy(**json.loads(json.dumps(poll_policy.to_json()))) == poll_policy
 
 
 @pytest.mark.parametrize(
-    ("patience", "looks", "errors", "expected_s"),
+    ("poll_policy", "looks", "errors", "expected_s"),
     [
-        (Patience(60.0), 1, 0, 60.0),
-        (Patience(60.0), 9, 0, 60.0),
-        (Patience(0.0), 1, 0, 1.0),
-        (Patience(60.0, max_wait_s=20.0), 1, 0, 20.0),
-        (Patience(60.0, exponential_backoff=True), 1, 0, 45.0),
-        (Patience(60.0, exponential_backoff=True), 3, 0, 180.0),
-        (Patience(60.0, exponential_backoff=True, max_wait_s=100.0), 3, 0, 100.0),
-        (Patience(60.0, exponential_backoff=True, max_wait_s=100.0), 10_000, 0, 100.0),
-        (Patience(1.0), 1, 1, 2.0),
-        (Patience(1.0), 1, 3, 8.0),
-        (Patience(1.0), 1, 10_000, 60.0),
-        (Patience(90.0), 1, 3, 90.0),
+        (PollPolicy(60.0), 1, 0, 60.0),
+        (PollPolicy(60.0), 9, 0, 60.0),
+        (PollPolicy(0.0), 1, 0, 1.0),
+        (PollPolicy(60.0, max_wait_s=20.0), 1, 0, 20.0),
+        (PollPolicy(60.0, exponential_backoff=True), 1, 0, 45.0),
+        (PollPolicy(60.0, exponential_backoff=True), 3, 0, 180.0),
+        (PollPolicy(60.0, exponential_backoff=True, max_wait_s=100.0), 3, 0, 100.0),
+        (PollPolicy(60.0, exponential_backoff=True, max_wait_s=100.0), 10_000, 0, 100.0),
+        (PollPolicy(1.0), 1, 1, 2.0),
+        (PollPolicy(1.0), 1, 3, 8.0),
+        (PollPolicy(1.0), 1, 10_000, 60.0),
+        (PollPolicy(90.0), 1, 3, 90.0),
     ],
 )
 def test_the_wait_grows_where_it_was_told_to_and_after_errors(
-    patience: Patience, looks: int, errors: int, expected_s: float
+    poll_policy: PollPolicy, looks: int, errors: int, expected_s: float
 ) -> None:
     """Never under a second, so that nothing spins; ``jitter`` is a half here."""
-    assert patience.wait_s(looks, errors, jitter=0.5) == expected_s
+    assert poll_policy.wait_s(looks, errors, jitter=0.5) == expected_s
 
 
 def test_errors_are_tolerated_up_to_the_bound() -> None:
     """The tenth error in a row is one too many; without a bound none is."""
     error = RuntimeError("HTTP 503")
 
-    assert Patience(1.0, max_errors=10).judge(error, 9).status == "wait"
-    assert Patience(1.0, max_errors=10).judge(error, 10).status == "error"
-    assert Patience(1.0, max_errors=None).judge(error, 10_000).status == "wait"
-    assert "HTTP 503" in Patience(1.0, max_errors=1).judge(error, 1).message
+    assert PollPolicy(1.0, max_errors=10).judge(error, 9).status == "wait"
+    assert PollPolicy(1.0, max_errors=10).judge(error, 10).status == "error"
+    assert PollPolicy(1.0, max_errors=None).judge(error, 10_000).status == "wait"
+    assert "HTTP 503" in PollPolicy(1.0, max_errors=1).judge(error, 1).message

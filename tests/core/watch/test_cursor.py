@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_mqs.core.offsets import partition_offsets as sets
-from airflow_provider_mqs.core.watch.cursor import Batch, Cursor
+from airflow_provider_mqs.core.offsets import partition_offsets
+from airflow_provider_mqs.core.watch.cursor import Cursor, EventBatch
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_mqs.core.offsets.partition_offsets import Place
-    from airflow_provider_mqs.core.watch.cursor import News
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef
+    from airflow_provider_mqs.core.watch.cursor import NewMessages
 
 OVERLAP_MS = 20
 START_MS = 1000
@@ -31,18 +31,18 @@ class Topic:
     """A topic that is appended to and looked at, under a trigger that may be killed before its cursor is saved."""
 
     def __init__(self) -> None:
-        self.rows: dict[Place, int] = {}
+        self.rows: dict[MessageRef, int] = {}
         self.offsets = dict.fromkeys(range(3), 0)
         self.now_ms = START_MS
         self.saved = Cursor.at(START_MS)
-        self.told: list[Place] = []
+        self.told: list[MessageRef] = []
 
     def append(self, partition: int, late_ms: int) -> None:
         """No message is dated before the start, nor further back than the overlap."""
         self.rows[partition, self.offsets[partition]] = max(START_MS, self.saved.next_ms - late_ms)
         self.offsets[partition] += 1
 
-    def look(self, step_ms: int, most: int) -> News | None:
+    def look(self, step_ms: int, most: int) -> NewMessages | None:
         self.now_ms += step_ms
         window = self.saved.window(self.now_ms)
         if window is None:
@@ -53,7 +53,7 @@ class Topic:
         self.told += news.told
         return news
 
-    def save(self, news: News | None) -> None:
+    def save(self, news: NewMessages | None) -> None:
         if news is not None:
             self.saved = Cursor.from_json(json.loads(json.dumps(news.cursor.to_json())))
 
@@ -98,12 +98,12 @@ def test_the_cursor_holds_no_more_than_the_overlap(steps: list[tuple[str, int, i
     topic.play(steps)
 
     assert topic.saved.next_ms - topic.saved.from_ms <= OVERLAP_MS
-    assert all(topic.rows[place] >= topic.saved.from_ms for place in sets.expand(topic.saved.seen))
+    assert all(topic.rows[place] >= topic.saved.from_ms for place in partition_offsets.expand(topic.saved.seen))
 
 
 def test_an_overlap_that_was_made_longer_repeats_nothing() -> None:
     """What the shorter one has forgotten is not read again."""
-    rows: Mapping[Place, int] = {(0, 0): 1000, (0, 1): 1100}
+    rows: Mapping[MessageRef, int] = {(0, 0): 1000, (0, 1): 1100}
     cursor = Cursor.at(1000).advance(rows, 1101, overlap_ms=10, most=9).cursor
 
     assert cursor.window(1101) == Cursor.at(1091).window(1101)
@@ -143,9 +143,9 @@ def test_a_cursor_of_another_version_or_a_broken_one_is_refused(value: Any, word
 
 def test_a_batch_is_kept_as_json() -> None:
     """Whoever goes on with it looks again at once: time has passed."""
-    batch = Batch({"schema": "mqs.offsets/1"}, Cursor(1, 2, {0: ((3, 4),)}))
+    batch = EventBatch({"schema": "mqs.offsets/1"}, Cursor(1, 2, {0: ((3, 4),)}))
 
-    again = Batch.from_json(json.loads(json.dumps(batch.to_json())))
+    again = EventBatch.from_json(json.loads(json.dumps(batch.to_json())))
 
     assert (again.document, again.cursor, again.more) == (batch.document, batch.cursor, True)
 
@@ -156,4 +156,4 @@ def test_a_batch_is_kept_as_json() -> None:
 def test_a_broken_batch_is_an_error(broken: Any) -> None:
     """It is not taken for nothing: its messages would never be told."""
     with pytest.raises(ConfigurationError, match="Remove"):
-        Batch.from_json(broken)
+        EventBatch.from_json(broken)

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_mqs.core.ledger.known_copies import Copies
+from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.core.watch.cursor import Cursor
-from airflow_provider_mqs.core.watch.new_messages import Look, Watch, find_news, read_topic
+from airflow_provider_mqs.core.watch.new_messages import PollResult, WatchOptions, find_news, read_topic
 from airflow_provider_mqs.emulator.records import StoredMessage, Topic
 from airflow_provider_mqs.emulator.seeds import seed
 from airflow_provider_mqs.exceptions import ConfigurationError
 from tests.support import END_MS, NOW_MS, START_MS, Local, local
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.core.offsets.partition_offsets import Place
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef
 
 
 def seeded(count: int) -> Local:
@@ -25,15 +25,17 @@ def seeded(count: int) -> Local:
     return client
 
 
-def look(client: Local, cursor: Cursor, until_ms: int = END_MS, copies: Copies | None = None, most: int = 9999) -> Look:
+def look(
+    client: Local, cursor: Cursor, until_ms: int = END_MS, copies: KnownCopies | None = None, most: int = 9999
+) -> PollResult:
     window = cursor.window(until_ms)
     assert window is not None
-    watch = Watch("orders", 1000, most, copies or Copies())
+    watch = WatchOptions("orders", 1000, most, copies or KnownCopies())
     reading = client.run(read_topic(client.api, "orders", cursor, window, most=most))
     return find_news(client.api, watch, cursor, reading, now_ms=NOW_MS)
 
 
-def stored(client: Local) -> set[Place]:
+def stored(client: Local) -> set[MessageRef]:
     return {(row.partition, row.message_offset) for row in client.state.store.messages("orders")}
 
 
@@ -84,7 +86,7 @@ def test_copies_are_left_out_and_counted() -> None:
     """Those in the document's window."""
     client = seeded(30)
 
-    found = look(client, Cursor.at(START_MS), copies=Copies({0: ((0, 4),)}))
+    found = look(client, Cursor.at(START_MS), copies=KnownCopies({0: ((0, 4),)}))
 
     assert found.offsets.excluded_copies == 5
     assert found.offsets.count == 25
@@ -93,7 +95,7 @@ def test_copies_are_left_out_and_counted() -> None:
 
 def test_a_replay_whose_copies_are_not_known_makes_it_incomplete() -> None:
     """So that the resend refuses the document."""
-    found = look(seeded(30), Cursor.at(START_MS), copies=Copies({}, ("A replay.",)))
+    found = look(seeded(30), Cursor.at(START_MS), copies=KnownCopies({}, ("A replay.",)))
 
     assert found.unsettled
     assert found.offsets.complete is False
@@ -151,7 +153,7 @@ def test_a_reading_for_several_watchers_may_begin_earlier_than_one_of_them_needs
     reading = client.run(
         read_topic(client.api, "orders", cursor, TimeWindow(START_MS, middle_ms + 60_000, "event"), most=100)
     )
-    found = find_news(client.api, Watch("orders", 1000, 100), cursor, reading, now_ms=NOW_MS)
+    found = find_news(client.api, WatchOptions("orders", 1000, 100), cursor, reading, now_ms=NOW_MS)
 
     assert not reading.cut
     assert len(reading.rows) > 600
@@ -165,7 +167,7 @@ def test_what_had_no_time_to_settle_is_not_told_yet() -> None:
     cursor, until_ms = Cursor.at(START_MS), START_MS + 60_000
     reading = client.run(read_topic(client.api, "orders", cursor, TimeWindow(START_MS, END_MS, "event"), most=9999))
 
-    found = find_news(client.api, Watch("orders", 1000, 9999), cursor, reading, until_ms=until_ms, now_ms=NOW_MS)
+    found = find_news(client.api, WatchOptions("orders", 1000, 9999), cursor, reading, until_ms=until_ms, now_ms=NOW_MS)
 
     assert found.news.cursor.next_ms == until_ms
     assert 0 < found.offsets.count < 1300

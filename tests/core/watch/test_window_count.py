@@ -21,7 +21,7 @@ from tests.support import END_MS, NOW_MS, START_MS, Local, local
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_mqs.core.watch.condition import Counted
+    from airflow_provider_mqs.core.watch.condition import WindowCount
     from airflow_provider_mqs.emulator.store import Store
 
 SIZES = (0, 1, 49, 50, 51, 300, 500, 501, 700)
@@ -43,7 +43,7 @@ def condition(wanted: int, **more: Any) -> Condition:
     return Condition("orders", START_MS, END_MS, "explicit", min_messages=wanted, **more)
 
 
-def count(client: Local, wanted: int = 1, **filters: Any) -> Counted:
+def count(client: Local, wanted: int = 1, **filters: Any) -> WindowCount:
     counter = WindowCounter(condition(wanted), Filters(**filters))
     return client.run(counter.count(client.api, NOW_MS))
 
@@ -208,7 +208,7 @@ def test_rows_that_do_not_add_up_are_no_count() -> None:
         count(client, partitions=frozenset({0}))
 
 
-def looked_for(store: Store, filters: Filters | None = None, **more: Any) -> Counted:
+def looked_for(store: Store, filters: Filters | None = None, **more: Any) -> WindowCount:
     client = local(store=store)
     return client.run(WindowCounter(condition(1, **more), filters or Filters()).count(client.api, NOW_MS))
 
