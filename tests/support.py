@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,6 +33,21 @@ NOW_S = 1_700_100_000.0
 NOW_MS = int(NOW_S * 1000)
 START_MS = 1_700_000_000_000
 END_MS = START_MS + 3_600_000
+
+
+class MemoryStore:
+    """Keeps values as long as the test lives; as JSON, so that nothing is kept that a real store could not keep."""
+
+    name = "memory"
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    def get(self, key: str) -> Any | None:
+        return json.loads(self.values.get(key, "null"))
+
+    def set(self, key: str, value: Any) -> None:
+        self.values[key] = json.dumps(value)
 
 
 async def until(holds: Callable[[], object]) -> None:
