@@ -112,8 +112,8 @@ def service(mqs: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> MqsEmulator:
 @pytest.fixture(autouse=True)
 def no_record(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no triggerer here, so nobody answers for the record's asset."""
-    monkeypatch.setattr(keeping, "_record_accessors", AssetStore)
-    monkeypatch.setattr(keeping, "VariableStore", MemoryStore)
+    monkeypatch.setattr(keeping, "_record_accessor", AssetStore)
+    monkeypatch.setattr("airflow_provider_mqs.tasks.stores.VariableStore", MemoryStore)
 
 
 @pytest.fixture
