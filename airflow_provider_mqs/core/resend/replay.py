@@ -111,7 +111,7 @@ class Replay:
         :raises ReplayInProgressError: another run is sending some of these messages
         :raises StoreError: the ledger or the record cannot be read
         """
-        self._take_in(await self._desk.ask(self._session.look, self._sending.on_replayed))
+        self._take_in(await self._desk.ask(self._session.preview, self._sending.on_replayed))
         await self._client.run(self._proof.sources.check_ends(partition_offsets.union(self._left, self.opening.doubts)))
         return self._left
 
@@ -164,7 +164,7 @@ class Replay:
         ledger = self._session.ledger
         self.report.possible_doubles = ledger.doubles
         self._earlier_known = ledger.copies_known or not ledger.earlier
-        self._proof.begin(self.opening, await self._desk.ask(self._session.around, ledger.since_ms))
+        self._proof.begin(self.opening, await self._desk.ask(self._session.foreign_copies, ledger.since_ms))
 
     async def _send(self) -> None:
         resender, left = self._resender, self._left

@@ -51,7 +51,7 @@ async def replayed(
         instance_id=str(settings.instance_id),
         consumer_key=None,
         owner=Owner(f"try {number}", run),
-        memory=ReplayStores(records=(store,) if store else ()),
+        stores=ReplayStores(records=(store,) if store else ()),
     )
     how = ResendOptions(**{"verify_wait_s": 0.4, **sending})
     with AirflowThread() as desk:
