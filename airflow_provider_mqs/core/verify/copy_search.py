@@ -45,7 +45,7 @@ from airflow_provider_mqs.core.verify.copy_matching import (
 from airflow_provider_mqs.core.verify.copy_traits import traits_all_keep, traits_most_keep, traits_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from airflow_provider_mqs.core.client.api import MqsApi
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
@@ -233,21 +233,21 @@ def _have_their_contents(api: MqsApi, topic: str, groups: list[tuple[int, MatchG
 
 
 def _finding(search: CopySearch, matchings: Mapping[int, Matching], calibration: KeptTraits | None) -> Finding:
-    def joined(offsets: dict[int, list[int]]) -> OffsetsByPartition:
+    def joined(choose: Callable[[Matching], list[int]]) -> OffsetsByPartition:
         return partition_offsets.from_refs(
-            (partition, offset) for partition in offsets for offset in offsets[partition]
+            (partition, offset) for partition, matching in matchings.items() for offset in choose(matching)
         )
 
     # if the copy of a known-sent message is missing, its look-alikes were something else, and what was learned is wrong
     calibrated = calibration is not None and not any(matching.missing for matching in matchings.values())
-    sent = joined({partition: matching.sent for partition, matching in matchings.items()}) if calibration else {}
-    unsent = joined({partition: matching.unsent for partition, matching in matchings.items()}) if calibrated else {}
+    sent = joined(lambda matching: matching.sent) if calibration else {}
+    unsent = joined(lambda matching: matching.unsent) if calibrated else {}
     return Finding(
         sent=sent,
         unsent=unsent,
         unknown=partition_offsets.difference(search.in_doubt, partition_offsets.union(sent, unsent)),
-        copies=joined({partition: matching.copies for partition, matching in matchings.items()}),
-        missing=joined({partition: matching.missing for partition, matching in matchings.items() if matching.copies}),
+        copies=joined(lambda matching: matching.copies),
+        missing=joined(lambda matching: matching.missing if matching.copies else []),
         calibrated=calibrated,
         complete=calibrated and not any(matching.unclear for matching in matchings.values()),
     )
