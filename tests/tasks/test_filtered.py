@@ -63,14 +63,15 @@ def test_the_hook_applies_every_filter(name: str) -> None:
 
 async def test_the_coroutine_of_the_hook_applies_every_filter(name: str) -> None:
     """It does what its twin does."""
-    asked(dict((await MqsHook().aquery("orders", **WINDOW, **example_of(name))).filters), name)
+    async with MqsHook() as hook:
+        asked(dict((await hook.aquery("orders", **WINDOW, **example_of(name))).filters), name)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in FUNCTIONS], indirect=True)
 def test_the_command_applies_every_filter(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """All but functions, which nobody can write on a command line."""
     ((argument, value),) = example_of(name).items()
-    text = ",".join(map(str, value)) if isinstance(value, list) else value
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     words = [f"--{argument.replace('_', '-')}", text, "--start", str(to_ms(START)), "--end", str(to_ms(END))]
     capsys.readouterr()
 
