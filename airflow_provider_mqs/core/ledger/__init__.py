@@ -1,5 +1,5 @@
 """
-The ledger of a replay, kept over all its tries; ``session`` tells the protocol, begin there.
+The ledger of a replay, kept over all its tries. Begin with the protocol in ``session``.
 
 - ``ledger``: the ledger as a value: what is done, claimed and copied, by whom (``mqs.ledger/1``)
 - ``resume``: what a new execution takes over from the ledgers of earlier ones
