@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, conf
 
-from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, choice, flag, optional_number
-from airflow_provider_mqs.core.values.time_window import TimeWindow, iso
+from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, choice, optional_number
 from airflow_provider_mqs.exceptions import ConfigurationError, EmptyWindowError
 from airflow_provider_mqs.operators.base import RecordedOperator
 from airflow_provider_mqs.tasks.filtered import FilteredOperator
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.offsets.document import Offsets
 
-_FRESH_MS = 60_000
 _MAX_XCOM_BYTES = 4 * 1024 * 1024
 _MAX_MAP_LENGTH = 1024
 
@@ -128,51 +125,46 @@ class QueryMessagesOperator(FilteredOperator, RecordedOperator):
         :raises MqsError: the service failed, or did not show the window whole; a retry may help
         """
         # not at the top: a DAG file is parsed far more often than a task runs
+        from airflow_provider_mqs.core.query.query import QueryArguments  # noqa: PLC0415
         from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415
         from airflow_provider_mqs.tasks.query_job import run_query  # noqa: PLC0415
 
         with permanent_errors_fail():
-            now_ms = time.time_ns() // 1_000_000
-            window = self._clamped(window_of_task(context, vars(self)), now_ms)
+            arguments = QueryArguments.read(
+                topic=self.topic,
+                start=self.start,
+                end=self.end,
+                lookback=self.lookback,
+                filters=self.read_filters(),
+                on_incomplete=self.on_incomplete,
+                max_messages=self.max_messages,
+                exclude_copies=self.exclude_copies,
+                clamp_to_now=self.clamp_to_now,
+                concurrency=self.concurrency,
+            )
             on_empty = choice(self.on_empty, "on_empty", ("succeed", "skip", "fail"))
             batch_size = optional_number(self.batch_size, "batch_size", minimum=1)
-            hook = MqsHook(self.mqs_conn_id, self.instance_id)
-            offsets = run_query(
-                hook,
-                vars(self),
-                filters=self.read_filters(),
-                window=window,
-                records=self._records(context),
-                now_ms=now_ms,
+            window = window_of_task(
+                context,
+                arguments.window,
+                topic=arguments.topic,
+                mqs_conn_id=self.mqs_conn_id,
+                instance_id=self.instance_id,
             )
+            hook = MqsHook(self.mqs_conn_id, self.instance_id)
+            offsets = run_query(hook, arguments, window, self._records(context) if arguments.exclude_copies else ())
             if not offsets.count:
-                self._end_empty(window, on_empty)
+                self._end_empty(offsets, on_empty)
             return _pushed(offsets, batch_size)
 
-    def _clamped(self, window: TimeWindow, now_ms: int) -> TimeWindow:
-        clamp = flag(self.clamp_to_now, "clamp_to_now")
-        if window.end_ms > now_ms:
-            if not clamp or window.start_ms >= now_ms:
-                raise ConfigurationError(
-                    f"end is in the future ({iso(window.end_ms)}), where messages still arrive: wait until it has "
-                    "passed (MessagesInWindowSensor), or set clamp_to_now."
-                )
-            self.log.warning("The window ends now instead of at %s.", iso(window.end_ms))
-            window = TimeWindow(window.start_ms, now_ms, window.source)
-        if now_ms - window.end_ms < _FRESH_MS:
-            self.log.warning("The window ended less than 60 s ago; messages with its timestamps may still arrive.")
-        return window
-
     def _records(self, context: Context) -> Sequence[Store]:
-        if not flag(self.exclude_copies, "exclude_copies"):
-            return ()
         records = stores_of_run(context, self.ledger_path).records
         if not records:
             self.log.warning("There is no record of earlier replays: their copies are not told from originals.")
         return records
 
-    def _end_empty(self, window: TimeWindow, on_empty: str) -> None:
-        sentence = f"There is no message of topic {self.topic!r} in {window} that fits."
+    def _end_empty(self, offsets: Offsets, on_empty: str) -> None:
+        sentence = f"There is no message of topic {offsets.topic!r} in {offsets.window} that fits."
         if on_empty == "skip":
             raise AirflowSkipException(sentence)
         if on_empty == "fail":

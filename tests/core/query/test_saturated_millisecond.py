@@ -39,7 +39,7 @@ def read(client: Local, partitions: int | None, part: Slice = WIDE) -> tuple[set
     numbers = None if partitions is None else range(partitions)
     reader = WindowReader(client.api, "orders", lambda rows: places.update(map(place_of, rows)), numbers)
     client.run(reader.read(part))
-    return places, reader.doubts
+    return places, reader.why_incomplete
 
 
 def expected(client: Local, part: Slice = WIDE) -> set[tuple[int, int]]:

@@ -33,7 +33,7 @@ def read(client: Local, partitions: int | None = 3) -> tuple[set[tuple[int, int]
     numbers = None if partitions is None else range(partitions)
     reader = WindowReader(client.api, "orders", lambda rows: places.update(map(place_of, rows)), numbers)
     client.run(reader.read(Slice(START_MS, END_MS)))
-    return places, reader.doubts
+    return places, reader.why_incomplete
 
 
 @cache

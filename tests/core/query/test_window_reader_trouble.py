@@ -35,7 +35,7 @@ def read(client: Local, part: Slice = HOUR) -> tuple[list[tuple[int, int]], list
     rows: list[tuple[int, int]] = []
     reader = WindowReader(client.api, "orders", lambda found: rows.extend(map(place_of, found)), range(3))
     client.run(reader.read(part))
-    return rows, reader.doubts
+    return rows, reader.why_incomplete
 
 
 def expected(client: Local, part: Slice = HOUR) -> set[tuple[int, int]]:
@@ -115,7 +115,9 @@ def test_wary_reader_finds_what_a_total_hides(paging: Any, cap: int | None, behi
         return Response(200, {}, json.dumps(body).encode())
 
     rows: set[tuple[int, int]] = set()
-    reader = WindowReader(client.api, "orders", lambda found: rows.update(map(place_of, found)), range(3), wary=True)
+    reader = WindowReader(
+        client.api, "orders", lambda found: rows.update(map(place_of, found)), range(3), total_may_lag=True
+    )
     drive(reader.read(HOUR), perform)
 
     assert rows == expected(client)
@@ -125,7 +127,7 @@ def test_wary_reader_asks_again_only_behind_a_full_page() -> None:
     """One request more in one window of fifty."""
     for count, requests in ((49, 1), (120, 3), (150, 4)):
         client = seeded(count)
-        client.run(WindowReader(client.api, "orders", lambda _: None, range(3), wary=True).read(HOUR))
+        client.run(WindowReader(client.api, "orders", lambda _: None, range(3), total_may_lag=True).read(HOUR))
 
         assert queries(client) == requests
 
@@ -196,6 +198,16 @@ def test_page_size_that_is_never_right_is_an_error() -> None:
         read(client)
 
     assert queries(client) == 2
+
+
+@pytest.mark.parametrize("page_size", [8, 10])
+def test_a_refused_page_never_grows(page_size: int) -> None:
+    """The owner of the connection allowed no more rows a page, so that a smaller page is not tried with more."""
+    client = seeded(95, Behaviour(page_size_limit=5, refuse_large_pages=True), page_size=page_size)
+
+    with pytest.raises(BadRequestError, match="10240042"):
+        read(client)
+    assert [f"limit={page_size}&" in request.url for request in client.requests] == [True]
 
 
 def test_other_refusals_come_out() -> None:
@@ -310,7 +322,7 @@ def test_concurrent_pages_may_end_in_any_order() -> None:
     drive(reader.read(HOUR), perform)
 
     assert rows == expected(client)
-    assert reader.doubts == []
+    assert reader.why_incomplete == []
 
 
 def test_pages_that_lose_rows_are_never_taken_for_whole() -> None:
@@ -332,4 +344,4 @@ def test_pages_that_lose_rows_are_never_taken_for_whole() -> None:
     drive(reader.read(HOUR), perform)
 
     assert rows == expected(client) - {(1, 7)}
-    assert reader.doubts
+    assert reader.why_incomplete

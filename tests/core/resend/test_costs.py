@@ -65,7 +65,7 @@ def test_a_window_takes_few_requests_more_than_it_has_pages(
 
     client.run(reader.read(Slice(START_MS, END_MS)))
 
-    assert (len(places), reader.doubts) == (count, [])
+    assert (len(places), reader.why_incomplete) == (count, [])
     assert len(client.requests) <= most * -(-count // PAGE)
 
 
