@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.offsets.document import Offsets, PartitionEntry, digest_of
+from airflow_provider_mqs.core.offsets.document import Offsets, PartitionOffsets, digest_of
 from airflow_provider_mqs.core.offsets.plan import plan_of
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.core.values.topic_ref import TopicRef
@@ -38,7 +38,7 @@ batches = st.builds(
 def batch(*held: tuple[int, int, int], first_ms: int = START_MS, length_ms: int = 1000, **changes: Any) -> Offsets:
     """Give the offsets of an event: partition, first offset, and how many more."""
     ranges = partition_offsets.union(*({number: ((first, first + more),)} for number, first, more in held))
-    partitions = {number: PartitionEntry(some, first_ms, first_ms) for number, some in ranges.items()}
+    partitions = {number: PartitionOffsets(some, first_ms, first_ms) for number, some in ranges.items()}
     return replace(PLAIN, window=TimeWindow(first_ms, first_ms + length_ms, "event"), partitions=partitions, **changes)
 
 

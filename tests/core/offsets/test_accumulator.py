@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_mqs.core.offsets.accumulator import OffsetAccumulator
-from airflow_provider_mqs.core.offsets.document import PartitionEntry
+from airflow_provider_mqs.core.offsets.document import PartitionOffsets
 from airflow_provider_mqs.core.offsets.offset_ranges import from_offsets
 from airflow_provider_mqs.core.values.message import Message
 
@@ -23,7 +23,7 @@ def test_bag_holds_each_place_once(found: list[tuple[int, int, int]]) -> None:
 
     assert bag.unique() == len({row[:2] for row in found})
     assert bag.partitions() == {
-        number: PartitionEntry(
+        number: PartitionOffsets(
             from_offsets(row[1] for row in found if row[0] == number),
             min(row[2] for row in found if row[0] == number),
             max(row[2] for row in found if row[0] == number),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
-from airflow_provider_mqs.core.offsets.document import SCHEMA, Batch, Offsets, PartitionEntry, digest_of, each_once
+from airflow_provider_mqs.core.offsets.document import SCHEMA, Batch, Offsets, PartitionOffsets, digest_of, each_once
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.exceptions import ConfigurationError
 
@@ -23,8 +23,8 @@ PLAIN = Offsets(
     topic="orders",
     window=WINDOW,
     partitions={
-        0: PartitionEntry(((0, 99),), START_MS, START_MS + 10),
-        2: PartitionEntry(((5, 5), (7, 9)), START_MS, START_MS),
+        0: PartitionOffsets(((0, 99),), START_MS, START_MS + 10),
+        2: PartitionOffsets(((5, 5), (7, 9)), START_MS, START_MS),
     },
     filters={"key": "ключ"},
 )
@@ -34,7 +34,7 @@ places = st.dictionaries(st.integers(0, 4), st.sets(st.integers(0, 300), min_siz
 
 def offsets_of(sets: dict[int, set[int]], **changes: Any) -> Offsets:
     partitions = {
-        number: PartitionEntry(offset_ranges.from_offsets(one), START_MS, START_MS + number)
+        number: PartitionOffsets(offset_ranges.from_offsets(one), START_MS, START_MS + number)
         for number, one in sets.items()
     }
     return replace(PLAIN, partitions=partitions, **changes)
