@@ -1,4 +1,4 @@
-"""``query``: find the messages of a window, and print the document that ``resend`` takes."""
+"""``query``: find the messages of a window, and print the offsets that ``resend`` takes."""
 
 from __future__ import annotations
 
@@ -23,26 +23,22 @@ _FILTERS = tuple(one for one in fields(Filters) if one.name not in FUNCTIONS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Declare the arguments.
-
-    :param parser: of this command
-    """
+    """Declare the arguments."""
     parser.add_argument("--topic", required=True, help="topic name")
     parser.add_argument("--start", help="first moment of the window: ISO or epoch ms")
-    parser.add_argument("--end", help="the moment behind the last: ISO or epoch ms (default: now)")
-    parser.add_argument("--lookback", metavar="SECONDS", help="length of the window, in place of --start")
+    parser.add_argument("--end", help="end of the window (exclusive): ISO or epoch ms (default: now)")
+    parser.add_argument("--lookback", metavar="SECONDS", help="length of the window, instead of --start")
     for one in _FILTERS:
         option = f"--{one.name.replace('_', '-')}"
         parser.add_argument(option, metavar=one.metadata.get("metavar"), help=one.metadata["help"])
-    parser.add_argument("--max-messages", metavar="N", help="fail where there are more (default: no limit)")
+    parser.add_argument("--max-messages", metavar="N", help="fail if there are more (default: no limit)")
     parser.add_argument(
         "--on-incomplete",
         choices=("fail", "warn"),
         default="fail",
-        help="what to do with a window that the service does not show whole (default: fail)",
+        help="what to do if messages may be missing (default: fail)",
     )
-    parser.add_argument("--include-copies", action="store_true", help="do not leave out the copies of earlier resends")
+    parser.add_argument("--include-copies", action="store_true", help="keep the copies that earlier resends made")
     ledger_folder.add_argument(parser)
     output.add_arguments(parser)
 
@@ -52,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     Query the window, and print its offsets (``mqs.offsets/1``). Read-only.
 
     :param args: see ``add_arguments``
-    :return: 0 for a document; 2 where an argument or the connection is wrong, else 1, and nothing is printed then
+    :return: 0 and a document; 2 if an argument or the connection is wrong, 1 if the query failed, and no document
     """
     return output.run_command(args, _query)
 

@@ -79,9 +79,9 @@ class MqsHook(MqsBaseHook):
 
         :param topic: topic name
         :param start: first moment: datetime, ISO text or epoch ms
-        :param end: the moment behind the last, not later than now
-        :param on_incomplete: ``fail``, or ``warn`` where some messages may be missing from the result
-        :param filters: which messages count, as for ``QueryMessagesOperator``: see ``FilterArguments``
+        :param end: end of the window (exclusive), not later than now
+        :param on_incomplete: ``fail``, or ``warn`` to take a result from which messages may be missing
+        :param filters: ``partitions``, ``key`` and the other filter arguments of ``QueryMessagesOperator``; exact
         :return: the offsets; ``to_xcom()`` is what ``ResendMessagesOperator`` takes; an empty window has no partitions
         :raises IncompleteWindowError: messages may be missing and ``on_incomplete`` is ``fail``
         :raises MqsError: an argument or the connection is wrong, or the service refused
@@ -113,7 +113,7 @@ class MqsHook(MqsBaseHook):
 
         :param topic: topic name
         :param start: first moment: datetime, ISO text or epoch ms
-        :param end: the moment behind the last
+        :param end: end of the window (exclusive)
         :return: the messages by time, partition and offset
         :raises IncompleteWindowError: messages may be missing
         :raises MqsError: an argument or the connection is wrong, or the service refused

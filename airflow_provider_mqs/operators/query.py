@@ -34,27 +34,26 @@ class QueryMessagesOperator(FilteredOperator, RecordedOperator):
 
     Read-only: a second run asks again and pushes what it finds then. Without ``start``, ``end`` and ``lookback`` the
     window is the run's data interval, that of the events of the topic that started it (from the earliest start to the
-    latest end: it may hold messages of other events, too), or the interval that its schedule implies; the log says
-    which. All arguments but ``message_filter`` are templated; ``None``, ``""`` and ``"None"`` mean "not given".
+    latest end, so it may hold other messages, too), or the interval that its schedule implies; the log says which. All
+    arguments but ``message_filter`` are templated; ``None``, ``""`` and ``"None"`` mean "not given". Filters are exact.
 
     Source: API document "Querying Messages".
 
     :param topic: topic name
     :param start: first moment of the window: datetime, ISO text or epoch ms
-    :param end: the moment behind the last; the window is half-open
-    :param lookback: length of the window that ends where the run's interval does: seconds or ``timedelta``
+    :param end: end of the window (exclusive): datetime, ISO text or epoch ms
+    :param lookback: length of a window that ends where the run's interval does: seconds or ``timedelta``
     {filter_params}
-    :param max_messages: a window with more fails; nothing is cut off. Default no limit
+    :param max_messages: fail if the window holds more; nothing is cut off. Default no limit
     :param batch_size: push a list of batches of this many offsets, for ``.expand(messages=query.output)``; default one
         document
     :param on_empty: what an empty window does to the task: ``succeed`` (default), ``skip`` or ``fail``
-    :param on_incomplete: what a window does that the service did not show whole: ``fail`` (default), or ``warn``,
-        which also lets the resend take it
-    :param exclude_copies: whether to leave out the copies that earlier replays put into the window; default true. Where
-        the record of a replay does not say which rows are its copies, the window is not complete
-    :param ledger_path: folder where the resends of this topic keep their ledgers, where they are told so; default as
-        theirs
-    :param clamp_to_now: whether a window that ends in the future ends now instead; default false: it is refused
+    :param on_incomplete: what to do if messages may be missing: ``fail`` (default), or ``warn``, which also lets the
+        resend take the offsets
+    :param exclude_copies: whether to leave out the copies that earlier replays put into the window; default true. If
+        the record of a replay does not say which rows are its copies, the window is incomplete
+    :param ledger_path: folder where the resends of this topic keep their ledgers, if they set one; default as theirs
+    :param clamp_to_now: whether a window that ends in the future ends now; default false: it is refused
     :param concurrency: requests in flight, 1 to 256, default 16
     :param mqs_conn_id: connection, default ``mqs_default``
     :param instance_id: instance, default the connection's
@@ -120,9 +119,9 @@ class QueryMessagesOperator(FilteredOperator, RecordedOperator):
 
         :param context: Airflow's context; a dict with the two ends of a data interval is enough
         :return: the offsets (``mqs.offsets/1``), or with ``batch_size`` a list of batches, empty for an empty window
-        :raises AirflowFailException: an argument or the connection is wrong, or the service refused for good
+        :raises AirflowFailException: an argument or the connection is wrong, or the service refuses for good
         :raises AirflowSkipException: the window is empty and ``on_empty`` is ``skip``
-        :raises MqsError: the service failed, or did not show the window whole; a retry may help
+        :raises MqsError: the service failed, or messages may be missing; a retry may help
         """
         # not at the top: a DAG file is parsed far more often than a task runs
         from airflow_provider_mqs.core.query.query import QueryArguments  # noqa: PLC0415
@@ -164,7 +163,7 @@ class QueryMessagesOperator(FilteredOperator, RecordedOperator):
         return records
 
     def _end_empty(self, offsets: Offsets, on_empty: str) -> None:
-        sentence = f"There is no message of topic {offsets.topic!r} in {offsets.window} that fits."
+        sentence = f"There is no message of topic {offsets.topic!r} in {offsets.window} that matches."
         if on_empty == "skip":
             raise AirflowSkipException(sentence)
         if on_empty == "fail":
