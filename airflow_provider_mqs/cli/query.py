@@ -6,7 +6,7 @@ import time
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.cli import ledger_folder, output
+from airflow_provider_mqs.cli import ledger_path, output
 from airflow_provider_mqs.core.query.filters import FUNCTIONS, Filters
 from airflow_provider_mqs.core.query.query import QueryArguments
 from airflow_provider_mqs.core.values.time_window import TimeWindow
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to do if messages may be missing (default: fail)",
     )
     parser.add_argument("--include-copies", action="store_true", help="keep the copies that earlier resends made")
-    ledger_folder.add_argument(parser)
+    ledger_path.add_argument(parser)
     output.add_arguments(parser)
 
 
@@ -64,7 +64,7 @@ def _query(args: argparse.Namespace, emit: output.Emit) -> int:
         max_messages=args.max_messages,
         exclude_copies=not args.include_copies,
     )
-    records = ledger_folder.ledger_folder(args.ledger_path).records if arguments.exclude_copies else ()
+    records = ledger_path.stores_of_command(args.ledger_path).records if arguments.exclude_copies else ()
     offsets = run_query(MqsHook(args.conn_id, args.instance_id), arguments, _window(arguments.window), records)
     emit(offsets.to_xcom())
     return output.OK

@@ -10,10 +10,11 @@ import pytest
 from airflow_provider_mqs.core.ledger.known_copies import KnownCopies, known_copies_in
 from airflow_provider_mqs.core.ledger.ledger import MARGIN_MS, Owner
 from airflow_provider_mqs.core.ledger.session import session_for
-from airflow_provider_mqs.core.ledger.stores import MemoryStore, ReplayStores
+from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.core.values.topic_ref import TopicRef
+from tests.support import MemoryStore
 
 REF = TopicRef("h", "i", "orders")
 NOW_MS = time.time_ns() // 1_000_000
