@@ -37,6 +37,15 @@ class Event:
     carried: tuple[Any, Any]
     """Its ``extra``, and the payload in it."""
 
+    @classmethod
+    def read(cls, asset: Any, event: Any) -> Event:
+        """Read Airflow's event of an asset, which is an object or its URI."""
+        sources = (asset, getattr(event, "asset", None), getattr(event, "dataset", None))
+        uris = (getattr(one, "uri", one) for one in sources)
+        extra = getattr(event, "extra", None) or {}
+        payload = extra.get("payload") if isinstance(extra, Mapping) else None
+        return cls(frozenset(uri for uri in uris if isinstance(uri, str)), (extra, payload))
+
 
 def events_of(context: Mapping[str, Any]) -> list[Event]:
     """Return the events that started a run; none if it was started otherwise."""
@@ -45,15 +54,7 @@ def events_of(context: Mapping[str, Any]) -> list[Event]:
     if run_type is not None and not str(getattr(run_type, "value", run_type)).endswith("_triggered"):
         return []
     listed = [pair for name in _NAMES for pair in (context.get(name) or {}).items()]
-    return [_event(asset, event) for asset, events in listed for event in events]
-
-
-def _event(asset: Any, event: Any) -> Event:
-    sources = (asset, getattr(event, "asset", None), getattr(event, "dataset", None))
-    uris = (getattr(one, "uri", one) for one in sources)
-    extra = getattr(event, "extra", None) or {}
-    payload = extra.get("payload") if isinstance(extra, Mapping) else None
-    return Event(frozenset(uri for uri in uris if isinstance(uri, str)), (extra, payload))
+    return [Event.read(asset, event) for asset, events in listed for event in events]
 
 
 def topic_ref_of(hook: MqsHook, topic: str) -> TopicRef:

@@ -42,7 +42,7 @@ def batch(*held: tuple[int, int, int], first_ms: int = START_MS, length_ms: int 
     return replace(PLAIN, window=TimeWindow(first_ms, first_ms + length_ms, "event"), partitions=partitions, **changes)
 
 
-def places(offsets: Offsets) -> partition_offsets.OffsetsByPartition:
+def ranges_of(offsets: Offsets) -> partition_offsets.OffsetsByPartition:
     return {number: part.ranges for number, part in offsets.partitions.items()}
 
 
@@ -74,7 +74,7 @@ def test_whatever_events_joined_each_message_is_planned_once(several: list[Offse
     """Events that come twice, in any order, or overlap in part, are a plan of what they hold together."""
     repeated = data.draw(st.permutations([*several, *data.draw(st.lists(st.sampled_from(several), max_size=3))]))
 
-    assert planned(messages(started(*repeated))) == partition_offsets.union(*map(places, several))
+    assert planned(messages(started(*repeated))) == partition_offsets.union(*map(ranges_of, several))
 
 
 @given(st.lists(batches, min_size=1, max_size=5))

@@ -161,8 +161,10 @@ def test_neighbouring_intervals_tile(moments: list[datetime]) -> None:
     assert all(before.end_ms == after.start_ms for before, after in pairwise(windows))
 
 
-def event(start: datetime, end: datetime, **place: str) -> dict[str, Any]:
-    offsets = Offsets(**{**REF._asdict(), **place}, window=TimeWindow(to_ms(start), to_ms(end), "event"), partitions={})
+def event(start: datetime, end: datetime, **changes: str) -> dict[str, Any]:
+    offsets = Offsets(
+        **{**REF._asdict(), **changes}, window=TimeWindow(to_ms(start), to_ms(end), "event"), partitions={}
+    )
     return offsets.to_xcom()
 
 

@@ -44,6 +44,7 @@ class OffsetAccumulator:
 
     def update(self, rows: Rows) -> None:
         """Add rows; the same one may come again."""
+        # plain, since it runs for every row of a query
         partitions = self._partitions
         for row in rows:
             timestamp = row.timestamp

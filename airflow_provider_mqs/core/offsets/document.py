@@ -137,6 +137,7 @@ class Offsets:
                 f"messages has schema {document.get('schema')!r:.60}; this version reads {SCHEMA!r}."
             )
         try:
+            # first: whoever edited a document is told so, and not what is wrong with the edit
             _check_digest(document)
             batch = document["batch"]
             offsets = cls(

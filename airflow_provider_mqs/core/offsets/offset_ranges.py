@@ -40,6 +40,7 @@ def merge(ranges: Iterable[tuple[int, int]]) -> Ranges:
     """Join inclusive ranges in any order where they touch or overlap."""
     merged: list[tuple[int, int]] = []
     for first, last in sorted(ranges):
+        # + 1: neighbours are one range, so that equal sets are equal values
         if merged and first <= merged[-1][1] + 1:
             merged[-1] = (merged[-1][0], max(merged[-1][1], last))
         else:
@@ -98,6 +99,7 @@ def difference(left: Ranges, right: Ranges) -> Ranges:
 
 def to_json(offsets: Mapping[int, Ranges]) -> dict[str, Any]:
     """Write offsets by partition as ``[[first, last], …]``; all packed if they would take more than 16 KiB."""
+    # without writing what would surely be too long
     if sum(map(len, offsets.values())) * _SHORTEST_RANGE <= PACK_ABOVE_BYTES:
         plain = {str(partition): [list(one) for one in offsets[partition]] for partition in sorted(offsets)}
         if len(json.dumps(plain, separators=(",", ":"))) <= PACK_ABOVE_BYTES:

@@ -74,6 +74,7 @@ def plan_of(messages: Any, topic: str | None, *, endpoint: str, instance_id: str
         parts = list(_flatten(messages))
     except RecursionError as error:
         raise ConfigurationError("messages is nested too deeply: give one list.") from error
+    # either field makes a document of it, so that a broken one is not taken for a plain item
     documents = [part for part in parts if "partitions" in part or "schema" in part]
     if documents and len(documents) < len(parts):
         raise ConfigurationError("messages mixes documents of the query with plain items; give one kind.")
@@ -177,6 +178,7 @@ def _check_source(source: Offsets, endpoint: str, instance_id: str) -> None:
 
 def _disjoint_union(sources: tuple[Offsets, ...]) -> OffsetsByPartition:
     union: dict[int, Ranges] = {}
+    # batches that overlap would send a message twice, in whatever order their tasks run
     for source in sources:
         for number, ranges in source.ranges.items():
             known = union.get(number, ())

@@ -100,8 +100,15 @@ class Filters:
 
     def to_xcom(self) -> dict[str, Any]:
         """Write what is set as plain JSON; a function by its name."""
-        values = {one.name: (getattr(self, one.name), one.default) for one in fields(self)}
-        written = {name: _json(value) for name, (value, default) in values.items() if value != default}
+        written: dict[str, Any] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, frozenset):
+                written[one.name] = sorted(value)
+            elif callable(value):
+                written[one.name] = getattr(value, "__qualname__", "callable")
+            elif value != one.default:
+                written[one.name] = value
         if self.message_filter is not None:
             written["fetch_values"] = self.fetch_values
         return written
@@ -159,7 +166,21 @@ class RowFilter:
         """Return the rows that match, of those that were not seen before."""
         if self._filters.unset:
             return rows
-        return [row for row in rows if self._is_new(row) and self._matches(row.message)]
+        matching: list[Row | Message] = []
+        for row in rows:
+            words = self._seen.setdefault(row.partition, {})
+            number, bit = divmod(row.message_offset, _BITS)
+            word = words.get(number, 0)
+            if word >> bit & 1:
+                continue
+            words[number] = word | 1 << bit
+            message = row.message
+            self._rows += 1
+            for name in self._filters.lacking(message):
+                self._lacking[name] = self._lacking.get(name, 0) + 1
+            if self._filters.match_row(message):
+                matching.append(row)
+        return matching
 
     def notes(self) -> list[str]:
         """Return a sentence for each field that some rows lack; refuse a filter on one that all of them lack."""
@@ -174,25 +195,6 @@ class RowFilter:
             else f"1 row has no {name} and does not match the filter on it."
             for name, rows in sorted(self._lacking.items())
         ]
-
-    def _is_new(self, row: Row | Message) -> bool:
-        words = self._seen.setdefault(row.partition, {})
-        number, bit = divmod(row.message_offset, _BITS)
-        word = words.get(number, 0)
-        words[number] = word | 1 << bit
-        return not word >> bit & 1
-
-    def _matches(self, message: Message) -> bool:
-        self._rows += 1
-        for name in self._filters.lacking(message):
-            self._lacking[name] = self._lacking.get(name, 0) + 1
-        return self._filters.match_row(message)
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, frozenset):
-        return sorted(value)
-    return getattr(value, "__qualname__", "callable") if callable(value) else value
 
 
 def _text(value: Any, name: str) -> str | None:

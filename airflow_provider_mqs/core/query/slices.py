@@ -176,6 +176,10 @@ class SliceReader:
         self._paging = None
 
     def _read_further(self, part: Slice, first: Page, pages: SlicePages, *, up_to_cap: bool) -> Flow[None]:
+        def read_page(offset: int) -> Flow[None]:
+            # returns nothing: the results of a Parallel are kept, and a large window has very many pages
+            yield from self._page(part, offset, pages)
+
         asked = yield from self._learn_paging(part, first, pages)
         if first.total > CAP and not self._uncapped:
             offset = self._meaning.offset_of(-(-CAP // self._limit), self._limit)
@@ -186,7 +190,7 @@ class SliceReader:
         if up_to_cap or not pages.capped:
             total = CAP if pages.capped else first.total
             offsets = (offset for offset in self._meaning.offsets(total, self._limit) if offset not in asked)
-            yield Parallel(self._read_page(part, offset, pages) for offset in offsets)
+            yield Parallel(read_page(offset) for offset in offsets)
         pages.capped = pages.capped or (pages.total == CAP and not self._uncapped)
 
     def _read_past_total(self, part: Slice, first: Page, pages: SlicePages) -> Flow[None]:
@@ -213,10 +217,6 @@ class SliceReader:
         pages.add(page)
         self.deliver(part.inside(page.rows))
         return page
-
-    def _read_page(self, part: Slice, offset: int, pages: SlicePages) -> Flow[None]:
-        """Return nothing of a page: the results of a ``Parallel`` are kept, and a large window has very many."""
-        yield from self._page(part, offset, pages)
 
     def _learn_paging(self, part: Slice, first: Page, pages: SlicePages) -> Flow[set[int]]:
         """Find out what ``offset`` means, unless that is known; return the values that were asked for."""

@@ -7,7 +7,7 @@ How completeness is shown, slice by slice:
 
 * ``total`` is a hint. Rows that are as many as it says, or more, end the reading; fewer, and the pages are read again,
   up to three times, since rows move while others write or expire. A reader whose ``total`` may lag behind the rows
-  (``total_may_lag``) reads on until a page is shorter than asked for: only a short page proves the end.
+  (``total_may_lag``) reads on to a page that is shorter than asked for: only a short page proves the end.
 * The cap is learned. A ``total`` of exactly 500, or 500 rows in a page, may stand for any number; a larger ``total`` is
   tried with one page beyond the cap, and a row on it means that this service has none.
 * A slice that stays incomplete, is capped, or is refused as too large is cut in time, and its parts are read side by

@@ -50,7 +50,7 @@ def find(client: Local, window: TimeWindow = WINDOW, topic: str = "orders", **fi
     return client.run(query_offsets(client.api, Query(topic, window, Filters(**filters), "warn"), now_ms=NOW_MS))
 
 
-def places(found: QueryResult) -> set[tuple[int, int]]:
+def refs(found: QueryResult) -> set[tuple[int, int]]:
     return {
         (number, offset)
         for number, part in found.offsets.partitions.items()
@@ -68,7 +68,7 @@ def test_offsets_of_the_window_are_exact() -> None:
 
     found = find(client)
 
-    assert places(found) == {(row.partition, row.message_offset) for row in inside(client)}
+    assert refs(found) == {(row.partition, row.message_offset) for row in inside(client)}
     assert (found.why_incomplete, found.notes) == ((), ())
     offsets = found.offsets
     assert (offsets.count, offsets.complete, offsets.on_incomplete) == (120, True, "warn")
@@ -100,7 +100,7 @@ def test_filters_are_applied_here_and_never_asked_for() -> None:
         if row.key == "key-1" and row.tag == "shop" and row.partition in {0, 1}
     }
     assert expected
-    assert places(found) == expected
+    assert refs(found) == expected
     assert found.offsets.filters == {"key": "key-1", "tag": "shop", "partitions": [0, 1]}
     assert not [request for request in client.requests if "key=" in request.url or "tag=" in request.url]
 
@@ -175,9 +175,7 @@ def test_function_sees_rows_without_contents() -> None:
     client = seeded(30)
     found = find(client, message_filter=even)
 
-    assert places(found) == {
-        (row.partition, row.message_offset) for row in inside(client) if row.message_offset % 2 == 0
-    }
+    assert refs(found) == {(row.partition, row.message_offset) for row in inside(client) if row.message_offset % 2 == 0}
     assert {row.value for row in seen} == {None}
     assert not [line for line in client.service.log if line.operation == "content"]
 
@@ -194,7 +192,7 @@ def test_function_sees_whole_contents_where_wanted(form: Any) -> None:
 
     found = find(client, message_filter=ends_in_7, fetch_values=True, tag="shop")
 
-    assert places(found) == {
+    assert refs(found) == {
         (row.partition, row.message_offset)
         for row in inside(client)
         if row.tag == "shop" and row.value.split()[1].endswith("7")
@@ -251,7 +249,7 @@ def test_topic_list_that_fails_is_an_error() -> None:
         client.run(find_topic(client.api, "orders"))
 
 
-def test_window_before_retention_is_doubted() -> None:
+def test_window_before_retention_is_incomplete() -> None:
     """What the service deleted cannot be counted, so the window is not complete."""
     client = seeded()
     client.state.store.put_topic(StoredTopic("orders", 3, retention_hours=27))
@@ -266,7 +264,7 @@ def test_window_before_retention_is_doubted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("topic", "start_ms", "doubted"),
+    ("topic", "start_ms", "incomplete"),
     [
         (None, 0, False),
         (Topic("orders", 3, None), 0, False),
@@ -274,24 +272,24 @@ def test_window_before_retention_is_doubted() -> None:
         (Topic("orders", 3, 2.0), NOW_MS - 2 * HOUR_MS - 1, True),
     ],
 )
-def test_retention_is_judged_to_the_millisecond(topic: Topic | None, start_ms: int, doubted: bool) -> None:
+def test_retention_is_judged_to_the_millisecond(topic: Topic | None, start_ms: int, incomplete: bool) -> None:
     """A window that begins exactly where the topic does is whole."""
-    assert bool(why_expired(topic, TimeWindow(start_ms, NOW_MS), NOW_MS)) is doubted
+    assert bool(why_expired(topic, TimeWindow(start_ms, NOW_MS), NOW_MS)) is incomplete
 
 
 def test_messages_come_by_time_partition_and_offset() -> None:
     """Each once, in one order, whatever the order of the pages was."""
     client = seeded(1000, spread="bursts")
 
-    messages, doubts = client.run(find_messages(client.api, "orders", WINDOW, now_ms=NOW_MS))
+    messages, reasons = client.run(find_messages(client.api, "orders", WINDOW, now_ms=NOW_MS))
 
     expected = sorted((row.timestamp_ms, row.partition, row.message_offset) for row in inside(client))
     assert [(row.timestamp, row.partition, row.message_offset) for row in messages] == expected
-    assert doubts == []
+    assert reasons == []
 
 
 def test_service_that_is_down_is_an_error() -> None:
-    """Neither an empty window nor a doubt, and after a handful of requests."""
+    """It is read whole, in a handful of requests."""
     client = seeded()
     client.state.faults.error_500 = ALWAYS
 
