@@ -289,7 +289,7 @@ def test_messages_come_by_time_partition_and_offset() -> None:
 
 
 def test_service_that_is_down_is_an_error() -> None:
-    """It is read whole, in a handful of requests."""
+    """It is neither an empty window nor an incomplete one, and the error comes after a handful of requests."""
     client = seeded()
     client.state.faults.error_500 = ALWAYS
 
