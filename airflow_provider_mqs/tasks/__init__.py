@@ -2,8 +2,7 @@
 What runs inside a task or a command.
 
 - ``window``: which time window a run is about
-- ``events``: the asset events that started a run, and the offsets that they carry
-- ``self_trigger``: whether a run was started by the topic that it resends to
+- ``events``: the asset events that started a run, the offsets that they carry, and whether the topic itself raised one
 - ``filtered``: the filter arguments that operators and sensors share
 - ``query_job``: a query, from checked arguments to offsets
 - ``resend_job``: a replay, from checked arguments to the report

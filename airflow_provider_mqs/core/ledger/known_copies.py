@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.values.message import Message, Row, Rows
     from airflow_provider_mqs.core.values.time_window import TimeWindow
+    from airflow_provider_mqs.core.values.topic_ref import TopicRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,7 @@ class KnownCopies:
         return copies, originals
 
 
-def known_copies_in(
-    records: Iterable[Store], window: TimeWindow, *, endpoint: str, instance_id: str, topic: str
-) -> KnownCopies:
+def known_copies_in(records: Iterable[Store], window: TimeWindow, ref: TopicRef) -> KnownCopies:
     """Find the copies that earlier replays put into a window of a topic. Read-only."""
     now_ms = wall_clock_ms()
 
@@ -56,7 +55,7 @@ def known_copies_in(
         until_ms = entry.until_ms or now_ms
         return entry.since_ms - MARGIN_MS < window.end_ms and until_ms + MARGIN_MS >= window.start_ms
 
-    indexes = [ReplayIndex(record, endpoint, instance_id, topic) for record in records]
+    indexes = [ReplayIndex(record, *ref) for record in records]
     ledgers = [
         ledger
         for ledger in load_ledgers(indexes, may_touch)

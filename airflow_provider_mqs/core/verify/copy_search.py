@@ -117,7 +117,7 @@ def find_last_offsets(api: MqsApi, topic: str, partitions: OffsetsByPartition) -
 
     # rows outside this time are no candidates, so they need not be excluded by their offset
     now_ms = api.now_ms()
-    reader = WindowReader(api, topic, note, partitions, wary=True)
+    reader = WindowReader(api, topic, note, partitions, total_may_lag=True)
     yield from reader.read(Slice(now_ms - MARGIN_MS, now_ms + MARGIN_MS, _single_partition(partitions)))
     return last_offsets
 
@@ -184,7 +184,7 @@ def _read_candidates(api: MqsApi, topic: str, search: CopySearch) -> Flow[tuple[
                 candidates.setdefault(row.partition, {})[row.message_offset] = traits_of(row.message)
 
     now_ms = api.now_ms()
-    reader = WindowReader(api, topic, note, partitions, wary=True)
+    reader = WindowReader(api, topic, note, partitions, total_may_lag=True)
     # in three parts, since nearly all candidates are in the middle one and the reader cuts what is too large
     edges = (search.since_ms - MARGIN_MS, min(search.since_ms, now_ms), now_ms, now_ms + MARGIN_MS)
     for start_ms, end_ms in pairwise(edges):
@@ -195,7 +195,7 @@ def _read_candidates(api: MqsApi, topic: str, search: CopySearch) -> Flow[tuple[
     )
     for partition, offset in partition_offsets.expand(partition_offsets.intersection(search.foreign_copies, found)):
         del candidates[partition][offset]
-    return candidates, not reader.doubts
+    return candidates, not reader.why_incomplete
 
 
 def _match_partition(

@@ -13,9 +13,10 @@ from airflow_provider_mqs.core.ledger.session import session_for
 from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.values.time_window import TimeWindow
+from airflow_provider_mqs.core.values.topic_ref import TopicRef
 from tests.support import MemoryStore
 
-TOPIC = {"endpoint": "h", "instance_id": "i", "topic": "orders"}
+REF = TopicRef("h", "i", "orders")
 NOW_MS = time.time_ns() // 1_000_000
 
 
@@ -35,12 +36,12 @@ def test_known_copies_are_found(start_ms: int, end_ms: int) -> None:
     """In every window that touches the time in which they can have been made."""
     window = TimeWindow(NOW_MS + start_ms, NOW_MS + end_ms)
 
-    assert known_copies_in([recorded(known=True)], window, **TOPIC) == KnownCopies({0: ((10, 19),)})
+    assert known_copies_in([recorded(known=True)], window, REF) == KnownCopies({0: ((10, 19),)})
 
 
 def test_unknown_copies_make_a_window_incomplete() -> None:
     """The reason names the replay and how many copies there may be."""
-    copies = known_copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), **TOPIC)
+    copies = known_copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), REF)
 
     assert len(copies.why_incomplete) == 1
     assert "up to 10 copies" in copies.why_incomplete[0]
@@ -51,8 +52,8 @@ def test_a_window_before_or_after_the_replay_is_not_affected(shift_ms: int) -> N
     """Neither is a window of another topic."""
     window = TimeWindow(NOW_MS + shift_ms, NOW_MS + shift_ms + 1)
 
-    assert known_copies_in([recorded(known=False)], window, **TOPIC) == KnownCopies()
+    assert known_copies_in([recorded(known=False)], window, REF) == KnownCopies()
     assert (
-        known_copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), **{**TOPIC, "topic": "b"})
+        known_copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), REF._replace(topic="b"))
         == KnownCopies()
     )
