@@ -21,14 +21,14 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_mqs.emulator.http import json_response
 from airflow_provider_mqs.emulator.seeds import seed
-from airflow_provider_mqs.emulator.wire import json_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_provider_mqs.emulator.http import HttpRequest, HttpResponse
     from airflow_provider_mqs.emulator.service import Service
-    from airflow_provider_mqs.emulator.wire import HttpRequest, HttpResponse
 
 PREFIX = "/admin"
 

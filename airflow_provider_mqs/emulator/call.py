@@ -12,7 +12,7 @@ from airflow_provider_mqs.emulator.errors import ServiceError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_mqs.emulator.wire import HttpRequest
+    from airflow_provider_mqs.emulator.http import HttpRequest
 
 _V2 = r"/v2/(?P<project_id>[^/]+)"
 _MQS = _V2 + r"/mqs/instances"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_mqs.emulator.wire import HttpResponse, json_response
+from airflow_provider_mqs.emulator.http import HttpResponse, json_response
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.emulator.behaviour import Behaviour

@@ -17,13 +17,13 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.emulator.errors import ServiceError
+from airflow_provider_mqs.emulator.http import Outcome, json_response
 from airflow_provider_mqs.emulator.signing import ALGORITHM, parse_authorization, signature, signed_at_s
-from airflow_provider_mqs.emulator.wire import Outcome, json_response
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.emulator.call import Call
+    from airflow_provider_mqs.emulator.http import HttpRequest
     from airflow_provider_mqs.emulator.state import State
-    from airflow_provider_mqs.emulator.wire import HttpRequest
 
 WRONG_PASSWORDS = 5
 PASSWORD_LOCK_S = 15 * 60

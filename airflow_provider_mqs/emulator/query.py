@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.emulator.errors import ServiceError
+from airflow_provider_mqs.emulator.http import HttpResponse, Outcome, json_response
 from airflow_provider_mqs.emulator.records import Window
-from airflow_provider_mqs.emulator.wire import HttpResponse, Outcome, json_response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

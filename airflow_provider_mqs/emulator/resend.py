@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.emulator.errors import ServiceError
+from airflow_provider_mqs.emulator.http import Outcome, json_response
 from airflow_provider_mqs.emulator.query import known_topic, visible_message
 from airflow_provider_mqs.emulator.records import Resend
 from airflow_provider_mqs.emulator.state import size_of
-from airflow_provider_mqs.emulator.wire import Outcome, json_response
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.emulator.call import Call

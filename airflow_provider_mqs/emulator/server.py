@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiohttp import web  # this file is the socket; it is imported only to serve
 
 from airflow_provider_mqs.emulator import admin
-from airflow_provider_mqs.emulator.wire import HttpRequest
+from airflow_provider_mqs.emulator.http import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterator

@@ -18,20 +18,20 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.emulator.call import Call, route
-from airflow_provider_mqs.emulator.catalogue import list_instances, list_topics, show_instance
 from airflow_provider_mqs.emulator.errors import ServiceError, render
 from airflow_provider_mqs.emulator.faults import KINDS, FaultKind
+from airflow_provider_mqs.emulator.http import HttpResponse
 from airflow_provider_mqs.emulator.iam import Iam
+from airflow_provider_mqs.emulator.instances import list_instances, list_topics, show_instance
 from airflow_provider_mqs.emulator.query import query_content, query_window
 from airflow_provider_mqs.emulator.resend import resend
 from airflow_provider_mqs.emulator.validation import check_path
-from airflow_provider_mqs.emulator.wire import HttpResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_provider_mqs.emulator.http import HttpRequest, Outcome
     from airflow_provider_mqs.emulator.state import State
-    from airflow_provider_mqs.emulator.wire import HttpRequest, Outcome
 
 _OPERATIONS: dict[str, Callable[[State, Call], Outcome]] = {
     "query": query_window,

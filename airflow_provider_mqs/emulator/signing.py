@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.emulator.wire import HttpRequest
+    from airflow_provider_mqs.emulator.http import HttpRequest
 
 ALGORITHM = "SDK-HMAC-SHA256"
 _AUTHORIZATION = re.compile(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_mqs.emulator import admin
-from airflow_provider_mqs.emulator.wire import HttpRequest
+from airflow_provider_mqs.emulator.http import HttpRequest
 from tests.emulator.conftest import NOW_MS, START_MS
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_mqs.emulator.http import HttpRequest, HttpResponse
 from airflow_provider_mqs.emulator.identity import OTHER_PROJECT_ID
 from airflow_provider_mqs.emulator.signing import ALGORITHM, signature
-from airflow_provider_mqs.emulator.wire import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
     from tests.emulator.conftest import World

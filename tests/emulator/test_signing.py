@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from airflow_provider_mqs.emulator.http import HttpRequest
 from airflow_provider_mqs.emulator.signing import parse_authorization, signature, signed_at_s
-from airflow_provider_mqs.emulator.wire import HttpRequest
 
 _ACCESS, _SECRET = "QTWAOYTTINDUT2QVKYUC", "MFyfvK41ba2giqM7EXAMPLEKGpownRZlmVmHc"
 _BASE = "/v2/0123456789abcdef0123456789abcdef/mqs/instances/640bb069-151e-4d5e-bd1b-000000000000/messages"

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_mqs.emulator.http import HttpRequest
 from airflow_provider_mqs.emulator.iam import Iam
 from airflow_provider_mqs.emulator.records import Resend, StoredMessage, Topic, Window
 from airflow_provider_mqs.emulator.state import State
 from airflow_provider_mqs.emulator.store import Store
-from airflow_provider_mqs.emulator.wire import HttpRequest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.emulator.errors import ServiceError
-from airflow_provider_mqs.emulator.wire import Outcome, json_response
+from airflow_provider_mqs.emulator.http import Outcome, json_response
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.emulator.call import Call
