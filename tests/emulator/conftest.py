@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_mqs.emulator.http import HttpRequest, HttpResponse
-from airflow_provider_mqs.emulator.records import Topic
 from airflow_provider_mqs.emulator.service import Service
 from airflow_provider_mqs.emulator.state import HOUR_MS, State
-from airflow_provider_mqs.emulator.store import Store
+from airflow_provider_mqs.emulator.store import Store, Topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

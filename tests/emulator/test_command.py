@@ -113,7 +113,7 @@ def test_a_taken_port_gets_one_sentence(mqs_emulator: object, capsys: pytest.Cap
     """The remedy is in it."""
     port = str(mqs_emulator.port)  # type: ignore[attr-defined]  # the fixture's handle
     assert command.run(_parse("--port", port)) == 1
-    assert f"Port {port} of 127.0.0.1 cannot be used; give another --port, or 0." in capsys.readouterr().err
+    assert f"Port {port} of 127.0.0.1 cannot be used; try another --port, or 0." in capsys.readouterr().err
 
 
 def test_the_help_says_what_is_known_and_what_is_inferred(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,7 @@ import random
 import pytest
 
 from airflow_provider_mqs.emulator.errors import ERRORS
-from airflow_provider_mqs.emulator.faults import KINDS, Faults
-from airflow_provider_mqs.emulator.rules import NEVER, Counter, Rule
+from airflow_provider_mqs.emulator.faults import KINDS, NEVER, Counter, Faults, Rule
 
 
 def _struck(rule: Rule, times: list[float]) -> list[bool]:

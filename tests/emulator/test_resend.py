@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.emulator.admin import resend_counts
+from airflow_provider_mqs.emulator.resend import resend_counts
 from tests.emulator.conftest import NOW_MS, START_MS
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.emulator.records import StoredMessage
+    from airflow_provider_mqs.emulator.store import StoredMessage
     from tests.emulator.conftest import World
 
 
@@ -35,7 +35,7 @@ def test_every_resend_is_logged(world: World) -> None:
     world.topic({}, {})
     for offset in (0, 1, 1, 7):
         world.resend(message_offset=offset)
-    assert resend_counts(world.service, "orders") == {(0, 0): 1, (0, 1): 2}
+    assert resend_counts(world.state, "orders") == {(0, 0): 1, (0, 1): 2}
     assert [one["status"] for one in world.state.store.resend_requests()] == [200, 200, 200, 400]
     assert [one.copy_offset for one in world.state.store.resends("orders")] == [2, 3, 4]
 
@@ -113,7 +113,7 @@ def test_a_live_producer_writes_a_look_alike(world: World, value: str) -> None:
     assert live.value != source.value
     assert len(live.value) == len(source.value)
     assert live.source_offset is None
-    assert resend_counts(world.service, "orders") == {(0, 0): 1}
+    assert resend_counts(world.state, "orders") == {(0, 0): 1}
 
 
 def test_a_live_producer_can_write_the_same_content(world: World) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_mqs.emulator.records import Topic
 from airflow_provider_mqs.emulator.seeds import DAY_MS, seed, seed_demo
 from airflow_provider_mqs.emulator.state import HOUR_MS
+from airflow_provider_mqs.emulator.store import Topic
 from tests.emulator.conftest import NOW_MS
 
 if TYPE_CHECKING:

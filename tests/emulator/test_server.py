@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.testing import MqsEmulator, running_emulator
 
 if TYPE_CHECKING:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.emulator.admin import resend_counts
-from airflow_provider_mqs.emulator.faults import KINDS
-from airflow_provider_mqs.emulator.rules import ALWAYS, Rule
+from airflow_provider_mqs.emulator.faults import ALWAYS, KINDS, Rule
+from airflow_provider_mqs.emulator.resend import resend_counts
 from airflow_provider_mqs.emulator.state import HOUR_MS
 from tests.emulator.conftest import NOW_MS
 
@@ -134,7 +133,7 @@ def test_a_refusing_fault_answers_and_appends_nothing(world: World, name: str, s
     answer = world.resend()
     assert (answer.status, answer.drop) == (status, name == "drop_before")
     assert text in answer.body.decode()
-    assert resend_counts(world.service, "orders") == {}
+    assert resend_counts(world.state, "orders") == {}
     assert world.resend().status == 200
     assert [line.fault for line in world.service.log] == [name, ""]
 
@@ -147,7 +146,7 @@ def test_a_fault_after_the_append_loses_only_the_answer(world: World, name: str,
     world.topic({})
     setattr(world.state.faults, name, ALWAYS)
     assert world.resend().status == status
-    assert resend_counts(world.service, "orders") == {(0, 0): 1}
+    assert resend_counts(world.state, "orders") == {(0, 0): 1}
 
 
 @pytest.mark.parametrize("name", ["late_504", "drop_late"])
@@ -168,10 +167,10 @@ def test_late_appends_keep_their_order_in_time(world: World) -> None:
     world.state.faults.update({"late_504": 1.0, "late_append_s": 60})
     for offset in range(20):
         world.resend(message_offset=offset)
-    world.service.settle(everything=True)
+    world.service.run_late_effects(all_of_them=True)
     times = [one.time_ms for one in world.state.store.resends("orders")]
     assert times == sorted(times)
-    assert set(resend_counts(world.service, "orders").values()) == {1}
+    assert set(resend_counts(world.state, "orders").values()) == {1}
     assert len(times) == 20
 
 
@@ -186,7 +185,7 @@ def test_a_copy_comes_into_sight_late(world: World, timestamp: str) -> None:
         world.now_s += seconds
         assert world.query(end_time=NOW_MS + HOUR_MS).json()["total"] == total
         assert len(world.content(message_offset=1).json()["messages"]) == total - 1
-    assert resend_counts(world.service, "orders") == {(0, 0): 1}
+    assert resend_counts(world.state, "orders") == {(0, 0): 1}
 
 
 def test_what_live_producers_write_comes_into_sight_late_too(world: World) -> None:

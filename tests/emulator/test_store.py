@@ -8,9 +8,8 @@ import pytest
 
 from airflow_provider_mqs.emulator.http import HttpRequest
 from airflow_provider_mqs.emulator.iam import Iam
-from airflow_provider_mqs.emulator.records import Resend, StoredMessage, Topic, Window
 from airflow_provider_mqs.emulator.state import State
-from airflow_provider_mqs.emulator.store import Store
+from airflow_provider_mqs.emulator.store import Resend, Store, StoredMessage, Topic, Window
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +30,7 @@ def test_a_file_survives_a_restart(tmp_path: Path) -> None:
     assert again.messages("t") == [StoredMessage("t", 1, 7, 1000, "k", "v", 3, headers={"a": "b"})]
     assert again.resends("t") == [Resend(1, "trace", "t", 1, 7, 8)]
     assert again.resend_requests()[0]["status"] == 200
-    assert Iam(State(again)).check(HttpRequest.parse("GET", "/", {"X-Auth-Token": token})) == "p"
+    assert Iam(State(again)).authenticate(HttpRequest.parse("GET", "/", {"X-Auth-Token": token})) == "p"
     again.close()
 
 
