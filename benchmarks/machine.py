@@ -1,4 +1,4 @@
-"""What machine this is, as far as it matters for times; nothing that tells whose it is."""
+"""Which machine this is, as far as it matters for times; nothing that tells whose it is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PACKAGES = (
 
 
 def describe() -> dict[str, str]:
-    """Name the processor, the memory and the versions."""
+    """Return the processor, the memory and the versions, by the names of the page."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "processor": f"{os.cpu_count()} cores, {_model()}",

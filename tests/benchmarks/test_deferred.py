@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from benchmarks import report
-from benchmarks.bars import longest_gap_ms
+from benchmarks.targets import longest_gap_ms
 from tests.airflow import AIRFLOW
 
 if TYPE_CHECKING:

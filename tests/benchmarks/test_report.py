@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from benchmarks import plan, report
-from benchmarks.bars import Bar, ratio
 from benchmarks.measuring import ROOT
-from benchmarks.shape import Shape
+from benchmarks.scenario import Scenario
+from benchmarks.targets import Target, ratio
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,15 +35,15 @@ def test_who_had_fewer_messages_is_compared_message_by_message() -> None:
 @pytest.mark.parametrize(("value", "least", "met"), [(1.2, False, "**no**"), (1.1, False, "yes"), (1.2, True, "yes")])
 def test_a_bar_says_whether_it_is_met(value: float, least: bool, met: str) -> None:
     """At most, or at least."""
-    assert Bar("work", 1.15, "{:.2f}", lambda _: value, least=least).row({})[-1] == met
+    assert Target("work", 1.15, "{:.2f}", lambda _: value, least=least).row({})[-1] == met
 
 
 def test_theory_counts_requests_in_flight() -> None:
     """Ten messages of two partitions whose order is kept need five turns; without order, one."""
-    job = plan.Job(plan.RESEND, Shape(10, 2, latency_ms=20), ordering="partition")
+    job = plan.Job(plan.RESEND, Scenario(10, 2, latency_ms=20), ordering="partition")
 
     assert plan.theory_s(job) == pytest.approx(0.1)
-    assert plan.theory_s(plan.Job(plan.RESEND, Shape(10, 2, latency_ms=20))) == pytest.approx(0.02)
+    assert plan.theory_s(plan.Job(plan.RESEND, Scenario(10, 2, latency_ms=20))) == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize(("work", "least"), [("query", 50 * 256), ("resend", 256)])
@@ -51,8 +51,8 @@ def test_a_point_of_a_curve_uses_each_place_in_flight_several_times(work: str, l
     """Else a curve by concurrency would show only how work begins and ends."""
     ours, bare = plan.curve(f"{work} concurrency", 256)
 
-    assert ours.shape == bare.shape
-    assert ours.shape.messages >= 8 * least
+    assert ours.scenario == bare.scenario
+    assert ours.scenario.messages >= 8 * least
 
 
 def test_the_formula_takes_the_slower_of_latency_and_processor() -> None:
@@ -75,7 +75,7 @@ def test_the_knee_is_where_the_processor_takes_as_long_as_the_service() -> None:
 
 def test_a_partition_takes_its_share_of_the_xcom() -> None:
     """Eleven partitions more, 1,100 bytes more."""
-    assert "takes 100 bytes" in report.partition({"xcom": {"1": 800, "12": 1_900}})
+    assert "adds 100 bytes" in report.partition({"xcom": {"1": 800, "12": 1_900}})
 
 
 def test_only_what_was_generated_is_written_again(tmp_path: Path) -> None:
@@ -89,5 +89,5 @@ def test_only_what_was_generated_is_written_again(tmp_path: Path) -> None:
 
 
 def test_the_page_has_its_mark() -> None:
-    """Else the next run would leave the old numbers in place."""
+    """Else the next run would leave the old numbers in ref."""
     assert (ROOT / "docs/benchmarks.md").read_text().count(report.MARK) == 1

@@ -141,5 +141,5 @@ def test_the_page_has_a_line_for_each_size() -> None:
 
 
 def test_the_page_of_sizes_has_its_mark() -> None:
-    """Else the next run would leave the old numbers in place."""
+    """Else the next run would leave the old numbers in ref."""
     assert (ROOT / "docs/sizing.md").read_text().count(report.MARK) == 1
