@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 OURS, WATCHERS, SLEEPERS = "MessagesInWindowTrigger", "NewMessagesTrigger", "DateTimeTrigger"
 SCENARIO = Scenario(100, latency_ms=20)
 _TICK_S = 0.01
+_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +116,13 @@ async def measured(load: Load) -> dict[str, Any]:
         + [one for number in watchers for one in _workloads((number,), WATCHERS, load.poke_interval_s, number)]
     )
     await asyncio.sleep(final_s - time.time())
+    await asyncio.wait_for(triggerer.all_started(1 + load.sensors + load.watchers), _TIMEOUT_S)
     before, cpu_s = await asyncio.to_thread(counts_at, load.port), time.process_time()
     await asyncio.sleep(load.seconds)
     after, cpu_s = await asyncio.to_thread(counts_at, load.port), time.process_time() - cpu_s
     running, memory = len(triggerer.triggers), resident() - memory
     longest = monitor.longest_s()
-    await triggerer.end()
+    await asyncio.wait_for(triggerer.end(), _TIMEOUT_S)
     left_open = await asyncio.to_thread(_left_open, load.port)
     for task in tasks:
         task.cancel()
@@ -150,7 +152,12 @@ def _triggerer() -> Any:
 
         def add(self, workloads: list[RunTrigger]) -> None:
             """Create triggers at the next turn, as if the supervisor had found them in the database."""
-            self.new = workloads
+            self.new += workloads
+
+        async def all_started(self, count: int) -> None:
+            """Wait until this many triggers have been created."""
+            while len(self.triggers) < count:  # noqa: ASYNC110 - the runner is Airflow's
+                await asyncio.sleep(_TICK_S)
 
         async def end(self) -> None:
             """Cancel all triggers, as if a user had cleared their tasks, and wait until they have ended."""
