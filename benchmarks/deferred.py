@@ -46,8 +46,8 @@ class Load:
     sensors: int  # without the first one
     watchers: int = 0  # NewMessagesTrigger of the topic, each with a cursor of its own
     poke_interval_s: float = 15.0
-    loading_s: float = 4.0  # from the start of the first sensor to the creation of the others
-    starting_s: float = 5.0  # from then on until the windows of all sensors become final, at the same moment
+    warm_up_s: float = 4.0  # from the start of the first sensor to the creation of the others
+    start_s: float = 5.0  # from then on until the windows of all sensors become final, at the same moment
     seconds: float = 25.0  # from then on
     port: int = 0  # of the service
 
@@ -107,8 +107,8 @@ async def measured(load: Load) -> dict[str, Any]:
     monitor, triggerer = LoopMonitor(), _triggerer()
     tasks = [asyncio.create_task(monitor.run()), asyncio.create_task(triggerer.arun())]
     triggerer.add(_workloads(range(1), load.trigger, 1.0, time.time()))
-    await asyncio.sleep(load.loading_s)
-    loading, memory, final_s = monitor.longest_s(), resident(), time.time() + load.starting_s
+    await asyncio.sleep(load.warm_up_s)
+    loading, memory, final_s = monitor.longest_s(), resident(), time.time() + load.start_s
     sensors = range(1, load.sensors + 1)
     watchers = range(sensors.stop, sensors.stop + load.watchers)
     triggerer.add(

@@ -57,11 +57,6 @@ def overview(service: Service, _: HttpRequest) -> Any:
     }
 
 
-def show_faults(service: Service, _: HttpRequest) -> Any:
-    """Show the values and the rules that are on."""
-    return service.state.faults.as_json()
-
-
 def put_faults(service: Service, request: HttpRequest) -> Any:
     """Set some faults."""
     service.state.faults.update(_fields(request))
@@ -72,11 +67,6 @@ def delete_faults(service: Service, _: HttpRequest) -> Any:
     """Switch every fault off."""
     service.state.faults.clear()
     return service.state.faults.as_json()
-
-
-def show_behaviour(service: Service, _: HttpRequest) -> Any:
-    """Show every switch."""
-    return service.state.behaviour.as_json()
 
 
 def put_behaviour(service: Service, request: HttpRequest) -> Any:
@@ -129,10 +119,10 @@ def _fields(request: HttpRequest) -> dict[str, Any]:
 
 _ACTIONS: dict[tuple[str, str], Callable[[Service, HttpRequest], Any]] = {
     ("GET", ""): overview,
-    ("GET", "/faults"): show_faults,
+    ("GET", "/faults"): lambda service, _: service.state.faults.as_json(),
     ("PUT", "/faults"): put_faults,
     ("DELETE", "/faults"): delete_faults,
-    ("GET", "/behaviour"): show_behaviour,
+    ("GET", "/behaviour"): lambda service, _: service.state.behaviour.as_json(),
     ("PUT", "/behaviour"): put_behaviour,
     ("POST", "/seed"): seed_topic,
     ("POST", "/append"): append,

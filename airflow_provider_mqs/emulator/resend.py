@@ -8,6 +8,7 @@ whether a message was sent exactly once.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.emulator.errors import ServiceError
@@ -48,11 +49,7 @@ def resend(state: State, call: Call) -> OperationResult:
 
 def resend_counts(state: State, topic: str) -> dict[tuple[int, int], int]:
     """Count the resends of each message by the ``(partition, message_offset)`` of the source."""
-    counts: dict[tuple[int, int], int] = {}
-    for logged in state.store.resends(topic):
-        ref = logged.partition, logged.message_offset
-        counts[ref] = counts.get(ref, 0) + 1
-    return counts
+    return dict(Counter((logged.partition, logged.message_offset) for logged in state.store.resends(topic)))
 
 
 def _whole_number(body: dict[str, Any], name: str) -> int:

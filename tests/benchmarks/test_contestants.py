@@ -1,4 +1,4 @@
-"""The contestants that need nothing but this project: all read or send what the service holds, once."""
+"""The contestants that need only this project: each reads or resends what the service holds, once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SENDERS = ("ResendMessagesOperator", "requests posts", "bare posts")
 
 @pytest.fixture(autouse=True)
 def _own_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the connections away again that a contestant gives Airflow."""
+    """Remove the connections afterwards that a contestant sets for Airflow."""
     monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", "")
     monkeypatch.setenv("AIRFLOW_CONN_HTTP_DEFAULT", "")
 
@@ -34,7 +34,7 @@ def job_on(bench: Bench, contestant: str, scenario: Scenario, folder: Path) -> J
 @pytest.mark.parametrize("paging", ["row", "page0", "page1"])
 @pytest.mark.parametrize("reader", READERS)
 def test_each_reader_reads_every_message_once(bench: Bench, reader: str, paging: str, tmp_path: Path) -> None:
-    """Whatever `offset` counts."""
+    """It does so whatever `offset` counts."""
     scenario = Scenario(430, 7, paging=paging)
 
     found = measured(job_on(bench, reader, scenario, tmp_path))
@@ -45,7 +45,7 @@ def test_each_reader_reads_every_message_once(bench: Bench, reader: str, paging:
 
 @pytest.mark.parametrize("burst", [False, True])
 def test_the_operator_reads_a_capped_window_whole(bench: Bench, burst: bool, tmp_path: Path) -> None:
-    """Five times as many messages as a query shows, spread evenly or not."""
+    """The window holds five times as many messages as a query returns, spread evenly or not."""
     scenario = Scenario(2_500, cap=500, hides_total=True, burst=burst)
 
     found = measured(job_on(bench, "QueryMessagesOperator", scenario, tmp_path))
@@ -55,7 +55,7 @@ def test_the_operator_reads_a_capped_window_whole(bench: Bench, burst: bool, tmp
 
 @pytest.mark.parametrize("sender", SENDERS)
 def test_each_sender_sends_every_message_once(bench: Bench, sender: str, tmp_path: Path) -> None:
-    """The service itself says what was sent again."""
+    """The service itself says what was resent."""
     scenario = Scenario(220, 7)
 
     measured(job_on(bench, sender, scenario, tmp_path))
@@ -63,8 +63,8 @@ def test_each_sender_sends_every_message_once(bench: Bench, sender: str, tmp_pat
     assert bench.counts()["resent"] == fingerprint(scenario.refs())
 
 
-def test_a_measurement_says_what_the_work_took_and_what_the_service_saw(bench: Bench) -> None:
-    """In processes of its own: 20 pages of 1 ms through 4 connections take 5 ms at least."""
+def test_a_measurement_says_what_the_work_took_and_what_the_service_counted(bench: Bench) -> None:
+    """It runs in processes of its own; 20 pages of 1 ms through 4 connections take at least 5 ms."""
     result = bench.run(Job("bare pool", Scenario(1_000, latency_ms=1), concurrency=4))
 
     assert result.wall_s >= 0.005
@@ -72,7 +72,7 @@ def test_a_measurement_says_what_the_work_took_and_what_the_service_saw(bench: B
     assert (result.requests, result.connections, result.logins, result.max_in_flight) == (20, 4, 0, 4)
 
 
-def test_who_misses_messages_is_no_contestant(bench: Bench) -> None:
+def test_a_contestant_that_misses_messages_fails(bench: Bench) -> None:
     """A window that ends too early fails the measurement instead of looking fast."""
     job = Job("bare pool", Scenario(1_000), end_ms=(START_MS + END_MS) // 2)
 

@@ -21,7 +21,7 @@ def test_sensors_and_watchers_log_in_once_and_leave_no_connection_open(bench: Be
     from benchmarks.deferred import OURS, Load, run
 
     # they are created in about a second, and each polls several times in the time that is measured
-    load = Load(OURS, 40, watchers=10, poke_interval_s=0.3, loading_s=0.5, starting_s=0.5, seconds=1.5)
+    load = Load(OURS, 40, watchers=10, poke_interval_s=0.3, warm_up_s=0.5, start_s=0.5, seconds=1.5)
     found = run(bench, load)
 
     assert found["running"] == 51
@@ -37,7 +37,7 @@ def test_sleepers_ask_nothing(bench: Bench) -> None:
     """The triggers that the sensors are compared with run in the same runner, and send no request."""
     from benchmarks.deferred import SLEEPERS, Load, run
 
-    found = run(bench, Load(SLEEPERS, 40, loading_s=0.1, starting_s=0.1, seconds=0.1))
+    found = run(bench, Load(SLEEPERS, 40, warm_up_s=0.1, start_s=0.1, seconds=0.1))
 
     assert (found["running"], found["polls"], found["connections"]) == (41, 0, 0)
 

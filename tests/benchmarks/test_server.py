@@ -1,4 +1,4 @@
-"""The service of the benchmarks: what it shows must be right, or every number that comes of it is wrong."""
+"""The service of the benchmarks: if its answers were wrong, every number measured with it would be wrong."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def refs(page: Any) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize(("paging", "skipped"), [("row", 2), ("page0", 100), ("page1", 50)])
 def test_offset_means_what_the_shape_says(bench: Bench, paging: str, skipped: int) -> None:
-    """`offset=2` skips two rows, two pages, or one page where pages count from 1."""
+    """`offset=2` skips two rows, two pages, or one page if pages count from 1."""
     scenario = Scenario(170, 3, paging=paging)
     bench.set_up(scenario)
 
@@ -44,7 +44,7 @@ def test_offset_means_what_the_shape_says(bench: Bench, paging: str, skipped: in
 
 @pytest.mark.parametrize(("hides_total", "total"), [(False, 700), (True, 500)])
 def test_a_cap_ends_the_pages_and_may_hide_the_total(bench: Bench, hides_total: bool, total: int) -> None:
-    """Of 700 rows the last page that shows any begins at row 450."""
+    """Of 700 rows, the last page with any starts at row 450."""
     bench.set_up(Scenario(700, cap=500, hides_total=hides_total))
 
     last, beyond = (ask(bench, f"{HOUR}&offset={offset}")[1] for offset in (9, 10))
@@ -53,7 +53,7 @@ def test_a_cap_ends_the_pages_and_may_hide_the_total(bench: Bench, hides_total: 
 
 
 def test_a_window_holds_the_rows_from_its_start_to_its_end(bench: Bench) -> None:
-    """Both ends belong to it."""
+    """Both ends are inclusive."""
     scenario = Scenario(100)
     bench.set_up(scenario)
     window = f"start_time={scenario.timestamp(10)}&end_time={scenario.timestamp(12)}"
@@ -71,7 +71,7 @@ def test_a_burst_lies_within_ten_seconds_of_the_hour() -> None:
 
 
 def test_a_resend_appends_a_copy_that_later_queries_show(bench: Bench) -> None:
-    """It has the next offset of the partition, the key of its source and a fresh time, and is counted."""
+    """It has the next offset of the partition, the key of its source and a new time, and is counted."""
     bench.set_up(Scenario(10, 2))
     body = {"topic": "orders", "partition": 1, "message_offset": 3}
 
@@ -86,7 +86,7 @@ def test_a_resend_appends_a_copy_that_later_queries_show(bench: Bench) -> None:
 
 
 def test_a_resend_of_nothing_is_refused(bench: Bench) -> None:
-    """An offset that the topic does not have is 404, and nothing is counted as sent."""
+    """An offset that the topic does not have is answered with 404, and nothing is counted as resent."""
     bench.set_up(Scenario(10, 2))
 
     status, _ = ask(bench, RESEND, {"topic": "orders", "partition": 1, "message_offset": 5})
@@ -94,8 +94,8 @@ def test_a_resend_of_nothing_is_refused(bench: Bench) -> None:
     assert (status, bench.counts()["resends"]) == (404, 0)
 
 
-def test_every_request_is_counted_but_those_about_the_service_itself(bench: Bench) -> None:
-    """Three connections of one request each; asking for the counts is none."""
+def test_every_request_is_counted_except_admin_calls(bench: Bench) -> None:
+    """These are three connections of one request each; asking for the counts does not count."""
     bench.set_up(Scenario(10))
 
     ask(bench, "/v3/auth/tokens", {})
@@ -107,7 +107,7 @@ def test_every_request_is_counted_but_those_about_the_service_itself(bench: Benc
 
 
 def test_a_share_of_the_requests_is_throttled(bench: Bench) -> None:
-    """A quarter is every fourth."""
+    """A share of a quarter is every fourth request."""
     bench.set_up(Scenario(10, throttle=0.25))
 
     statuses = [ask(bench, f"{HOUR}&offset=0")[0] for _ in range(8)]
@@ -116,7 +116,7 @@ def test_a_share_of_the_requests_is_throttled(bench: Bench) -> None:
 
 
 def test_the_service_is_far_faster_than_the_contestants_need(bench: Bench) -> None:
-    """They ask for 800 pages a second; a tenth of what it gives here is more."""
+    """They ask for 800 pages a second; it serves many times as many."""
     pages, _ = bench.capacity(Scenario(1_000), rounds=5)
 
     assert pages > 800
