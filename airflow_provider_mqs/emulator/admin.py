@@ -20,14 +20,13 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mqs.emulator.http import json_response
+from airflow_provider_mqs.emulator.http import HttpRequest, HttpResponse, json_response
 from airflow_provider_mqs.emulator.resend import resend_counts
 from airflow_provider_mqs.emulator.seeds import seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_mqs.emulator.http import HttpRequest, HttpResponse
     from airflow_provider_mqs.emulator.service import Service
 
 PREFIX = "/admin"
@@ -81,11 +80,6 @@ def seed_topic(service: Service, request: HttpRequest) -> Any:
     return overview(service, request)
 
 
-def append(service: Service, request: HttpRequest) -> Any:
-    """Write one message."""
-    return service.state.append(**_fields(request))._asdict()
-
-
 def show_log(service: Service, request: HttpRequest) -> Any:
     """List the requests, of one operation if that is named."""
     wanted = request.query.get("operation")
@@ -125,7 +119,7 @@ _ACTIONS: dict[tuple[str, str], Callable[[Service, HttpRequest], Any]] = {
     ("GET", "/behaviour"): lambda service, _: service.state.behaviour.as_json(),
     ("PUT", "/behaviour"): put_behaviour,
     ("POST", "/seed"): seed_topic,
-    ("POST", "/append"): append,
+    ("POST", "/append"): lambda service, request: service.state.append(**_fields(request))._asdict(),
     ("GET", "/log"): show_log,
     ("GET", "/resends"): show_resends,
     ("POST", "/reset"): reset,

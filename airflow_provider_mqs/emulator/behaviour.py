@@ -100,7 +100,7 @@ class Behaviour:
 
 
 def checked(owner: type, changes: Mapping[str, Any], names: Iterable[str] | None = None) -> dict[str, Any]:
-    """Check values from outside against the type hints of a dataclass; lists become frozen sets where it has those."""
+    """Check values from outside against the type hints of a dataclass; lists become frozen sets if that is the type."""
     hints = get_type_hints(owner)
     allowed = sorted(hints if names is None else names)
     if unknown := sorted(changes.keys() - set(allowed)):

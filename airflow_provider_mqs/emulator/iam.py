@@ -17,11 +17,10 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.emulator.errors import ServiceError
-from airflow_provider_mqs.emulator.http import OperationResult, json_response
+from airflow_provider_mqs.emulator.http import Call, HttpRequest, OperationResult, json_response
 from airflow_provider_mqs.emulator.signing import ALGORITHM, parse_authorization, signature, signed_at_s
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.emulator.http import Call, HttpRequest
     from airflow_provider_mqs.emulator.state import State
 
 WRONG_PASSWORDS = 5
@@ -43,10 +42,6 @@ class Lock:
     failures: int = 0
     until_s: float = 0.0
 
-    def locked(self, now_s: float) -> bool:
-        """Return whether the lock holds."""
-        return now_s < self.until_s
-
     def failed(self, now_s: float) -> None:
         """Count a failure."""
         self.failures += 1
@@ -67,7 +62,7 @@ class Iam:
         """Answer ``POST /v3/auth/tokens``: 201 and a token in ``X-Subject-Token``."""
         user, scope = _credentials(call)
         identity, clock_s = self.state.identity, self.state.clock()
-        if self._password.locked(clock_s):
+        if clock_s < self._password.until_s:
             raise ServiceError("iam_locked")
         if user != (identity.domain, identity.user, identity.password):
             self._password.failed(clock_s)
@@ -146,7 +141,7 @@ class Iam:
         if secret is None:
             raise ServiceError("bad_auth", f"Get secretKey failed,ak:{access},err:ak not exist")
         lock, clock_s = self._keys.setdefault(access, Lock(BAD_SIGNATURES, SIGNATURE_LOCK_S)), self.state.clock()
-        if lock.locked(clock_s):
+        if clock_s < lock.until_s:
             raise ServiceError("bad_auth", "AK access failed to reach the limit,forbidden")
         signed_s, now_s = signed_at_s(request), self.state.now_s()
         problem = ""
@@ -170,7 +165,7 @@ class Iam:
 
 
 def _credentials(call: Call) -> tuple[tuple[str, str, str], dict[str, Any]]:
-    """Read account, user, password and scope from a login, none of which may be where it belongs."""
+    """Read account, user, password and scope from the body of a login, or refuse it."""
     try:
         auth = call.body()["auth"]
         user = auth["identity"]["password"]["user"]

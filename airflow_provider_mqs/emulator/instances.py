@@ -6,10 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.emulator.errors import ServiceError
-from airflow_provider_mqs.emulator.http import OperationResult, json_response
+from airflow_provider_mqs.emulator.http import Call, OperationResult, json_response
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.emulator.http import Call
     from airflow_provider_mqs.emulator.state import State
 
 _PROJECT = re.compile(r"[0-9a-f]{32}")

@@ -10,16 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.emulator.errors import ServiceError
-from airflow_provider_mqs.emulator.http import HttpResponse, OperationResult, json_response
-from airflow_provider_mqs.emulator.store import Window
+from airflow_provider_mqs.emulator.http import Call, HttpResponse, OperationResult, json_response
+from airflow_provider_mqs.emulator.store import StoredMessage, Topic, Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_mqs.emulator.behaviour import Behaviour
-    from airflow_provider_mqs.emulator.http import Call
     from airflow_provider_mqs.emulator.state import State
-    from airflow_provider_mqs.emulator.store import StoredMessage, Topic
 
 _MAX_SEARCH_HITS = 10
 _SEARCHABLE = ("key", "tag", "message_id")

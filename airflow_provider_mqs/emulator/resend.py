@@ -12,15 +12,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.emulator.errors import ServiceError
-from airflow_provider_mqs.emulator.http import OperationResult, json_response
+from airflow_provider_mqs.emulator.http import Call, OperationResult, json_response
 from airflow_provider_mqs.emulator.query import known_topic, visible_message
 from airflow_provider_mqs.emulator.state import size_of
-from airflow_provider_mqs.emulator.store import Resend
+from airflow_provider_mqs.emulator.store import Resend, StoredMessage
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.emulator.http import Call
     from airflow_provider_mqs.emulator.state import State
-    from airflow_provider_mqs.emulator.store import StoredMessage
 
 _OTHER_SIZE = 24
 

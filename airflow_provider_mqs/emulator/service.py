@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.emulator.errors import ServiceError
 from airflow_provider_mqs.emulator.faults import KINDS, FaultKind
-from airflow_provider_mqs.emulator.http import HttpResponse, error_response, route
+from airflow_provider_mqs.emulator.http import Call, HttpRequest, HttpResponse, OperationResult, error_response, route
 from airflow_provider_mqs.emulator.iam import Iam
 from airflow_provider_mqs.emulator.instances import check_ids, list_instances, list_topics, show_instance
 from airflow_provider_mqs.emulator.query import query_content, query_window
@@ -28,7 +28,6 @@ from airflow_provider_mqs.emulator.resend import resend
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_mqs.emulator.http import Call, HttpRequest, OperationResult
     from airflow_provider_mqs.emulator.state import State
 
 _OPERATIONS: dict[str, Callable[[State, Call], OperationResult]] = {

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.faults import Faults
 from airflow_provider_mqs.emulator.identity import Identity
-from airflow_provider_mqs.emulator.store import StoredMessage, Topic
+from airflow_provider_mqs.emulator.store import Store, StoredMessage, Topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from airflow_provider_mqs.emulator.store import Store
 
 HOUR_MS = 3_600_000
 

@@ -1,8 +1,8 @@
-"""Routing, error shapes and faults of the whole service, without a socket."""
+"""The whole service without a socket: faults, late appends, latency, reset."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,100 +13,6 @@ from tests.emulator.conftest import NOW_MS
 
 if TYPE_CHECKING:
     from tests.emulator.conftest import World
-
-
-def _dms(world: World) -> str:
-    return f"/v2/{world.identity.project_id}/instances/{world.identity.instance_id}/messages?topic=orders"
-
-
-def test_only_the_chosen_query_paths_exist(world: World) -> None:
-    """The gateway does not know the other one, and DMS has no resend."""
-    world.topic({})
-    window = f"&start_time=0&end_time={NOW_MS}"
-    assert world.ask("GET", _dms(world) + window).json()["error_code"] == "APIGW.0101"
-    world.behave(styles=["dms"])
-    assert world.ask("GET", _dms(world) + window).json()["total"] == 1
-    assert (world.query().status, world.query().json()["error_code"]) == (404, "APIGW.0101")
-    assert world.resend().status == 200
-    assert world.ask("POST", _dms(world).replace("?", "/action?")).json()["error_code"] == "APIGW.0101"
-
-
-def test_a_path_prefix_belongs_to_every_path(world: World) -> None:
-    """The gateway knows no path without it."""
-    world.behave(path_prefix="/roma")
-    assert world.ask("GET", world.instance).status == 404
-    assert world.ask("GET", "/roma" + world.instance).status == 200
-
-
-@pytest.mark.parametrize(
-    ("path", "status", "number"),
-    [
-        ("/v2/p/mqs/instances/{instance}", 400, "MQS.00400002"),
-        ("/v2/00000000000000000000000000000000/mqs/instances/{instance}", 401, "DMS.10240104"),
-        ("/v2/{project}/mqs/instances/romamqs_1", 400, "MQS.00400030"),
-        ("/v2/{project}/mqs/instances/00000000-0000-0000-0000-000000000000", 404, "MQS.00404022"),
-        ("/v2/{project}/mqs", 404, "APIGW.0101"),
-    ],
-)
-def test_ids_are_checked(world: World, path: str, status: int, number: str) -> None:
-    """Malformed, foreign and unknown ids have different error numbers."""
-    target = path.format(project=world.identity.project_id, instance=world.identity.instance_id)
-    answer = world.ask("GET", target)
-    assert (answer.status, answer.json()["error_code"]) == (status, number)
-
-
-def test_a_wrong_verb_is_405(world: World) -> None:
-    """The path exists, but not with this method."""
-    assert world.ask("DELETE", world.instance).json()["error_code"] == "MQS.00405001"
-
-
-def test_the_instance_and_the_list_of_instances(world: World) -> None:
-    """The list insists on include_internal=true."""
-    shown = world.ask("GET", world.instance).json()
-    assert (shown["instance_id"], shown["engine"], shown["status"]) == (world.identity.instance_id, "kafka", "RUNNING")
-    assert world.ask("GET", world.base).status == 400
-    assert world.ask("GET", world.base + "?include_internal=false").status == 400
-    assert world.ask("GET", world.base + "?include_internal=true").json() == {"instances": [shown], "instance_num": 1}
-
-
-def test_the_topic_list_can_be_cut_and_narrowed(world: World) -> None:
-    """It contains partitions and retention."""
-    world.topic(partitions=3, retention_hours=5)
-    assert world.ask("GET", f"{world.instance}/topics").json()["topics"][0] | {"name": "orders"} == {
-        **world.ask("GET", f"{world.instance}/topics?name=ord&limit=1&offset=0").json()["topics"][0],
-        "partition": 3,
-        "retention_time": 5,
-    }
-    assert world.ask("GET", f"{world.instance}/topics?offset=1").json()["topics"] == []
-    assert world.ask("GET", f"{world.instance}/topics?name=x").json()["total"] == 0.0
-
-
-@pytest.mark.parametrize(
-    ("changes", "body"),
-    [
-        ({"integer_error_codes": True}, {"error_code": 404, "error_msg": "This instance does not exist."}),
-        ({"error_form": "errorCode"}, {"errorCode": "MQS.00404022", "errorMsg": "This instance does not exist."}),
-        ({"error_form": "code"}, {"code": "MQS.00404022", "message": "This instance does not exist."}),
-        ({"code_prefix": "DMS"}, {"error_code": "DMS.00404022", "error_msg": "This instance does not exist."}),
-        (
-            {"error_form": "nested"},
-            {"error": {"code": "MQS.00404022", "message": "This instance does not exist.", "title": "Not Found"}},
-        ),
-    ],
-    ids=str,
-)
-def test_error_bodies_come_in_every_documented_shape(world: World, changes: dict[str, Any], body: Any) -> None:
-    """Shape, prefix and type of the code are switches."""
-    world.behave(**changes)
-    assert world.ask("GET", world.base + "/00000000-0000-0000-0000-000000000000").json() == body
-
-
-def test_gateway_errors_have_their_own_prefix_and_the_request_id(world: World) -> None:
-    """Older gateways use the prefix APIG."""
-    world.behave(gateway_prefix="APIG")
-    answer = world.ask("GET", "/nowhere")
-    assert answer.json()["error_code"] == "APIG.0101"
-    assert answer.json()["request_id"] == answer.headers["X-Request-Id"] == world.service.log[-1].trace
 
 
 @pytest.mark.parametrize(
