@@ -1,11 +1,11 @@
 """
 A local MQS and IAM service on aiohttp and SQLite that behaves like the real one, faults included.
 
-It serves what two API documents describe, "Querying Messages" (GET …/messages) and "Retransmitting a Message"
-(POST …/messages/action), together with the calls that a client needs around them: IAM's token call, the project list,
-the instance and its topics. Where the documents are silent or contradict each other, a switch decides. Around the calls
-it imitates what a real deployment adds: authentication with its locks, throttling, gateway errors, lost and late
-answers, latency, clocks that differ, retention, producers that go on writing.
+It serves what two API documents describe: "Querying Messages" of DMS for Kafka (GET …/messages) and "Retransmitting a
+Message" of ROMA Connect (POST …/messages/action). It also serves the calls that a client needs around them: IAM's token
+call, the project list, the instance and its topics. Where the documents are silent or contradict each other, a switch
+decides. On top it imitates what a real deployment adds: authentication with its locks, throttling, gateway errors, lost
+and late responses, latency, clocks that differ, retention, and producers that go on writing.
 
 No live service was at hand when this was written. "Known" was seen in a vendor document, SDK or acceptance-tested
 client; "inferred" is a guess with a reason, and the switch beside it makes the service answer the other way.
