@@ -108,6 +108,8 @@ async def measured(load: Load) -> dict[str, Any]:
     tasks = [asyncio.create_task(monitor.run()), asyncio.create_task(triggerer.arun())]
     triggerer.add(_workloads(range(1), load.trigger, 1.0, time.time()))
     await asyncio.sleep(load.warm_up_s)
+    if load.trigger == OURS:
+        await asyncio.wait_for(_first_poll(load.port), _TIMEOUT_S)
     loading, memory, final_s = monitor.longest_s(), resident(), time.time() + load.start_s
     sensors = range(1, load.sensors + 1)
     watchers = range(sensors.stop, sensors.stop + load.watchers)
@@ -226,6 +228,11 @@ def _sleeper(_: float, final_s: float) -> tuple[str, dict[str, Any]]:
 
 
 _SERIALIZED = {SLEEPERS: _sleeper, OURS: _ours, WATCHERS: _watcher}
+
+
+async def _first_poll(port: int) -> None:
+    while not (await asyncio.to_thread(counts_at, port))["pages"]:  # noqa: ASYNC110 - the service is another process
+        await asyncio.sleep(_TICK_S)
 
 
 def _left_open(port: int) -> int:

@@ -54,14 +54,14 @@ def page(found: Found) -> str:
         table(["work", "target", "measured", "met"], [target.row(found) for target in targets(found)]),
         partition(found),
         "## Query",
-        _comparison(found["query"], POOL),
+        comparison(found["query"], POOL),
         "## Resend",
-        _comparison(found["resend"], POSTS),
+        comparison(found["resend"], POSTS),
         "## Services that behave differently",
-        _cases(found["cases"]),
+        cases(found["cases"]),
         "## Growth",
         knee(found),
-        *(_curve(name, points) for name, points in found["curves"].items()),
+        *(curve(name, points) for name, points in found["curves"].items()),
         "## DAG file",
         table(
             ["file", "processor seconds to load it"],
@@ -73,7 +73,7 @@ def page(found: Found) -> str:
         triggerers(found["triggerer"]),
         "## Machine and service",
         table(["", ""], [[f"{name}", value] for name, value in found["machine"].items()]),
-        _service(found),
+        service(found),
     ]
     return "\n\n".join(parts)
 
@@ -102,17 +102,17 @@ def partition(found: Found) -> str:
 
 def deferred(group: Mapping[str, Sequence[Found]]) -> str:
     """Return the table of the deferred sensors: medians of times and memory, maxima of counts."""
-    return table(
-        ["trigger", "sensors", "watchers", *_DEFERRED], [[name, *_watched(results)] for name, results in group.items()]
-    )
+    rows = [[name, *deferred_row(results)] for name, results in group.items()]
+    return table(["trigger", "sensors", "watchers", *_DEFERRED], rows)
 
 
 def triggerers(group: Mapping[str, Found]) -> str:
     """Return the table of the triggerers: one measurement each."""
-    return table(_TRIGGERERS, [[name, *_triggerer(found)] for name, found in group.items()])
+    return table(_TRIGGERERS, [[name, *triggerer_row(found)] for name, found in group.items()])
 
 
-def _triggerer(found: Found) -> list[str]:
+def triggerer_row(found: Found) -> list[str]:
+    """Return the cells of a triggerer."""
     polls = found["polls"]
     return [
         f"{found['sensors']:,}",
@@ -126,7 +126,9 @@ def _triggerer(found: Found) -> list[str]:
     ]
 
 
-def _watched(results: Sequence[Found]) -> list[str]:
+def deferred_row(results: Sequence[Found]) -> list[str]:
+    """Return the cells of a kind of trigger."""
+
     def middle(field: str, times: float = 1.0, over: str = "") -> float:
         return times * float(median(result[field] / (result[over] if over else 1) for result in results))
 
@@ -145,12 +147,14 @@ def _watched(results: Sequence[Found]) -> list[str]:
     ]
 
 
-def _comparison(group: Found, baseline: str) -> str:
-    rows = [[name, f"{one['messages']:,}", *_cells(group, name, baseline)] for name, one in group.items()]
+def comparison(group: Found, baseline: str) -> str:
+    """Return the table of a comparison: medians over the rounds."""
+    rows = [[name, f"{one['messages']:,}", *comparison_row(group, name, baseline)] for name, one in group.items()]
     return table(["who", "messages", *_COLUMNS], rows)
 
 
-def _cells(group: Found, name: str, baseline: str) -> list[str]:
+def comparison_row(group: Found, name: str, baseline: str) -> list[str]:
+    """Return the cells of a contestant."""
     messages, results = group[name]["messages"], group[name]["results"]
 
     def middle(field: str) -> float:
@@ -169,7 +173,8 @@ def _cells(group: Found, name: str, baseline: str) -> list[str]:
     ]
 
 
-def _cases(group: Found) -> str:
+def cases(group: Found) -> str:
+    """Return the table of the services that differ from the plain one."""
     rows = []
     for name, one in group.items():
         if name == POOL:
@@ -181,7 +186,8 @@ def _cases(group: Found) -> str:
     return table(["service", "messages", "time, over the pool", "requests, over pages", "requests"], rows)
 
 
-def _curve(name: str, points: Sequence[Any]) -> str:
+def curve(name: str, points: Sequence[Any]) -> str:
+    """Return the heading and the table of a curve."""
     work, _, what = name.partition(" ")
     columns = ["time", "over theory", "bare, over theory", "over bare", "processor", "over the formula"]
     if what == "messages":
@@ -227,7 +233,8 @@ def processor_s(group: Found, name: str) -> float:
     return float(median(result["cpu_s"] / result["requests"] for result in group[name]["results"]))
 
 
-def _service(found: Found) -> str:
+def service(found: Found) -> str:
+    """Return a paragraph on how much of the service's capacity the contestants needed."""
     capacity = found["capacity"]
     shares = [
         result["busy"] for work in ("query", "resend") for one in found[work].values() for result in one["results"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import re
 import sys
 import time
 from array import array
@@ -23,6 +24,7 @@ from benchmarks.scenario import END_MS, PAGE_SIZE, PROJECT, TOPIC, MessageRef, S
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _REASONS = {200: b"OK", 201: b"Created", 404: b"Not Found", 429: b"Too Many Requests"}
 
 
@@ -233,7 +235,8 @@ class Connection(asyncio.Protocol):
         self._buffer += data
         while (end := self._buffer.find(b"\r\n\r\n") + 4) >= 4:  # noqa: PLR2004 - the length of the mark
             head = bytes(self._buffer[:end])
-            size = end + _content_length(head)
+            length = _CONTENT_LENGTH.search(head)
+            size = end + (int(length[1]) if length else 0)
             if len(self._buffer) < size:
                 return
             body = bytes(self._buffer[end:size])
@@ -260,12 +263,6 @@ class Connection(asyncio.Protocol):
         self._service.end()
         if not self._transport.is_closing():
             self._transport.write(answer)
-
-
-def _content_length(head: bytes) -> int:
-    mark = b"\r\ncontent-length:"
-    at = head.lower().find(mark)
-    return 0 if at < 0 else int(head[at + len(mark) : head.index(b"\r\n", at + len(mark))])
 
 
 async def serve() -> None:

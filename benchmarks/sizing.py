@@ -89,13 +89,13 @@ def page(found: Found) -> str:
     return "\n\n".join(
         [
             "## How long it takes",
-            table(_TIME_HEADS, [_times(messages, query, resend) for messages in SIZES]),
+            table(_TIME_HEADS, [time_row(messages, query, resend) for messages in SIZES]),
             "## What Airflow's database stores",
-            table(_BYTE_HEADS, [_stored(messages, report) for messages in SIZES]),
+            table(_BYTE_HEADS, [byte_row(messages, report) for messages in SIZES]),
             "## What these tables are extrapolated from",
             table(
                 _COST_HEADS,
-                [_cost_row("query", query), _cost_row("resend", resend)],
+                [cost_row("query", query), cost_row("resend", resend)],
             ),
         ]
     )
@@ -124,7 +124,8 @@ _BYTE_HEADS = [
 _COST_HEADS = ["work", "requests per message", "time per request on top of the latency", "processor time per request"]
 
 
-def _times(messages: int, query: Cost, resend: Cost) -> list[str]:
+def time_row(messages: int, query: Cost, resend: Cost) -> list[str]:
+    """Return the cells of the table of times."""
     cut = cut_of(messages)
     size = min(cut.size, messages)
     resends = [cut.turns * resend.seconds(size, latency_s) for latency_s in (0.02, 0.1)]
@@ -139,7 +140,8 @@ def _times(messages: int, query: Cost, resend: Cost) -> list[str]:
     ]
 
 
-def _stored(messages: int, report: int) -> list[str]:
+def byte_row(messages: int, report: int) -> list[str]:
+    """Return the cells of the table of bytes; ``report`` is the size of a report."""
     cut = cut_of(messages)
     batches = [batch_of(-(-messages // cut.windows), cut.size, scattered=scattered) for scattered in (False, True)]
     xcoms, ledgers = list(map(xcom_bytes, batches)), list(map(ledger_bytes, batches))
@@ -153,7 +155,8 @@ def _stored(messages: int, report: int) -> list[str]:
     ]
 
 
-def _cost_row(name: str, cost: Cost) -> list[str]:
+def cost_row(name: str, cost: Cost) -> list[str]:
+    """Return the cells of the table of costs."""
     return [name, f"{cost.requests:.4f}", f"{1000 * cost.extra_s:.2f} ms", f"{1e6 * cost.cpu_s:.0f} µs"]
 
 
