@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mqs.emulator.rules import ALWAYS, NEVER, Rule
+from airflow_provider_mqs.emulator.faults import ALWAYS, NEVER, Rule
 from airflow_provider_mqs.testing import running_emulator
 from benchmarks.peers.cases import BODY, SECRET
 from benchmarks.peers.peer import Peer

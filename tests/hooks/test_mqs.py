@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.exceptions import ConfigurationError, IncompleteWindowError, NotFoundError
 from airflow_provider_mqs.hooks import mqs
 from airflow_provider_mqs.hooks.mqs import MqsHook

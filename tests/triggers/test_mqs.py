@@ -14,7 +14,7 @@ import pytest
 from airflow_provider_mqs.core.client import transport_pool as pool
 from airflow_provider_mqs.core.client.client import AsyncMqsClient
 from airflow_provider_mqs.core.watch.condition import Condition, PollPolicy
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.hooks.base import MqsBaseHook
 from airflow_provider_mqs.triggers import mqs as module
 from airflow_provider_mqs.triggers.mqs import MessagesInWindowTrigger

@@ -21,7 +21,7 @@ from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
 from airflow_provider_mqs.core.resend.options import ResendOptions
 from airflow_provider_mqs.core.resend.replay import Replay
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.testing import running_emulator
 from tests.support import MemoryStore
 

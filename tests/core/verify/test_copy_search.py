@@ -18,7 +18,7 @@ from airflow_provider_mqs.core.verify import copy_search
 from airflow_provider_mqs.core.verify.copy_search import CopySearch, Finding, find_copies, find_last_offsets
 from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.emulator.behaviour import Behaviour
-from airflow_provider_mqs.emulator.records import Topic
+from airflow_provider_mqs.emulator.store import Topic
 from tests.support import START_MS, Local, local
 
 if TYPE_CHECKING:

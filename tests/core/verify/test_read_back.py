@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.testing import running_emulator
 from tests.core.resend.test_replay import BOTH, RESEND, once, replayed, seeded
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.offsets.plan import Plan
     from airflow_provider_mqs.core.resend.report import Report
-    from airflow_provider_mqs.emulator.records import StoredMessage
+    from airflow_provider_mqs.emulator.store import StoredMessage
     from airflow_provider_mqs.testing import MqsEmulator
 
 NEVER_S = 3600.0
