@@ -34,6 +34,29 @@ START_MS = 1_700_000_000_000
 END_MS = START_MS + 3_600_000
 
 
+def has_content(message: Message) -> bool:
+    """Tell whether a message came with its content, as a ``message_filter``."""
+    return message.value is not None
+
+
+_EXAMPLES: dict[str, Any] = {
+    "partitions": [0, 2],
+    "key": "key-1",
+    "tag": "a",
+    "message_id": "message-1",
+    "app_id": "app-1",
+    "message_filter": has_content,
+    "fetch_values": True,
+}
+"""A value for each filter; a new one needs a line here."""
+
+
+def example_of(name: str, leave_out: str = "") -> dict[str, Any]:
+    """Arguments that set one filter, and what it needs."""
+    needed = {"fetch_values": ("message_filter",)}.get(name, ())
+    return {one: _EXAMPLES[one] for one in (*needed, name) if one != leave_out}
+
+
 async def until(holds: Callable[[], object]) -> None:
     """Give way until something holds that the service brings about in its own thread."""
     while not holds():  # noqa: ASYNC110 - nobody sets an event for us over there
