@@ -113,7 +113,7 @@ def _conn_field(field: Field) -> dict[str, Any]:
         "format": "password" if field.kind == "secret" else None,
         "items": {"type": "string"} if field.kind == "list" else None,
         "enum": list(field.choices) or None,
-        "default": field.default,
+        "default": field.form_default,
         "minimum": field.minimum,
         "maximum": field.maximum,
     }
