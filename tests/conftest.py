@@ -67,7 +67,7 @@ def pytest_sessionfinish() -> None:
 def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test process-wide caches of its own, as a new worker has them."""
     monkeypatch.setattr(token_cache, "_slots", {})
-    monkeypatch.setattr(api, "_settled_styles", {})
+    monkeypatch.setattr(api, "_known_styles", {})
     _forget_secrets()
 
 
