@@ -12,7 +12,7 @@ from airflow_provider_mqs.cli.send_one import send_one
 from airflow_provider_mqs.core.values.arguments import topic_name
 from airflow_provider_mqs.core.values.time_window import TimeWindow, instant_ms
 from airflow_provider_mqs.exceptions import ConfigurationError, MqsError
-from airflow_provider_mqs.hooks.connection_check import CheckResult, findings
+from airflow_provider_mqs.hooks.connection_check import CheckResult, check_connection
 from airflow_provider_mqs.hooks.mqs import MqsHook
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _check(hook: MqsHook) -> bool:
     except ConfigurationError as error:
         return _show([CheckResult("connection", str(error).rstrip("."), ok=False)])
     return _show([CheckResult("connection", f"{settings.endpoint}, auth_type {settings.auth_type}")]) and _show(
-        findings(hook.get_conn())
+        check_connection(hook.get_conn())
     )
 
 
