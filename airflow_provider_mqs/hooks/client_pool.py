@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from weakref import WeakValueDictionary
 
 from airflow_provider_mqs.hooks.mqs import MqsHook
+from airflow_provider_mqs.process_state import process_wide
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,7 +35,7 @@ _Version: TypeAlias = "tuple[ConnectionSettings, int | None, int | None]"
 _LOOK_UP_LASTS_S: Final = 60.0
 
 # weak: a pool lives as long as one of its users, and so does the event loop whose id is in its key
-_pools: WeakValueDictionary[_Key, _Pool] = WeakValueDictionary()
+_pools: WeakValueDictionary[_Key, _Pool] = process_wide(WeakValueDictionary())
 
 
 def shared_client(mqs_conn_id: str, instance_id: str | None) -> SharedClient:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseHook
@@ -35,12 +34,13 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from airflow_provider_mqs.core.client.api import MqsApi
     from airflow_provider_mqs.core.client.flow import Flow
     from airflow_provider_mqs.core.connection.settings import ConnectionSettings
     from airflow_provider_mqs.core.offsets.document import Offsets
+    from airflow_provider_mqs.core.query.filters import FilterArguments
     from airflow_provider_mqs.core.values.message import Message, Topic
 
 T = TypeVar("T")
@@ -200,7 +200,7 @@ class MqsHook(BaseHook):
         end: datetime | str | int,
         *,
         on_incomplete: str = "fail",
-        **filters: Any,
+        **filters: Unpack[FilterArguments],
     ) -> Offsets:
         """
         Find the offsets of a window, many requests at a time. Read-only.
@@ -209,13 +209,12 @@ class MqsHook(BaseHook):
         :param start: first moment: datetime, ISO text or epoch ms
         :param end: the moment behind the last, not later than now
         :param on_incomplete: ``fail``, or ``warn`` where some messages may be missing from the result
-        :param filters: ``partitions``, ``key``, ``tag``, ``message_id``, ``app_id``, ``message_filter`` and
-            ``fetch_values``; exact, on our side
+        :param filters: which messages count, as for ``QueryMessagesOperator``: see ``FilterArguments``
         :return: the offsets; ``to_xcom()`` is what ``ResendMessagesOperator`` takes; an empty window has no partitions
         :raises IncompleteWindowError: messages may be missing and ``on_incomplete`` is ``fail``
         :raises MqsError: an argument or the connection is wrong, or the service refused
         """
-        query = _query(topic, start, end, on_incomplete, filters)
+        query = _query(topic, start, end, on_incomplete, Filters.read(**filters))
         found = self.run_concurrently(lambda api: query_offsets(api, query, now_ms=_now_ms()))
         self._tell(found.doubts, found.notes, on_incomplete)
         return found.offsets
@@ -227,10 +226,10 @@ class MqsHook(BaseHook):
         end: datetime | str | int,
         *,
         on_incomplete: str = "fail",
-        **filters: Any,
+        **filters: Unpack[FilterArguments],
     ) -> Offsets:
         """See ``query``."""
-        query = _query(topic, start, end, on_incomplete, filters)
+        query = _query(topic, start, end, on_incomplete, Filters.read(**filters))
         client = await self.aget_conn()
         found = await client.run(query_offsets(client.api, query, now_ms=_now_ms()))
         self._tell(found.doubts, found.notes, on_incomplete)
@@ -367,18 +366,13 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _query(topic: str, start: Any, end: Any, on_incomplete: str, filters: dict[str, Any]) -> Query:
+def _query(topic: str, start: Any, end: Any, on_incomplete: str, filters: Filters) -> Query:
     window = _window(start, end)
     if window.end_ms > _now_ms():
         raise ConfigurationError(
             f"end must not be later than now, as messages may still arrive; got {iso(window.end_ms)}."
         )
-    unknown = filters.keys() - {known.name for known in fields(Filters)}
-    if unknown:
-        raise ConfigurationError(f"There is no filter {min(unknown)!r}.")
-    return Query(
-        topic_name(topic), window, Filters(**filters), choice(on_incomplete, "on_incomplete", ("fail", "warn"))
-    )
+    return Query(topic_name(topic), window, filters, choice(on_incomplete, "on_incomplete", ("fail", "warn")))
 
 
 def _window(start: Any, end: Any) -> TimeWindow:

@@ -21,6 +21,7 @@ from airflow_provider_mqs.core.client.flow import Flow, Request, Response
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.values.message import Message, Page, Topic
 from airflow_provider_mqs.exceptions import ApiNotPublishedError, ConfigurationError, ProtocolError
+from airflow_provider_mqs.process_state import process_wide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +35,7 @@ _HEADERS = {
     "Content-Type": "application/json;charset=UTF-8",
 }
 _PREFIXES: Final = {"dms": "", "mqs": "/mqs"}
-_known_styles: dict[tuple[str, str], str] = {}
+_known_styles: dict[tuple[str, str], str] = process_wide({})
 """Which query path a connection has, found once per process: (query endpoint, identity) -> ``dms`` or ``mqs``."""
 
 

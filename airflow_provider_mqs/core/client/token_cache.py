@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from airflow_provider_mqs.exceptions import ApiError, AuthenticationError, MqsError, PermissionDeniedError
+from airflow_provider_mqs.process_state import process_wide
 
 # IAM's default lock time: asking earlier with the same password only keeps the user locked
 _REJECTION_LASTS_S = 900.0
@@ -75,7 +76,7 @@ class TokenSlot:
             pending.set_result(None)
 
 
-_slots: dict[str, TokenSlot] = {}
+_slots: dict[str, TokenSlot] = process_wide({})
 
 
 def slot_for(identity: str) -> TokenSlot:
