@@ -104,7 +104,7 @@ def ledger_bytes(batch: Offsets) -> int:
         state=COMPLETE,
         done=places,
         copies=places,
-        marks={number: ranges[-1][1] for number, ranges in places.items()},
+        last_offsets={number: ranges[-1][1] for number, ranges in places.items()},
         first_ms=END_MS,
         since_ms=END_MS,
         until_ms=END_MS,

@@ -12,7 +12,7 @@ from airflow_provider_mqs._compat import mask_secret
 from airflow_provider_mqs.core.client.client import MqsClient
 from airflow_provider_mqs.core.query.filters import Filters
 from airflow_provider_mqs.core.query.query import Query, find_messages, query_offsets
-from airflow_provider_mqs.core.resend.guard_rails import check_resend
+from airflow_provider_mqs.core.resend.options import check_resend
 from airflow_provider_mqs.core.values.arguments import choice, partition_number, topic_name, whole_number
 from airflow_provider_mqs.core.values.time_window import TimeWindow, instant_ms, iso
 from airflow_provider_mqs.exceptions import ConfigurationError, IncompleteWindowError, MqsError, NotFoundError

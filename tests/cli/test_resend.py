@@ -183,7 +183,7 @@ def test_ledger_that_cannot_be_written_sends_nothing(
     [
         (["/nowhere"], "'/nowhere' cannot be read as text (FileNotFoundError)"),
         (["{folder}"], "cannot be read as text (IsADirectoryError)"),
-        (["{empty}"], "is empty: has the query failed?"),
+        (["{empty}"], "is empty: did the query fail?"),
         (["{foreign}"], "neither JSON nor a Python literal"),
         (["{plan}", "--topic", "payments"], "messages are of topic 'orders'"),
         (["{plan}", "--max-messages", "59"], "more than max_messages=59"),

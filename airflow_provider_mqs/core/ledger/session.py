@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.ledger.index import IndexEntry, ReplayIndex, ledgers_of, load
 from airflow_provider_mqs.core.ledger.ledger import ENDED, OPENING, SENDING, Ledger
-from airflow_provider_mqs.core.ledger.resume import opening_of, taken_over
+from airflow_provider_mqs.core.ledger.resume import history_of, taken_over
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.offsets.plan import replay_id_of
 from airflow_provider_mqs.core.values.time_window import iso
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from airflow_provider_mqs.core.ledger.ledger import Owner
-    from airflow_provider_mqs.core.ledger.resume import Opening
+    from airflow_provider_mqs.core.ledger.resume import History
     from airflow_provider_mqs.core.ledger.stores import ReplayStores, Store
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.offsets.plan import Plan
@@ -77,9 +77,9 @@ class LedgerSession:
         :param marks: by partition, the last offset
         :param since_ms: the service's time, epoch ms
         """
-        self.ledger = replace(self.ledger, marks=marks, first_ms=since_ms, since_ms=since_ms, until_ms=since_ms)
+        self.ledger = replace(self.ledger, last_offsets=marks, first_ms=since_ms, since_ms=since_ms, until_ms=since_ms)
 
-    def look(self, on_replayed: str) -> Opening:
+    def look(self, on_replayed: str) -> History:
         """
         See what earlier tries and runs left, and change nothing.
 
@@ -93,9 +93,9 @@ class LedgerSession:
         for ledger in (mine, *others):
             self._check_idle(ledger)
         self._expected |= {mine.owner.token} if mine else set()
-        return opening_of(self.ledger, mine, others, on_replayed)
+        return history_of(self.ledger, mine, others, on_replayed)
 
-    def open(self, on_replayed: str) -> Opening:
+    def open(self, on_replayed: str) -> History:
         """
         Take the ledger over from whoever had it, and tell other runs.
 
@@ -105,15 +105,15 @@ class LedgerSession:
         :raises ConfigurationError: some were sent already and ``on_replayed`` is ``fail``
         :raises StoreError: a ledger cannot be read or written; nothing may be sent
         """
-        opening = self.look(on_replayed)
+        history = self.look(on_replayed)
         mine = load(self._stores, self.ledger.replay_id)
         if mine is not None:
-            self.ledger = taken_over(self.ledger, mine, opening, on_replayed)
+            self.ledger = taken_over(self.ledger, mine, history, on_replayed)
         self.write(state=OPENING)
         self._expected = {self.ledger.owner.token}
         self._tell_index(until_ms=None)
         self._give_way_or_wait()
-        return opening
+        return history
 
     def write(self, **changes: Any) -> None:
         """

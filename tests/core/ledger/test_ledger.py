@@ -16,14 +16,14 @@ from airflow_provider_mqs.exceptions import StoreError
 SCOPE = {"endpoint": "mqs.example", "instance_id": "i", "topic": "orders", "consumer_key": None}
 RUN = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1, "conn_id": "c"}
 OWNER = Owner("token", RUN, 2, "host", 7)
-LEDGER = Ledger("id", SCOPE, "digest", OWNER, {0: ((0, 9),)}, SENDING, marks={0: 12}, updated_ms=1_000)
+LEDGER = Ledger("id", SCOPE, "digest", OWNER, {0: ((0, 9),)}, SENDING, last_offsets={0: 12}, updated_ms=1_000)
 PLACES = st.sets(st.tuples(st.integers(0, 2), st.integers(0, 20))).map(from_refs)
 
 
 @given(PLACES, PLACES, PLACES, st.booleans())
 def test_json_brings_a_ledger_back(done: Any, claimed: Any, copies: Any, known: bool) -> None:
     """Every field survives a store."""
-    ledger = replace(LEDGER, done=done, claimed=claimed, copies=copies, copies_known=known, doubles=claimed)
+    ledger = replace(LEDGER, done=done, claimed=claimed, copies=copies, copies_known=known, possible_doubles=claimed)
 
     assert Ledger.from_json(ledger.to_json(), "a store") == ledger
 

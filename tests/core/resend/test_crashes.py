@@ -136,7 +136,7 @@ class Crashes(RuleBasedStateMachine):
         self.emulator.faults.clear()
         for _ in range(LAST_TRIES):
             replay = self.attempt(Life(None, halfway=False))
-            if replay is not None and replay.report.sent == COUNT:
+            if replay is not None and replay.report.counts.sent == COUNT:
                 break
         self.nothing_is_sent_twice()
         assert len(self.emulator.resend_counts("orders")) == COUNT
@@ -161,10 +161,10 @@ class Crashes(RuleBasedStateMachine):
             owner=Owner(f"try {self.tries}", run),
             memory=ReplayStores(records=(self.store,)),
         )
-        with AirflowThread() as desk:
+        with AirflowThread() as airflow:
             async with MortalClient(self.settings, concurrency=6, policy=SOON) as client:
                 client.life = life
-                replay = Replay(client, self.plan, self.sending, session, desk)
+                replay = Replay(client, self.plan, self.sending, session, airflow)
                 await replay.run()
         return replay
 

@@ -53,9 +53,9 @@ async def replayed(
         memory=ReplayStores(records=(store,) if store else ()),
     )
     how = ResendOptions(**{"verify_wait_s": 0.4, **sending})
-    with AirflowThread() as desk:
+    with AirflowThread() as airflow:
         async with AsyncMqsClient(settings, policy=SOON) as client:
-            replay = Replay(client, plan, how, session, desk)
+            replay = Replay(client, plan, how, session, airflow)
             await replay.run()
     return replay
 
@@ -77,7 +77,7 @@ async def test_every_kind_of_lost_answer_is_settled(mqs_emulator: MqsEmulator, o
 
     replay = await replayed(mqs_emulator, plan, MemoryStore(), ordering=ordering)
 
-    assert (replay.report.sent, replay.report.unknown, replay.report.verified) == (120, 0, True)
+    assert (replay.report.counts.sent, replay.report.counts.unknown, replay.report.verified) == (120, 0, True)
     assert mqs_emulator.resend_counts("orders") == dict.fromkeys(((p, o) for p in range(3) for o in range(40)), 1)
 
 
@@ -92,7 +92,7 @@ async def test_a_first_message_without_an_answer_is_settled_in_the_same_try(
 
     replay = await replayed(mqs_emulator, plan, ordering=ordering)
 
-    assert (replay.report.sent, replay.report.unknown, replay.report.verified) == (120, 0, True)
+    assert (replay.report.counts.sent, replay.report.counts.unknown, replay.report.verified) == (120, 0, True)
     assert len(mqs_emulator.resend_counts("orders")) == 120
     assert once(mqs_emulator)
 
@@ -108,7 +108,7 @@ async def test_a_first_message_that_is_refused_stays_failed(
 
     report = (await replayed(mqs_emulator, plan, ordering=ordering, canary=canary, max_failures=1)).report
 
-    assert (report.sent, report.failed, report.not_attempted) == (119, 1, 0)
+    assert (report.counts.sent, report.counts.failed, report.counts.not_attempted) == (119, 1, 0)
     assert len(mqs_emulator.requests("resend")) == 120
 
 
@@ -123,9 +123,9 @@ async def test_in_a_single_partition_order_keeps_the_first_message_in_doubt(
     first = await replayed(mqs_emulator, plan, store)
     second = await replayed(mqs_emulator, plan, store, 2, ordering="none")
 
-    assert (first.report.sent, first.report.unknown) == (0, 1)
+    assert (first.report.counts.sent, first.report.counts.unknown) == (0, 1)
     assert "ordering='none' sends others first" in caplog.text
-    assert (second.report.sent, second.report.verified) == (40, True)
+    assert (second.report.counts.sent, second.report.verified) == (40, True)
     assert once(mqs_emulator)
 
 
@@ -148,7 +148,7 @@ async def test_copies_that_look_different_are_found_all_the_same(
 
     replay = await replayed(mqs_emulator, plan, ordering=ordering)
 
-    assert (replay.report.sent, replay.report.unknown, replay.report.verified) == (120, 0, True)
+    assert (replay.report.counts.sent, replay.report.counts.unknown, replay.report.verified) == (120, 0, True)
     assert once(mqs_emulator)
 
 
@@ -164,7 +164,7 @@ async def test_a_clock_that_is_ten_minutes_off_does_not_hide_copies(
 
     replay = await replayed(mqs_emulator, plan, ordering=ordering)
 
-    assert (replay.report.sent, replay.report.unknown, replay.report.verified) == (120, 0, True)
+    assert (replay.report.counts.sent, replay.report.counts.unknown, replay.report.verified) == (120, 0, True)
     assert once(mqs_emulator)
 
 
@@ -178,7 +178,7 @@ async def test_look_alikes_of_other_contents_are_told_apart(mqs_emulator: MqsEmu
 
     replay = await replayed(mqs_emulator, plan, ordering=ordering)
 
-    assert (replay.report.sent, replay.report.unknown) == (120, 0)
+    assert (replay.report.counts.sent, replay.report.counts.unknown) == (120, 0)
     assert len(mqs_emulator.resend_counts("orders")) == 120
     assert once(mqs_emulator)
 
@@ -194,8 +194,8 @@ async def test_look_alikes_of_equal_contents_leave_a_doubt(mqs_emulator: MqsEmul
     replay = await replayed(mqs_emulator, plan, ordering=ordering, max_failures=1)
 
     report = replay.report
-    assert (report.sent, report.unknown, report.verified) == (119, 1, None)
-    assert [failure.unknown for failure in report.failures] == [True]
+    assert (report.counts.sent, report.counts.unknown, report.verified) == (119, 1, None)
+    assert [failure.unknown for failure in report.account.failures] == [True]
     assert once(mqs_emulator)
 
 
@@ -223,7 +223,7 @@ async def test_a_retry_sends_what_is_left(mqs_emulator: MqsEmulator) -> None:
     posts = len(mqs_emulator.requests("resend"))
     third = await replayed(mqs_emulator, plan, store, 3)
 
-    assert (first.report.failed, second.report.sent, third.report.sent) == (1, 120, 120)
+    assert (first.report.counts.failed, second.report.counts.sent, third.report.counts.sent) == (1, 120, 120)
     assert (second.report.verified, third.report.verified) == (True, True)
     assert len(mqs_emulator.requests("resend")) == posts
     assert once(mqs_emulator)
