@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_mqs.cli import ledger_folder, output
+from airflow_provider_mqs.cli import ledger_path, output
 from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.resend.options import ON_FAILURE, ON_REPLAYED, ON_UNKNOWN, ORDERINGS, ResendOptions
 from airflow_provider_mqs.exceptions import ConfigurationError
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     number("--canary", "messages to send and verify before the others", _DEFAULTS.canary)
     ledger = parser.add_mutually_exclusive_group()
-    ledger_folder.add_argument(ledger)
+    ledger_path.add_argument(ledger)
     ledger.add_argument("--no-ledger", action="store_true", help="keep no ledger; a second call sends everything again")
     output.add_arguments(parser)
 
@@ -97,7 +97,7 @@ def _resend(args: argparse.Namespace, emit: output.Emit) -> int:
             messages=_read(args.file),
             topic=args.topic,
             options=options,
-            stores=ReplayStores() if args.no_ledger else ledger_folder.ledger_folder(args.ledger_path),
+            stores=ReplayStores() if args.no_ledger else ledger_path.stores_of_command(args.ledger_path),
             run=caller,
             dry_run=not args.yes,
         )

@@ -19,7 +19,7 @@ from airflow_provider_mqs.operators.base import RecordedOperator
 from airflow_provider_mqs.tasks.events import EVENTS, messages_of_events, place_of
 from airflow_provider_mqs.tasks.permanent_errors import permanent_errors_fail
 from airflow_provider_mqs.tasks.self_trigger import started_by_topic
-from airflow_provider_mqs.tasks.stores import stores_of_run
+from airflow_provider_mqs.tasks.stores import stores_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -212,7 +212,7 @@ class ResendMessagesOperator(RecordedOperator):
         messages = self.messages
         if isinstance(messages, str) and messages.strip() == EVENTS:
             messages = messages_of_events(context, hook, None if is_absent(self.topic) else self.topic)
-        stores = stores_of_run(context, self.ledger_path) if flag(self.durable, "durable") else ReplayStores()
+        stores = stores_of_task(context, self.ledger_path) if flag(self.durable, "durable") else ReplayStores()
         job = resend_job(
             hook,
             messages=messages,
