@@ -219,7 +219,7 @@ def resend_job(
         instance_id=instance_id,
         consumer_key=options.consumer_key,
         owner=Owner(uuid.uuid4().hex, run, max_tries, socket.gethostname(), os.getpid()),
-        memory=stores,
+        stores=stores,
     )
     return ResendJob(hook, plan, options, session, dry_run, brake)
 

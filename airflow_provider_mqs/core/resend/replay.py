@@ -30,7 +30,7 @@ from airflow_provider_mqs.core.resend.pacing import Meter
 from airflow_provider_mqs.core.resend.report import Report
 from airflow_provider_mqs.core.resend.sender import Sender
 from airflow_provider_mqs.core.resend.verifier import Verifier
-from airflow_provider_mqs.core.verify.copy_search import find_marks
+from airflow_provider_mqs.core.verify.copy_search import find_last_offsets
 from airflow_provider_mqs.exceptions import StoreError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Replay:
         :raises ReplayInProgressError: another run is sending some of these messages
         :raises StoreError: the ledger or the record cannot be read
         """
-        self._begin(await self._airflow.ask(self._session.look, self._options.on_replayed))
+        self._begin(await self._airflow.ask(self._session.preview, self._options.on_replayed))
         to_check = partition_offsets.union(self.account.remaining, self.account.maybe_sent)
         await self._client.run(self._verifier.sources.check_ends(to_check))
 
@@ -149,7 +149,7 @@ class Replay:
     async def _open(self) -> None:
         api, session = self._client.api, self._session
         if self.account.remaining or self.account.in_doubt:
-            last_offsets = await self._client.run(find_marks(api, self._plan.topic, self._plan.partitions))
+            last_offsets = await self._client.run(find_last_offsets(api, self._plan.topic, self._plan.partitions))
             session.begin(last_offsets, since_ms=api.now_ms())
         self._begin(await self._airflow.ask(session.open, self._options.on_replayed))
         self.account.take_over(session.ledger)
@@ -157,7 +157,7 @@ class Replay:
         if self.history.is_retry:
             sent, in_doubt = self.account.counts.sent, len(self.account.in_doubt)
             _log.info("Resuming an earlier try, which sent %d messages and left %d in doubt.", sent, in_doubt)
-        self._verifier.begin(self.history, await self._airflow.ask(session.around, session.ledger.since_ms))
+        self._verifier.begin(self.history, await self._airflow.ask(session.foreign_copies, session.ledger.since_ms))
 
     async def _send(self) -> None:
         """Send, while the lease of the ledger is kept and the brake is asked."""

@@ -12,8 +12,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.verify.copy_search import Evidence, settle
-from airflow_provider_mqs.core.verify.source_messages import Sources
+from airflow_provider_mqs.core.verify.copy_search import CopySearch, find_copies
+from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Verifier:
     def __init__(
         self, client: AsyncMqsClient, plan: Plan, options: ResendOptions, session: LedgerSession, report: Report
     ) -> None:
-        self.sources = Sources(client.api, plan)
+        self.sources = SourceMessages(client.api, plan)
         self._client = client
         self._plan = plan
         self._options = options
@@ -73,11 +73,11 @@ class Verifier:
 
         :raises MqsError: the service did not answer
         """
-        evidence = self._evidence(in_doubt)
+        search = self._search(in_doubt)
         until_s = self._client.api.clock() + self._options.verify_wait_s
-        flow = settle(self._client.api, self._plan.topic, evidence, self.sources, until_s=until_s)
+        flow = find_copies(self._client.api, self._plan.topic, search, self.sources, until_s=until_s)
         finding = await self._client.run(flow)
-        if in_doubt and not evidence.known:
+        if in_doubt and not search.known_sent:
             _log.warning(
                 "No message was surely sent yet, so it is not known what a copy looks like, and %d messages in doubt "
                 "cannot be resolved. If the next try ends in the same way, the order stands in the way: "
@@ -86,7 +86,7 @@ class Verifier:
             )
         return finding
 
-    def _evidence(self, in_doubt: OffsetsByPartition) -> Evidence:
+    def _search(self, in_doubt: OffsetsByPartition) -> CopySearch:
         """Join what this replay knows with what the replays know whose messages in doubt it resolves."""
         mine = self._session.ledger
         past = [
@@ -97,14 +97,14 @@ class Verifier:
         known = partition_offsets.union(self._report.account.done, *(one.done for one in past))
         # messages of the same partition are enough to learn from, and cheaper to read
         near = {partition: ranges for partition, ranges in known.items() if partition in in_doubt}
-        return Evidence(
-            known=near or known,
-            doubts=in_doubt,
-            marks={
+        return CopySearch(
+            known_sent=near or known,
+            in_doubt=in_doubt,
+            last_offsets={
                 p: min([last, *(one.last_offsets.get(p, last) for one in past)])
                 for p, last in mine.last_offsets.items()
             },
             since_ms=min([mine.since_ms, *(one.since_ms for one in past)]),
-            foreign=self._foreign,
+            foreign_copies=self._foreign,
             ordered=self._options.ordering == "partition",
         )

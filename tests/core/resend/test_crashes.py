@@ -160,7 +160,7 @@ class Crashes(RuleBasedStateMachine):
             instance_id=str(self.settings.instance_id),
             consumer_key=None,
             owner=Owner(f"try {self.tries}", run),
-            memory=ReplayStores(records=(self.store,)),
+            stores=ReplayStores(records=(self.store,)),
         )
         with AirflowThread() as airflow:
             async with MortalClient(self.settings, concurrency=6, policy=SOON) as client:
