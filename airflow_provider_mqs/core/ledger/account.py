@@ -1,8 +1,8 @@
 """
-The account of a resend: what has become of each message of the plan. The one place that knows.
+The account of a resend: what has become of each message of the plan. This is the one place that knows.
 
-The ledger serialises it, the report renders it, verification reads it; claims and sender change it, by the methods
-below and in no other way. A message is in one state at a time::
+The ledger serialises it, the report renders it, verification reads it. Claims and sender change it, only by the methods
+named here. A message is in one state at a time::
 
     not attempted ──claim──▶ claimed ──mark_sent──▶ done
        ▲   ▲                  │  │ └──mark_failed──▶ failed
@@ -10,14 +10,15 @@ below and in no other way. A message is in one state at a time::
        │                         └──mark_in_doubt──▶ in doubt ──mark_sent──▶ done
        └──────────────send_again───────────────────────┘ └──────give_up────▶ unknown
 
-*Claimed*: the ledger may be told, and then it may be posted. *Done*: surely sent, whoever did it. *Failed*: surely not
-executed. *In doubt*: it was posted, and no answer says whether it was executed; it is to be resolved. *Unknown*: it
-could not be resolved in this run. Claimed, in doubt and unknown have in common that the message may have been sent:
-these are what the ledger calls claimed.
+*Claimed*: the message may be posted once the ledger says so, and may have been posted from then on. *Done*: it was
+surely sent. *Failed*: it was surely not executed. *In doubt*: it was posted, and no answer says whether it was executed;
+that must be resolved. *Unknown*: it could not be resolved in this run. A message that is claimed, in doubt or unknown
+may have been sent; the ledger calls all three claimed.
 
-Messages in ``done`` that another run sent are also in ``already_sent``; the others are what the report calls sent.
+What another run has sent is in ``already_sent``. It may be in ``done`` as well, if that run sent the same plan: then
+both share a ledger. What is only in ``done`` is what the report calls sent.
 
-An account belongs to the event loop: a thread gets values that were read there.
+An account belongs to the event loop. Threads get values that were read there.
 """
 
 from __future__ import annotations

@@ -3,36 +3,35 @@ The ledger of a replay (``mqs.ledger/1``): which messages were surely sent, and 
 
 One value, always written whole. It is also the replay record: later queries and resends of the same topic read it.
 
-States, as ``state`` has them::
+The states of a ledger::
 
     opening ──▶ sending ──▶ complete    every message of the plan was sent, by this replay or another
        │           └──────▶ ended       something is left: failed, unknown or never attempted
        └──────────────────▶ ended       another run is sending some of the messages, and this one gave way
 
-Who may write: the ``owner``, one execution of a task or of a command. Each write of an open ledger renews its lease; an
-owner that has not written for ``LEASE_MS`` counts as gone. The next execution takes the ledger over by writing itself
-in as the owner, and the former owner, should it still be alive, finds that at its next write and stops (see
-``session``). What each state of a message means is told in ``account``; here only two of them are kept apart:
+Only the ``owner`` may write: one execution of a task or of a command. Each write of an open ledger renews its lease, and
+an owner that has not written for ``LEASE_MS`` counts as gone. The next execution takes the ledger over by making itself
+the owner; the former one, if it is still alive, finds out at its next write and stops. ``session`` has that protocol.
+
+Of the states of a message (see ``account``) a ledger keeps two:
 
 ``done``
     The service acknowledged the message, or its copy was found.
 ``claimed``
     The message may have been sent. It is claimed *before* it is posted, at most 500 at a time, and stays claimed while
-    its outcome is in doubt or unknown.
+    it is in doubt or unknown.
 
-What a crash leaves, depending on when it comes:
+What a crash leaves of a message, depending on when it comes:
 
-=======================================  =========================================================================
-before the first claim is written        nothing was sent; the next try begins anew
-after a claim, before its messages are   they were not sent, but nobody can know: in doubt
-posted
-after a POST, before the next write      sent, but in doubt all the same: at most the messages of the claims written
-after a write                            what it says is done is never sent again; what it has claimed is in doubt
-while a store is being written           the old value or the new one, never a part; if only the first of two stores
-                                         has the new one, ``merged`` joins them
-=======================================  =========================================================================
+==================================  ==================================================================================
+before its claim is written         Not sent, and the ledger says so: the next try sends it.
+between its claim and its POST      Not sent, but the ledger cannot tell: it is in doubt.
+between its POST and the next       Perhaps sent: it is in doubt.
+write
+after the write that has it done    Sent, and the ledger says so: no later run sends it again, unless it is told to.
+==================================  ==================================================================================
 
-So whoever comes next has at most 500 messages to find copies of, and nothing to guess about all others.
+So after a crash at most 500 messages are in doubt, and their copies are looked for; nothing about the others is a guess.
 """
 
 from __future__ import annotations

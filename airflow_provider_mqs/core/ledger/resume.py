@@ -3,18 +3,18 @@ What a replay starts from: what was sent before, by whom, and what is in doubt. 
 
 Three cases, told apart by who wrote the last ledger of the same replay:
 
-* *A retry*: an earlier try of the same task instance (or call of the same command) broke off, or Airflow itself tries
-  again. What it sent counts as sent by this task, and it is gone on with whatever ``on_replayed`` says.
+* *A retry*: an earlier try of the same task instance (or an earlier call of the command) broke off, or Airflow itself
+  tries again. What it sent counts as sent by this task; this try sends the rest, whatever ``on_replayed`` says.
 * *Another run* sent all or part of it, or sent an overlapping plan to the same consumer: ``on_replayed`` decides
   whether its messages are left out, fail the task, or are sent again.
 * *Sent again* (``on_replayed="resend"``): the ledger begins anew, but keeps the copies and what was ever sent, since
   those copies are in the topic.
 
-In doubt is what a ledger has claimed and no ledger has done. It stays in doubt whatever the options of the runs in
-between: only a copy, or the surely missing copy, resolves it. A message that no ledger contains is never left out.
+A message is in doubt if one ledger has it claimed and none has it done. It stays in doubt, whatever the options of the
+runs in between, until its copy is found or is surely missing. A message that no ledger contains is never left out.
 
-Taking over keeps the offsets and the time from which copies are looked for: those before the *first* message was sent,
-by whichever try.
+Whoever takes over keeps the offsets and the time behind which copies are looked for: those before the *first* message
+was sent, by whichever try.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
 """
-Hand out messages to be posted, none before the ledger says that it is claimed.
+Hand out messages to be posted, none before its claim is written into the ledger.
 
-A claim is a promise in the ledger that a message may be posted from now on. It is written before its messages are
-handed out, so that whoever reads the ledger after a crash knows every message that may have been sent: those, and no
-others, are in doubt. At most 500 messages are claimed and not done at any time, which bounds what has to be looked for
-after a crash.
+A claim says in the ledger that a message may be posted from now on. It is written before the message is handed out, so
+whoever reads the ledger after a crash knows every message that may have been sent: those are in doubt, and no others.
+At most 500 messages are claimed and not done at any time, which limits how many copies must be looked for.
 
-One write closes what is finished and opens the next claim, since a ledger is written whole anyway. It is started while
+One write closes what is finished and opens the next claim, since a ledger is written whole anyway. It starts while
 enough claimed messages are left to work on, so that no worker waits for a store. If it fails, its messages were not
-handed out and are free again, and nothing more is handed out: the sending ends.
+handed out and are released, and nothing more is handed out: the sending ends.
 """
 
 from __future__ import annotations

@@ -3,18 +3,18 @@ Send messages again: one POST each, in order inside each partition, at a rate, u
 
 *Order.* With ``ordering="partition"`` each partition is a lane of its own with one message out at a time, so a message
 in doubt is resolved while its partition waits, and the others go on. With ``"none"`` there is one lane; messages in
-doubt are left behind and resolved together at the end of a round, or as soon as there are 100.
+doubt are left for the end of a round, or until there are 100, and resolved together.
 
 *In flight.* At most ``concurrency`` messages, evenly spaced at ``max_rate``; half as many when the service asks for
 fewer requests.
 
 *Outcomes.* A resend is not idempotent, so what matters is whether it was executed. *Sent*: the service said so.
-*Failed*: it was surely not executed; the client has repeated it as often as it may. *In doubt*: everything else, such
-as a lost answer or a 500. *Not posted*: a stop came first.
+*Failed*: it was surely not executed, and the client has repeated it as often as allowed. *In doubt*: everything else,
+such as a lost answer or a 500. *Not posted*: a stop came first.
 
-*Stop.* No further message begins. If there is no hurry (too many failures, a canary without copies), messages in flight
-are finished. If there is (SIGTERM, a timeout, the brake), they get three seconds, then they are cancelled and in
-doubt; what waits before another attempt gives up at once, since it surely was not executed.
+*Stop.* No further message begins. Without hurry (too many failures, a canary without copies), messages in flight are
+finished. In a hurry (SIGTERM, a timeout, the brake), they get three seconds; then they are cancelled, and in doubt. A
+message that waits before another attempt gives up at once, since it surely was not executed.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ DRAIN_S = 3.0
 _MOST_IN_DOUBT = 100
 REFUSED_STATUSES = frozenset({400, 401, 403, 404, 405, 413})
 """
-With these statuses the service turns a resend away before it does anything: failed.
+With these statuses the service turns a resend away before it does anything: the message failed.
 
-With any other error status (408, 409, 5xx) it may have been executed: in doubt. Exceptions, whatever the status, are
-the error codes of ``core.client.errors`` that are given before anything is executed.
+With any other (408, 409, 5xx) it may have been executed and is in doubt, unless ``core.client.errors`` lists the error
+code as one that is sent before anything is executed.
 """
 
 

@@ -1,4 +1,4 @@
-"""The ledger: what a store gives back, who owns it, and how two stores are joined."""
+"""The ledger: what a store returns, who owns it, and how two stores are joined."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_two_stores_are_joined() -> None:
 
 
 def test_claims_of_another_owner_stay_in_doubt() -> None:
-    """A try that only reached one store has not settled what the other one holds."""
+    """A try that reached only one store has not resolved what the other one holds."""
     older = replace(LEDGER, claimed={0: ((5, 6),)})
     newer = replace(LEDGER, owner=replace(OWNER, token="next"), claimed={0: ((7, 7),)}, updated_ms=2_000)
 

@@ -46,7 +46,7 @@ DONE, DOUBT, REST = {0: ((0, 3),)}, {0: ((4, 4),)}, {0: ((5, 9),)}
             replace(PAST, state=COMPLETE, owner=replace(ME, max_tries=0)), "resend", {}, {}, {}, id="cleared-resend"
         ),
         pytest.param(
-            replace(PAST, state=COMPLETE, owner=replace(ME, token="past")), "skip", {}, DONE, DOUBT, id="made-anew-skip"
+            replace(PAST, state=COMPLETE, owner=replace(ME, token="past")), "skip", {}, DONE, DOUBT, id="recreated-skip"
         ),
         pytest.param(replace(PAST, owner=OTHER), "skip", {}, DONE, DOUBT, id="other-run-skip"),
         pytest.param(replace(PAST, owner=OTHER), "resend", {}, {}, {}, id="other-run-resend"),
@@ -91,21 +91,21 @@ def test_fail_is_refused_with_who_sent_it() -> None:
 @given(st.sets(st.integers(0, 20)), st.sets(st.integers(0, 20)), st.sets(st.integers(0, 20)))
 def test_a_record_never_leaves_out_what_it_does_not_contain(plan: set[int], done: set[int], claimed: set[int]) -> None:
     """Whatever the plans have in common."""
-    planned, sent, open_ = (
+    planned, sent, in_doubt = (
         partition_offsets.from_refs((0, offset) for offset in one) for one in (plan, done, claimed - done)
     )
     first = replace(FIRST, planned=planned)
-    other = replace(PAST, replay_id="x", owner=OTHER, done=sent, claimed=open_)
+    other = replace(PAST, replay_id="x", owner=OTHER, done=sent, claimed=in_doubt)
 
     history = history_of(first, None, [other], "skip")
 
     assert history.account.already_sent == partition_offsets.intersection(planned, sent)
-    assert history.account.maybe_sent == partition_offsets.intersection(planned, open_)
+    assert history.account.maybe_sent == partition_offsets.intersection(planned, in_doubt)
     assert history.sent_by == (OTHER if other.has_copies else None)
 
 
 def test_taking_over_goes_on_where_the_last_one_was() -> None:
-    """Copies are looked for behind what was there before its first message."""
+    """Copies are looked for behind the last offsets before its first message."""
     history = history_of(FIRST, PAST, [], "skip")
 
     ledger = taken_over(FIRST, PAST, history, "skip")

@@ -112,7 +112,7 @@ async def test_exclusive_lane_goes_on_after_a_message_in_doubt() -> None:
 
 
 async def test_nothing_is_handed_out_before_its_claim_is_written() -> None:
-    """Not even where the write takes long."""
+    """Not even if the write takes long."""
     ledger = Ledger()
     ledger.gate.clear()
     claims = claims_of(ledger, lane(3))
@@ -125,7 +125,7 @@ async def test_nothing_is_handed_out_before_its_claim_is_written() -> None:
 
 
 async def test_next_claim_is_written_while_messages_are_left() -> None:
-    """A write that takes long keeps nobody waiting before the claimed messages run out."""
+    """A slow write keeps no worker waiting until the claimed messages run out."""
     ledger = Ledger()
     claims = claims_of(ledger, lane(1000))
     for _ in range(CLAIM - 8):
@@ -220,7 +220,7 @@ async def test_flush_frees_what_was_never_handed_out() -> None:
 
 
 async def test_flush_waits_for_the_write_under_way() -> None:
-    """Its messages are freed by the write behind it, so that the last word is right."""
+    """Its messages are freed by the write after it, so that the last word is right."""
     ledger = Ledger()
     ledger.gate.clear()
     claims = claims_of(ledger, lane(10))
@@ -235,7 +235,7 @@ async def test_flush_waits_for_the_write_under_way() -> None:
     assert ledger.writes == [({}, {0: ((0, 9),)}), ({}, {})]
 
 
-async def test_flush_tells_that_the_ledger_is_full() -> None:
+async def test_flush_raises_if_the_ledger_is_full() -> None:
     """It is the last write."""
     ledger = Ledger()
     claims = claims_of(ledger, lane(10))

@@ -50,7 +50,7 @@ class Life:
         self.left, self.halfway = steps, halfway
 
     def step(self) -> bool:
-        """Give whether the step that comes is the last one, which still happens."""
+        """Return whether the step that comes is the last one, which still happens."""
         if self.left is None:
             return False
         self.left -= 1
@@ -78,7 +78,7 @@ class MortalStore(MemoryStore):
 
 
 class MortalClient(AsyncMqsClient):
-    """A client whose process dies before a request, or behind it."""
+    """A client whose process dies before a request, or right after it."""
 
     life = Life(None, halfway=False)
 
@@ -105,7 +105,7 @@ class Crashes(RuleBasedStateMachine):
         connection = self.emulator.connection()
         connection.pop("conn_type")
         self.settings = ConnectionSettings.parse(**connection)
-        self.sending = ResendOptions(ordering=ordering, verify=verify, verify_wait_s=0.15)
+        self.options = ResendOptions(ordering=ordering, verify=verify, verify_wait_s=0.15)
         self.plan = Plan("orders", dict.fromkeys(range(PARTITIONS), ((0, COUNT // PARTITIONS - 1),)))
 
     @rule(
@@ -165,7 +165,7 @@ class Crashes(RuleBasedStateMachine):
         with AirflowThread() as airflow:
             async with MortalClient(self.settings, concurrency=6, policy=SOON) as client:
                 client.life = life
-                replay = Replay(client, self.plan, self.sending, session, airflow)
+                replay = Replay(client, self.plan, self.options, session, airflow)
                 await replay.run()
         return replay
 

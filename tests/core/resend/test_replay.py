@@ -38,9 +38,9 @@ def seeded(emulator: MqsEmulator, count: int = 120, partitions: int = 3) -> Plan
 
 
 async def replayed(
-    emulator: MqsEmulator, plan: Plan, store: MemoryStore | None = None, number: int = 1, **sending: Any
+    emulator: MqsEmulator, plan: Plan, store: MemoryStore | None = None, number: int = 1, **options: Any
 ) -> Replay:
-    """Run a try of a replay."""
+    """Run one try of a replay."""
     connection = emulator.connection()
     connection.pop("conn_type")
     settings = ConnectionSettings.parse(**connection)
@@ -53,7 +53,7 @@ async def replayed(
         owner=Owner(f"try {number}", run),
         stores=ReplayStores(records=(store,) if store else ()),
     )
-    how = ResendOptions(**{"verify_wait_s": 0.4, **sending})
+    how = ResendOptions(**{"verify_wait_s": 0.4, **options})
     with AirflowThread() as airflow:
         async with AsyncMqsClient(settings, policy=SOON) as client:
             replay = Replay(client, plan, how, session, airflow)
@@ -66,7 +66,7 @@ def once(emulator: MqsEmulator) -> bool:
 
 
 @BOTH
-async def test_every_kind_of_lost_answer_is_settled(mqs_emulator: MqsEmulator, ordering: str) -> None:
+async def test_every_kind_of_lost_answer_is_resolved(mqs_emulator: MqsEmulator, ordering: str) -> None:
     """Appended, appended late, not appended: each message is there once, and verified."""
     plan = seeded(mqs_emulator)
     faults = mqs_emulator.faults
@@ -84,10 +84,10 @@ async def test_every_kind_of_lost_answer_is_settled(mqs_emulator: MqsEmulator, o
 
 @BOTH
 @pytest.mark.parametrize("fault", ["timeout_504", "lost_504"])
-async def test_a_first_message_without_an_answer_is_settled_in_the_same_try(
+async def test_a_first_message_without_an_answer_is_resolved_in_the_same_try(
     mqs_emulator: MqsEmulator, fault: str, ordering: str
 ) -> None:
-    """Another one is sent before it is judged, so that there is something to compare with."""
+    """Another one is sent before it is resolved, so that there is a copy to compare with."""
     plan = seeded(mqs_emulator)
     setattr(mqs_emulator.faults, fault, Rule(next=2, operations=RESEND))
 
@@ -117,7 +117,7 @@ async def test_a_first_message_that_is_refused_stays_failed(
 async def test_in_a_single_partition_order_keeps_the_first_message_in_doubt(
     mqs_emulator: MqsEmulator, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says how to go on; without order a later try settles it."""
+    """The log says how to go on; without order a later try resolves it."""
     plan, store = seeded(mqs_emulator, 40, partitions=1), MemoryStore()
     setattr(mqs_emulator.faults, fault, Rule(next=1, operations=RESEND))
 
@@ -171,7 +171,7 @@ async def test_a_clock_that_is_ten_minutes_off_does_not_hide_copies(
 
 @BOTH
 async def test_look_alikes_of_other_contents_are_told_apart(mqs_emulator: MqsEmulator, ordering: str) -> None:
-    """A producer writes a message of equal key and size beside every second copy."""
+    """A producer writes a message of equal key and size next to every second copy."""
     plan = seeded(mqs_emulator)
     mqs_emulator.faults.live_producers = 0.5
     mqs_emulator.faults.timeout_504 = Rule(next=2, skip=20, operations=RESEND)
@@ -185,8 +185,8 @@ async def test_look_alikes_of_other_contents_are_told_apart(mqs_emulator: MqsEmu
 
 
 @BOTH
-async def test_look_alikes_of_equal_contents_leave_a_doubt(mqs_emulator: MqsEmulator, ordering: str) -> None:
-    """No message is sent on a guess: the doubt is named, and the copies are not called known."""
+async def test_look_alikes_of_equal_contents_leave_a_message_unknown(mqs_emulator: MqsEmulator, ordering: str) -> None:
+    """No message is sent on a guess: it is named, and the copies do not count as known."""
     plan = seeded(mqs_emulator)
     mqs_emulator.faults.live_producers = 1.0
     mqs_emulator.faults.live_equal_value = True
@@ -253,7 +253,7 @@ async def test_the_first_failed_write_stops_the_sending(mqs_emulator: MqsEmulato
     assert once(mqs_emulator)
 
 
-async def test_a_topic_that_was_made_anew_is_refused(mqs_emulator: MqsEmulator) -> None:
+async def test_a_topic_that_was_recreated_is_refused(mqs_emulator: MqsEmulator) -> None:
     """A message of the plan no longer exists."""
     seeded(mqs_emulator, 30)
 

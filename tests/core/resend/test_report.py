@@ -61,7 +61,7 @@ def test_first_hundred_failures_are_listed() -> None:
 
 
 def test_document_says_what_was_planned_and_what_became_of_it() -> None:
-    """The window is that of the query, and absent where several were sent at once."""
+    """The window is that of the query, and absent if several were sent at once."""
     window, other = TimeWindow(0, 1000), TimeWindow(1000, 2000)
     one, two = (Offsets("e", "i", "orders", each, {}) for each in (window, other))
     report = Report(Account({0: ((4, 4),)}, done={0: ((4, 4),)}), verified=True)
@@ -97,7 +97,7 @@ def test_document_says_what_was_planned_and_what_became_of_it() -> None:
 
 
 def test_replay_is_named_after_exactly_what_it_sends() -> None:
-    """The same plan has the same name; another place, consumer or offset gives another one."""
+    """The same plan has the same name; another endpoint, consumer or offset changes it."""
     plan = Plan("orders", {1: ((0, 9),), 0: ((5, 5),)})
     same = Plan("orders", {0: ((5, 5),), 1: ((0, 9),)})
     others = [

@@ -37,7 +37,7 @@ from tests.support import END_MS, START_MS, until
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.flow import Request
-    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
     from airflow_provider_mqs.testing import MqsEmulator
 
 SOON = RetryPolicy(max_retries=100, base_s=0.001, cap_s=0.002)
@@ -106,7 +106,7 @@ def orders(emulator: MqsEmulator) -> dict[int, list[int]]:
 async def test_ten_thousand_messages_go_out_exactly_once_under_throttling(
     mqs_emulator: MqsEmulator, ordering: str, count: int
 ) -> None:
-    """With 429 and with 404 throttling at once, each is appended once, and in order where that is asked for."""
+    """With 429 and with 404 throttling at once, each is appended once, and in order if that is asked for."""
     plan = seeded(mqs_emulator, count, partitions=8)
     mqs_emulator.faults.throttle_429 = Rule(probability=0.03)
     mqs_emulator.faults.throttle_404 = Rule(probability=0.03)
@@ -124,7 +124,7 @@ async def test_ten_thousand_messages_go_out_exactly_once_under_throttling(
         assert all(sent == sorted(sent) for sent in orders(mqs_emulator).values())
 
 
-async def test_order_holds_where_failures_are_left_out(mqs_emulator: MqsEmulator) -> None:
+async def test_order_holds_although_failures_are_left_out(mqs_emulator: MqsEmulator) -> None:
     """With ``continue``, what fails is left out, and all others keep their order."""
     plan = seeded(mqs_emulator, 300)
     mqs_emulator.faults.error_400 = Rule(probability=0.1, operations=frozenset({"resend"}))
@@ -154,8 +154,8 @@ async def test_partitions_take_turns(mqs_emulator: MqsEmulator) -> None:
 async def most_in_flight(emulator: MqsEmulator, plan: Plan, **options: Any) -> int:
     """Resend, and count how many requests are in flight at most."""
     async with AsyncMqsClient(settings(emulator, "token"), concurrency=16, policy=SOON) as client:
-        wire = await client._open_transport()
-        send, now, most = wire.send, 0, 0
+        transport = await client._open_transport()
+        send, now, most = transport.send, 0, 0
 
         async def counted(request: Request) -> Any:
             nonlocal now, most
@@ -166,7 +166,7 @@ async def most_in_flight(emulator: MqsEmulator, plan: Plan, **options: Any) -> i
             finally:
                 now -= 1
 
-        wire.send = counted  # type: ignore[method-assign]  # to look in
+        transport.send = counted  # type: ignore[method-assign]  # to look in
         await run(sender_of(client, plan, Report(Account(plan.partitions)), **options), plan)
     return most
 
@@ -213,7 +213,7 @@ async def test_rate_is_kept(mqs_emulator: MqsEmulator) -> None:
     assert times == [round(100 + turn / 10, 6) for turn in range(1, 21)]
 
 
-async def test_rate_of_the_sending_is_the_default(mqs_emulator: MqsEmulator) -> None:
+async def test_rate_of_the_options_is_the_default(mqs_emulator: MqsEmulator) -> None:
     """``max_rate`` is obeyed without a pacer of one's own."""
     plan = seeded(mqs_emulator, 3)
     loop = asyncio.get_running_loop()
@@ -224,8 +224,8 @@ async def test_rate_of_the_sending_is_the_default(mqs_emulator: MqsEmulator) -> 
     assert loop.time() - began >= 0.1
 
 
-def only(*places: tuple[int, int]) -> Rule:
-    return Rule(probability=1, operations=frozenset({"resend"}), only=frozenset(places))
+def only(*refs: MessageRef) -> Rule:
+    return Rule(probability=1, operations=frozenset({"resend"}), only=frozenset(refs))
 
 
 @pytest.mark.parametrize(("max_failures", "sent", "failed"), [(0, 2, 1), (1, 5, 2), (2, 10, 3), (3, 17, 3)], ids=str)
@@ -270,8 +270,8 @@ async def test_answer_that_is_lost_after_the_append_is_unknown_and_not_repeated(
     assert mqs_emulator.resend_counts("orders") == {(0, offset): 1 for offset in range(20)}
     assert len(mqs_emulator.requests("resend")) == 20
     assert (report.counts.sent, report.counts.failed, report.counts.unknown) == (19, 0, 1)
-    (doubt,) = report.account.failures
-    assert (doubt.partition, doubt.message_offset, doubt.unknown) == (0, 5, True)
+    (failure,) = report.account.failures
+    assert (failure.partition, failure.message_offset, failure.unknown) == (0, 5, True)
 
 
 @pytest.mark.parametrize("fault", ["lost_504", "drop_before", "error_500", "error_502", "error_503", "html_502"])
@@ -364,7 +364,7 @@ async def test_stop_while_waiting_for_a_turn_sends_nothing_more(mqs_emulator: Mq
     assert report.counts.sent == len(mqs_emulator.requests("resend")) == 1
 
 
-async def test_cancelled_run_doubts_what_was_in_flight(mqs_emulator: MqsEmulator) -> None:
+async def test_what_was_in_flight_when_it_was_cancelled_is_in_doubt(mqs_emulator: MqsEmulator) -> None:
     """Messages that were posted when the task was cancelled may be there; they are not called unattempted."""
     plan = seeded(mqs_emulator, 30)
     mqs_emulator.faults.latency_s = 30
@@ -384,7 +384,7 @@ async def test_cancelled_run_doubts_what_was_in_flight(mqs_emulator: MqsEmulator
 
 
 async def test_foreign_error_stops_all_workers(mqs_emulator: MqsEmulator) -> None:
-    """A mistake of ours comes out, and no worker goes on behind it."""
+    """A mistake of ours is raised, and no worker goes on after it."""
 
     class Broken(Meter):
         def tick(self) -> None:
@@ -404,7 +404,7 @@ async def test_foreign_error_stops_all_workers(mqs_emulator: MqsEmulator) -> Non
 async def test_log_names_the_message_and_never_its_content(
     mqs_emulator: MqsEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A line for each that failed, with place and reason."""
+    """A line for each that failed, with offset and reason."""
     plan = seeded(mqs_emulator, 2, partitions=1)
     mqs_emulator.faults.error_400 = only((0, 0))
     mqs_emulator.faults.timeout_504 = only((0, 1))
