@@ -11,9 +11,9 @@ named here. A message is in one state at a time::
        └──────────────send_again───────────────────────┘ └──────give_up────▶ unknown
 
 *Claimed*: the message may be posted once the ledger says so, and may have been posted from then on. *Done*: it was
-surely sent. *Failed*: it was surely not executed. *In doubt*: it was posted, and no answer says whether it was executed;
-that must be resolved. *Unknown*: it could not be resolved in this run. A message that is claimed, in doubt or unknown
-may have been sent; the ledger calls all three claimed.
+surely sent. *Failed*: it was surely not executed. *In doubt*: it was posted, and no answer says whether it was
+executed; that must be resolved. *Unknown*: it could not be resolved in this run. A message that is claimed, in doubt or
+unknown may have been sent; the ledger calls all three claimed.
 
 What another run has sent is in ``already_sent``. It may be in ``done`` as well, if that run sent the same plan: then
 both share a ledger. What is only in ``done`` is what the report calls sent.

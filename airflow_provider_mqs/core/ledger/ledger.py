@@ -9,7 +9,7 @@ The states of a ledger::
        │           └──────▶ ended       something is left: failed, unknown or never attempted
        └──────────────────▶ ended       another run is sending some of the messages, and this one gave way
 
-Only the ``owner`` may write: one execution of a task or of a command. Each write of an open ledger renews its lease, and
+Only the ``owner`` may write: one execution of a task or of a command. Each write of an open ledger renews its lease;
 an owner that has not written for ``LEASE_MS`` counts as gone. The next execution takes the ledger over by making itself
 the owner; the former one, if it is still alive, finds out at its next write and stops. ``session`` has that protocol.
 
@@ -31,7 +31,7 @@ write
 after the write that has it done    Sent, and the ledger says so: no later run sends it again, unless it is told to.
 ==================================  ==================================================================================
 
-So after a crash at most 500 messages are in doubt, and their copies are looked for; nothing about the others is a guess.
+So after a crash at most 500 messages are in doubt, and their copies are looked for. Nothing else is a guess.
 """
 
 from __future__ import annotations
