@@ -95,7 +95,6 @@ class Account:
         self.failures: list[Failure] = []
         """Why messages failed or are unknown, in this order; the first 100 of them."""
         self.possible_doubles: OffsetsByPartition = {}
-        """Sent again although an earlier POST of theirs may have worked."""
         self.sent_now = 0
         """How many messages this try has sent."""
         self._requested = partition_offsets.count(planned)
@@ -182,6 +181,10 @@ class Account:
     def send_again(self, ref: MessageRef) -> None:
         """Let a message in doubt be claimed once more: its copy is not there, or the user accepts a double."""
         del self.in_doubt[ref]
+
+    def note_possible_doubles(self, offsets: OffsetsByPartition) -> None:
+        """Note messages that are sent again although an earlier POST of theirs may have worked."""
+        self.possible_doubles = partition_offsets.union(self.possible_doubles, offsets)
 
     def give_up(self, refs: Iterable[MessageRef]) -> None:
         """Count messages in doubt as unknown."""

@@ -57,8 +57,7 @@ class Resolver:
             return {}, {}
         if self._on_unknown == "resend":
             again = self._allowed(in_doubt, _MOST_BLIND)
-            account = self._report.account
-            account.possible_doubles = partition_offsets.union(account.possible_doubles, again)
+            self._report.account.note_possible_doubles(again)
             return {}, again
         try:
             finding = await self._find_copies(in_doubt)

@@ -26,7 +26,7 @@ class Report:
     """The account of a resend, and what was found out about its copies."""
 
     account: Account
-    """Replaced once: as soon as it is known what earlier tries and runs have sent."""
+    """Replaced when it is known what earlier tries and runs have sent."""
     copies: OffsetsByPartition = field(default_factory=dict)
     """Offsets of the copies that were found."""
     missing: OffsetsByPartition = field(default_factory=dict)
