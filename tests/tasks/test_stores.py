@@ -15,6 +15,8 @@ from airflow_provider_mqs.tasks.stores import (
     RECORD_NAME,
     AssetStateStore,
     TaskStateStore,
+    VariableStore,
+    choose_stores,
     open_folder,
     record_inlets,
     stores_of_task,
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 NEW = AIRFLOW >= (3, 3)
 DAY = datetime(2026, 1, 1, tzinfo=timezone.utc)
+STATE = object()
+FOLDER = FileStore("/ledgers")
+NONE = type(None)
 
 
 class Remembering(RecordedOperator):
@@ -71,6 +76,27 @@ def test_the_inlet_is_declared_once_beside_the_users_own() -> None:
     operator = RecordedOperator(task_id="x", inlets=[own])
 
     assert operator.inlets == [own]
+
+
+@pytest.mark.parametrize(
+    ("reachable", "ledger", "records"),
+    [
+        ({"task_state": STATE, "record_state": STATE}, TaskStateStore, [AssetStateStore]),
+        ({"task_state": STATE, "record_state": STATE, "folder": FOLDER}, FileStore, [AssetStateStore, FileStore]),
+        ({"record_state": STATE}, NONE, [AssetStateStore]),
+        ({"record_state": STATE, "folder": FOLDER}, FileStore, [AssetStateStore, FileStore]),
+        ({"variables": True}, NONE, [VariableStore]),
+        ({"variables": True, "folder": FOLDER}, FileStore, [FileStore]),
+        ({"folder": FOLDER}, FileStore, [FileStore]),
+        ({}, NONE, []),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_stores_are_chosen_by_what_a_caller_can_reach(reachable: dict[str, Any], ledger: type, records: Any) -> None:
+    """A folder holds the ledger, and is a record too; Variables are the last resort."""
+    stores = choose_stores(**{"folder": None, **reachable})
+
+    assert (type(stores.ledger), [type(store) for store in stores.records]) == (ledger, records)
 
 
 @pytest.mark.parametrize("path", ["folder", "./folder"])

@@ -5,10 +5,10 @@ No store has compare-and-set, so there is no lock. A replay announces itself, th
 two that want the same messages at once, at least one sees the other. Who may be alive is decided by a lease.
 
 ================  ======================================================================================================
-``preview``       Read the own ledger and those of replays with messages in common, for the same consumer. Another
-                  execution that may be alive and sending them: stop with ``ReplayInProgressError``. Writes nothing.
+``preview``       Read the ledgers of this replay and of others that have messages in common with it, for the same
+                  consumer. If the owner of one may be alive, stop with ``ReplayInProgressError``. Writes nothing.
 ``open``          1. Preview once more. 2. Take over what the last owner left (``resume.py``). 3. Announce: write the
-                  ledger as ``opening``, with the own token, then the index entry. 4. Look around: a rival that is
+                  ledger as ``opening`` under a token of its own, then the index entry. 4. Look around: a rival that is
                   ``sending``, or ``opening`` with a smaller token, goes first, and this one gives way: it closes as
                   ``ended`` and stops. Rivals with a larger token have 5 s to give way; if one does not, this one
                   does. 5. Write once more.
@@ -32,8 +32,9 @@ crash                                           what is left, and what the next 
 in ``preview``, or in ``open`` before step 3    Nothing was written: as if this execution had never been.
 after the ledger, before the index entry        Only the same replay finds this ledger. Nothing was sent, so nobody else
                                                 needs to.
-after the index entry, before the first claim   Others wait for the lease to end. Nothing new is in doubt.
-after a claim                                   At most 500 claimed messages (``MOST_CLAIMED``). They stay claimed, and
+after the index entry, before the first claim   Other runs are refused until the lease ends; the next try of the task is
+                                                not. Nothing new is in doubt.
+after a claim                                   The same, and at most 500 messages are claimed (``MOST_CLAIMED``). They
                                                 are in doubt for whoever takes over or wants the same messages.
 between two stores                              The stores differ. Readers merge them: the newer one counts, with what
                                                 either of them knows as done.

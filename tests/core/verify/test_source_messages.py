@@ -1,4 +1,4 @@
-"""Whether the messages of a plan still exist, and how what they look like is read."""
+"""Whether the messages of a plan still exist, and how many requests it takes to learn what they look like."""
 
 from __future__ import annotations
 
