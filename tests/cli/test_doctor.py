@@ -246,7 +246,7 @@ def test_send_one_waits_for_a_late_copy(
     monkeypatch.setattr("airflow_provider_mqs.hooks.mqs.MqsHook.resend", lambda *_: None)
     _seed(mqs_emulator, 6)
     assert main(["doctor", "--probe-topic", "orders", "--send-one", "--yes"]) == 1
-    assert "no copy could be seen within 60 s" in capsys.readouterr().out
+    assert "no copy was found within 60 s" in capsys.readouterr().out
     assert len(slept) == 60
 
 
@@ -256,6 +256,6 @@ def test_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("airflow_provider_mqs.cli.doctor._check", interrupt)
+    monkeypatch.setattr("airflow_provider_mqs.cli.doctor.check", interrupt)
     assert main(["doctor"]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "FAILED: interrupted"

@@ -64,10 +64,10 @@ async def test_uri_with_scheme_in_its_host(monkeypatch: pytest.MonkeyPatch) -> N
         ('{"conn_type": "mqs", "password": "s3cret-value"', "cannot be read .*: correct it"),
         ("mqs://replay:s3cret-value@[::1", "cannot be read .*: correct it"),
         (json.dumps({**FIELDS, "port": "many"}), "cannot be read .*: correct it|field 'port'"),
-        (json.dumps({**FIELDS, "extra": "[1]"}), "field 'extra' is no JSON object|cannot be read .*: correct it"),
+        (json.dumps({**FIELDS, "extra": "[1]"}), "field 'extra' is not a JSON object|cannot be read .*: correct it"),
         (
             json.dumps({**FIELDS, "extra": "s3cret-value"}),
-            "field 'extra' is no JSON object|cannot be read .*: correct it",
+            "field 'extra' is not a JSON object|cannot be read .*: correct it",
         ),
     ],
 )

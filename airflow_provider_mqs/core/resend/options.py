@@ -94,7 +94,7 @@ class ResendOptions:
             on_unknown=choice(on_unknown, "on_unknown", ON_UNKNOWN),
             on_replayed=choice(on_replayed, "on_replayed", ON_REPLAYED),
             verify=flag(verify, "verify"),
-            verify_wait_s=settings.read_timeout_s + _LATE_S if wait_s is None else wait_s,
+            verify_wait_s=settings.read_timeout + _LATE_S if wait_s is None else wait_s,
             canary=whole_number(canary, "canary", minimum=0),
         )
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.client.client import side_by_side
 from airflow_provider_mqs.core.client.flow import Sleep, adrive
-from airflow_provider_mqs.core.client.retry import surely_not_run
+from airflow_provider_mqs.core.client.retry import surely_not_executed
 from airflow_provider_mqs.core.ledger.account import Failure
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.resend.claims import Claims, Lane
@@ -56,8 +56,8 @@ REFUSED_STATUSES = frozenset({400, 401, 403, 404, 405, 413})
 """
 With these statuses the service turns a resend away before it does anything: the message failed.
 
-With any other (408, 409, 5xx) it may have been executed and is in doubt, unless ``core.client.errors`` lists the error
-code as one that is sent before anything is executed.
+With any other (408, 409, 5xx) it may have been executed and is in doubt, unless the table of ``core.client.errors`` has
+its error code as ``not_executed``.
 """
 
 
@@ -252,7 +252,7 @@ def failure_of(partition: int, message_offset: int, error: MqsError) -> Failure:
     refused = error.at_login
     if isinstance(error, ApiError):
         code, request_id = error.error_code, error.request_id
-        refused = refused or error.status in REFUSED_STATUSES or surely_not_run(error)
+        refused = refused or error.status in REFUSED_STATUSES or surely_not_executed(error)
     elif isinstance(error, TransportError):
-        refused = refused or surely_not_run(error)
+        refused = refused or surely_not_executed(error)
     return Failure(partition, message_offset, code, str(error), request_id, unknown=not refused)

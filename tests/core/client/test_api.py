@@ -149,7 +149,7 @@ def test_style_of_the_connection_counts_before_what_was_found(style: Any) -> Non
     """Who corrects the connection is obeyed at once, also by a process that found out something else."""
     client = stored(Behaviour(styles=frozenset({"dms", "mqs"})), api_style="auto")
     settings = client.settings
-    api_module._settled_styles[settings.query_endpoint, settings.identity] = "dms" if style == "mqs" else "mqs"
+    api_module._known_styles[settings.query_endpoint, settings.identity] = "dms" if style == "mqs" else "mqs"
     client.settings = replace(settings, api_style=style)
 
     window(client)
@@ -195,7 +195,7 @@ def test_auto_tries_the_other_path_only_where_this_one_does_not_exist(status: in
     else:
         with pytest.raises(MqsError):
             flow.send(refusal)
-    assert api_module._settled_styles == {}
+    assert api_module._known_styles == {}
 
 
 def test_auto_without_any_path_is_an_error() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -388,3 +391,50 @@ def test_wait_shares_another_flows_end(fails: bool) -> None:
             ended.set_result(None)
 
         assert {synchronous.result(10), asynchronous.result(10)} == {"failed" if fails else "went on"}
+
+
+async def test_many_clients_log_in_once(mqs_emulator: MqsEmulator) -> None:
+    """One login for twenty clients of the same connection."""
+    clients = [AsyncMqsClient(settings(mqs_emulator), concurrency=4) for _ in range(20)]
+
+    await asyncio.gather(*(client.run(client.api.show_instance()) for client in clients))
+    for client in clients:
+        await client.aclose()
+
+    assert len(mqs_emulator.requests("login")) == 1
+    assert len(mqs_emulator.requests("instance")) == 20
+
+
+def test_a_triggerers_loop_does_not_wait_for_the_import_of_the_transport() -> None:
+    """It takes 150 ms, so another thread does it; the interpreter is a fresh one."""
+    command = [sys.executable, "-c", _WHO_IMPORTS]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
+
+    assert "refused as expected, " in loaded.stdout
+    assert "transport imported by main thread: [False]" in loaded.stdout
+
+
+_WHO_IMPORTS = """
+import asyncio, sys, threading
+from airflow_provider_mqs.core.client.client import AsyncMqsClient
+from airflow_provider_mqs.core.client.flow import Request
+from airflow_provider_mqs.exceptions import TransportError
+from tests.support import settings_for
+
+class Watch:
+    seen = []
+    def find_spec(self, name, path=None, target=None):
+        if name.endswith(".transport_aiohttp"):
+            self.seen.append(threading.current_thread() is threading.main_thread())
+
+async def ask():
+    async with AsyncMqsClient(settings_for()) as client:
+        try:
+            await client.perform(Request("GET", "http://127.0.0.1:1", {}))
+        except TransportError:
+            print("refused as expected,", end=" ")
+
+sys.meta_path.insert(0, Watch())
+asyncio.run(ask())
+print("transport imported by main thread:", Watch.seen)
+"""

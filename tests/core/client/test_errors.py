@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_mqs.core.client.errors import checked, error_of, number_of
+from airflow_provider_mqs.core.client import errors
+from airflow_provider_mqs.core.client.errors import ERROR_CODES, checked, error_of, number_of
 from airflow_provider_mqs.core.client.flow import Response
 from airflow_provider_mqs.exceptions import (
     ApiError,
@@ -185,3 +186,8 @@ def test_long_texts_are_shortened(field: str) -> None:
 def test_number_stands_behind_a_known_prefix(code: str, number: str) -> None:
     """Anything else has no number that we know."""
     assert number_of(code) == number
+
+
+def test_each_code_is_listed_once() -> None:
+    """A second row of a number would hide the first."""
+    assert len(ERROR_CODES) == len(errors._TABLE)

@@ -45,7 +45,7 @@ def test_token_is_given_until_it_is_to_be_renewed() -> None:
     """From that moment on, the next claim logs in."""
     clock = Clock()
     slot = claimed(clock)
-    slot.settle(TOKEN)
+    slot.complete(TOKEN)
 
     clock.now = 999.9
     assert slot.claim(None) is TOKEN
@@ -57,11 +57,11 @@ def test_token_is_given_until_it_is_to_be_renewed() -> None:
 def test_stale_token_is_replaced_once() -> None:
     """Many flows may report the same dead token; those who come after the login get the new one."""
     slot = claimed()
-    slot.settle(TOKEN)
+    slot.complete(TOKEN)
     fresh = Token("other", "p-1", renew_at=1000.0)
 
     assert slot.claim(TOKEN) is None
-    slot.settle(fresh)
+    slot.complete(fresh)
 
     assert slot.claim(TOKEN) is fresh
 
@@ -74,7 +74,7 @@ def test_those_who_wait_get_the_error(error: MqsError) -> None:
     slot = claimed()
     waiting: Any = slot.claim(None)
 
-    slot.settle(None, error)
+    slot.complete(None, error)
 
     assert waiting.exception(timeout=0) is error
 
@@ -85,7 +85,7 @@ def test_login_that_was_stopped_wakes_the_others(error: BaseException | None) ->
     slot = claimed()
     waiting: Any = slot.claim(None)
 
-    slot.settle(None, error)
+    slot.complete(None, error)
 
     assert waiting.result(timeout=0) is None
     assert slot.claim(None) is None
@@ -96,7 +96,7 @@ def test_refused_credentials_are_not_tried_for_15_minutes(error: MqsError) -> No
     """Each claim in that time raises what IAM said, since more tries would keep the user locked."""
     clock = Clock()
     slot = claimed(clock)
-    slot.settle(None, error)
+    slot.complete(None, error)
 
     clock.now = QUARTER_S - 0.1
     with pytest.raises(type(error)) as caught:
@@ -110,7 +110,7 @@ def test_refused_credentials_are_not_tried_for_15_minutes(error: MqsError) -> No
 def test_failure_of_iam_itself_may_be_tried_again_at_once() -> None:
     """Only refused credentials are remembered."""
     slot = claimed()
-    slot.settle(None, ServerError(503))
+    slot.complete(None, ServerError(503))
 
     assert slot.claim(None) is None
 

@@ -33,7 +33,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings(**changes: Any) -> ConnectionSettings:
-    return replace(settings_for(), connect_timeout_s=5.0, read_timeout_s=5.0, **changes)
+    return replace(settings_for(), connect_timeout=5.0, read_timeout=5.0, **changes)
 
 
 def get(url: str, method: str = "GET") -> Request:
@@ -150,7 +150,7 @@ def test_connect_that_hangs_ends(exchange: Exchange) -> None:
             client.connect_ex(full.getsockname())
         url = f"http://127.0.0.1:{full.getsockname()[1]}"
 
-        assert phase_of(exchange, replace(settings(), connect_timeout_s=0.2), get(url, "POST")) == "connect"
+        assert phase_of(exchange, replace(settings(), connect_timeout=0.2), get(url, "POST")) == "connect"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_connect_that_hangs_ends(exchange: Exchange) -> None:
 def test_answer_that_does_not_come_whole_leaves_a_doubt(exchange: Exchange, answer: Any, method: str) -> None:
     """The request arrived, and a POST only once; what came of it is not known."""
     with recording(answer) as server:
-        assert phase_of(exchange, replace(settings(), read_timeout_s=0.2), get(server.url, method)) == "exchange"
+        assert phase_of(exchange, replace(settings(), read_timeout=0.2), get(server.url, method)) == "exchange"
 
     # aiohttp by itself asks once more where a GET was cut off
     assert len(server.requests) in ({1} if method == "POST" else {1, 2})

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import airflow_provider_mqs
 from airflow_provider_mqs.core.connection.fields import CONNECTION_FIELDS, FIELDS_BY_NAME, HIDDEN_FIELDS
 from airflow_provider_mqs.exceptions import ConfigurationError
 
@@ -84,9 +87,11 @@ def test_file_must_exist(tmp_path: Any) -> None:
     assert FIELDS_BY_NAME["ca_bundle"].read(str(bundle)) == str(bundle)
 
 
-def test_names_are_unique() -> None:
-    """No field hides another."""
-    assert len(FIELDS_BY_NAME) == len(CONNECTION_FIELDS)
+@pytest.mark.parametrize("name", FIELDS_BY_NAME)
+def test_each_field_is_used(name: str) -> None:
+    """A field that the form offers does something: some module reads it from the settings."""
+    package = Path(airflow_provider_mqs.__file__).parent
+    assert any(re.search(rf"\.{name}\b", module.read_text()) for module in package.rglob("*.py"))
 
 
 def test_names_of_secrets_are_ones_that_airflow_masks() -> None:

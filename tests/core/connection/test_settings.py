@@ -27,7 +27,7 @@ def test_least_connection() -> None:
     assert settings.iam_endpoint == "https://iam.cn-north-4.myhuaweicloud.com"
     assert (settings.region, settings.project_id, settings.instance_id) == ("cn-north-4", None, None)
     assert (settings.auth_type, settings.api_style, settings.paging) == ("password", "auto", "auto")
-    assert (settings.page_size, settings.connect_timeout_s, settings.read_timeout_s) == (50, 10, 60)
+    assert (settings.page_size, settings.connect_timeout, settings.read_timeout) == (50, 10, 60)
     assert (settings.max_retries, settings.verify_tls, settings.proxy) == (5, True, None)
     assert (settings.allow_resend, settings.resend_topics, settings.max_resend_messages) == (True, (), None)
     assert (settings.require_consumer_key, settings.max_rate, settings.unknown_extras) == (False, None, ())

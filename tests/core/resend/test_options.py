@@ -26,7 +26,7 @@ def allowed(plan: Plan = PLAN, *, max_rate: Any = None, max_messages: Any = 10, 
 
 def test_defaults_of_reader_and_value_agree() -> None:
     """A message without a copy was not sent, the read timeout and half a minute after its POST."""
-    assert ResendOptions.read(settings_for(read_timeout_s=60)) == ResendOptions(verify_wait_s=90.0) == ResendOptions()
+    assert ResendOptions.read(settings_for(read_timeout=60)) == ResendOptions(verify_wait_s=90.0) == ResendOptions()
 
 
 def test_texts_of_templates_are_understood() -> None:

@@ -1,10 +1,10 @@
-"""Which proxy a request takes."""
+"""Which proxy a request takes; certificates are tested with the transports."""
 
 from __future__ import annotations
 
 import pytest
 
-from airflow_provider_mqs.core.client.proxy import Proxies, proxy_for
+from airflow_provider_mqs.core.client.transport import Proxies, proxy_for
 
 ENVIRONMENT = "http://environment.example.com:3128"
 CONFIGURED = "http://connection.example.com:3128"
