@@ -207,8 +207,6 @@ def resend_job(
     Check what is to be sent against the connection, and return a job that is ready to run. Nothing is sent or written.
 
     ``run`` and ``max_tries`` say who runs it (see ``Owner``), ``stores`` where it is recorded.
-
-    :raises ConfigurationError: an argument is wrong, or the connection does not allow this resend
     """
     endpoint, instance_id = hook.settings.host, hook.instance_id
     plan = plan_of(messages, None if is_absent(topic) else topic, endpoint=endpoint, instance_id=instance_id)

@@ -53,8 +53,6 @@ def history_of(first: Ledger, mine: Ledger | None, others: Sequence[Ledger], on_
 
     ``first`` is this execution's ledger before anything was sent, ``mine`` what the stores hold of the same replay,
     ``others`` are other replays that have messages in common with it, for the same consumer.
-
-    :raises ConfigurationError: some were sent already and ``on_replayed`` is ``fail``
     """
     is_retry = mine is not None and _is_retry(mine, first.owner)
     resumed = mine.done if mine and is_retry else {}

@@ -110,11 +110,7 @@ class Claims:
         self._changed.set()
 
     async def flush(self) -> None:
-        """
-        Write the last word of the round; what was claimed and never handed out is free again.
-
-        :raises StoreError: this write or an earlier one failed
-        """
+        """Write the last word of the round; what was claimed and never handed out is released. Raise what failed."""
         if self._writing is not None:
             await self._writing
         for lane in self.lanes:

@@ -79,8 +79,6 @@ class ResendOptions:
         Read the arguments of an operator or a command, also as the text of a template.
 
         ``settings`` has what is left to the connection; its limits are applied by ``allowed_by``.
-
-        :raises ConfigurationError: one of them is wrong; the message names it
         """
         wait_s = duration_s(verify_wait, "verify_wait")
         return cls(
@@ -99,11 +97,7 @@ class ResendOptions:
         )
 
     def allowed_by(self, settings: ConnectionSettings, plan: Plan) -> ResendOptions:
-        """
-        Return these options for a plan, within the limits of its connection.
-
-        :raises ConfigurationError: the plan is too large, or the connection does not allow this resend
-        """
+        """Return these options for a plan, within the limits of its connection; refuse what it does not allow."""
         if plan.count > self.max_messages:
             raise ConfigurationError(
                 f"messages holds {plan.count} messages, more than max_messages={self.max_messages}: "
@@ -117,11 +111,7 @@ class ResendOptions:
 
 
 def check_resend(settings: ConnectionSettings, *, topic: str, consumer_key: str | None, total: int) -> None:
-    """
-    Check a resend against the guard rails of the connection; ``total`` counts the messages of all batches of a plan.
-
-    :raises ConfigurationError: it is not allowed; the message names the field and who can change it
-    """
+    """Refuse a resend that the guard rails of the connection forbid; ``total`` counts all batches of a plan."""
     limit = settings.max_resend_messages
     if not settings.allow_resend:
         raise _refused("allow_resend", "is false, so it may only read")

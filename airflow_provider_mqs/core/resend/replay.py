@@ -105,24 +105,13 @@ class Replay:
                 self._loop.call_soon_threadsafe(self._stop_in_a_hurry, reason)
 
     async def prepare(self) -> None:
-        """
-        See what was sent before, and whether the messages are still there. Changes nothing.
-
-        :raises ConfigurationError: the plan does not fit the topic any more, or ``on_replayed`` is ``fail``
-        :raises ReplayInProgressError: another run is sending some of these messages
-        :raises StoreError: the ledger or the record cannot be read
-        """
+        """Find out what was sent before, and whether the messages still exist. Changes nothing."""
         self._begin(await self._airflow.ask(self._session.preview, self._options.on_replayed))
         to_check = partition_offsets.union(self.account.remaining, self.account.maybe_sent)
         await self._client.run(self._verifier.sources.check_ends(to_check))
 
     async def run(self) -> None:
-        """
-        Send what is left, and verify it.
-
-        :raises StoreError: the ledger could not be written; the report is right all the same
-        :raises MqsError: nothing was sent
-        """
+        """Run all phases. If this raises ``StoreError``, the report is right all the same; else nothing was sent."""
         self._loop = asyncio.get_running_loop()
         try:
             await self.prepare()

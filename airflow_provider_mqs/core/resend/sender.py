@@ -108,11 +108,7 @@ class Sender:
             self._claims.close()
 
     async def send(self, wanted: OffsetsByPartition) -> None:
-        """
-        Send messages until all have an outcome, or the sending is stopped. Failures are noted, not raised.
-
-        :raises StoreError: the ledger could not be written, so that the sending stopped
-        """
+        """Send messages until all have an outcome, or the sending is stopped. Only a failing ledger raises."""
         remaining = wanted
         while remaining and not self.stopped:
             before = remaining
@@ -129,11 +125,7 @@ class Sender:
                 self.stop("too many messages are in doubt")
 
     async def send_one(self, ref: MessageRef) -> None:
-        """
-        Send one message; one in doubt stays so.
-
-        :raises StoreError: the ledger could not be written, so that nothing was sent
-        """
+        """Send one message; if it is in doubt afterwards, it stays so."""
         await self._round([Lane(iter([ref]), exclusive=False)], 1)
 
     async def resolve_in_doubt(self) -> None:

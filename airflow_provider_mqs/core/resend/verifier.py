@@ -68,11 +68,7 @@ class Verifier:
         _log.info("Found %d copies of %d messages.", found, wanted)
 
     async def find_copies(self, in_doubt: OffsetsByPartition) -> Finding:
-        """
-        Find out about messages in doubt, and where the copies of all others are.
-
-        :raises MqsError: the service did not answer
-        """
+        """Find out about messages in doubt, and where the copies of all others are."""
         search = self._search(in_doubt)
         until_s = self._client.api.clock() + self._options.verify_wait_s
         flow = find_copies(self._client.api, self._plan.topic, search, self.sources, until_s=until_s)
