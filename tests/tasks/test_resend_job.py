@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_mqs.__main__ import main
+from airflow_provider_mqs.cli import resend as resend_command
 from airflow_provider_mqs.core.resend.options import ResendOptions
 from airflow_provider_mqs.operators.mqs import ResendMessagesOperator
+from airflow_provider_mqs.tasks import resend_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,8 +55,8 @@ def arriving(mqs: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> Callable[[Cal
             work()
         return seen[-1]
 
-    monkeypatch.setattr("airflow_provider_mqs.tasks.resend_job.resend_job", stop)
-    monkeypatch.setattr("airflow_provider_mqs.cli.resend.resend_job", stop)
+    monkeypatch.setattr(resend_job, "resend_job", stop)
+    monkeypatch.setattr(resend_command, "resend_job", stop)
     return run
 
 
