@@ -7,6 +7,7 @@ partitions answers them all.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -152,7 +153,7 @@ def attributes_of_rows(sample: Sample) -> tuple[str, str]:
     rows = sample.first.messages
     if not rows:
         return UNKNOWN, "needs a message"
-    present = [name for name in _ATTRIBUTES if any(getattr(row, name) for row in rows)]
+    present = [name for name in _ATTRIBUTES if any(asdict(row)[name] for row in rows)]
     return ", ".join(present) or "none", f"of {', '.join(_ATTRIBUTES)}, in {len(rows)} rows"
 
 

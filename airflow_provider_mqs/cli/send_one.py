@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_mqs.cli.probe import one_page
@@ -78,8 +79,9 @@ def _later_messages(hook: MqsHook, topic: str, source: Message) -> dict[int, Mes
 
 def _compare(source: Message, copy: Message, waited_s: int, sent_ms: int, say: Callable[[str], None]) -> None:
     say(f"  copy      {copy.partition}/{copy.message_offset}, visible after about {waited_s} s")
+    attributes, attributes_of_copy = asdict(source), asdict(copy)
     for name in _COMPARED:
-        before, after = getattr(source, name), getattr(copy, name)
+        before, after = attributes[name], attributes_of_copy[name]
         if before == after:
             comparison = "the same" if before else "empty in both"
         elif before and after:

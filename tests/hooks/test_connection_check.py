@@ -34,7 +34,7 @@ def _results() -> list[CheckResult]:
 
 
 def test_good_connection_passes_every_step(hour: tuple[int, int]) -> None:
-    """Each step says something, in order, and none fails."""
+    """Each step has a result, in order, and none fails."""
     found = _results()
     assert tuple(result.step for result in found) == STEPS
     assert all(result.ok is not False for result in found)
@@ -64,7 +64,7 @@ def test_wrong_field_is_blamed(connect: Callable[..., None], fields: dict[str, A
 
 
 def test_closed_port(connect: Callable[..., None]) -> None:
-    """Nobody listening is the endpoint's fault."""
+    """If nobody listens, the endpoint is to blame."""
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         connect(host=f"http://127.0.0.1:{taken.getsockname()[1]}")
@@ -82,7 +82,7 @@ def test_https_to_a_http_server(connect: Callable[..., None], mqs_emulator: MqsE
 
 
 def test_wrong_path_prefix(connect: Callable[..., None], mqs_emulator: MqsEmulator) -> None:
-    """A gateway that knows no such API is no MQS endpoint."""
+    """A gateway without this API is not an MQS endpoint."""
     connect(host=f"{mqs_emulator.url}/elsewhere")
     last = _results()[-1]
     assert (last.step, last.ok) == ("endpoint", False)
@@ -90,7 +90,7 @@ def test_wrong_path_prefix(connect: Callable[..., None], mqs_emulator: MqsEmulat
 
 
 def test_connection_without_instance(connect: Callable[..., None]) -> None:
-    """Where the connection names no instance, that is said, and not a failure."""
+    """If the connection names no instance, the result says so and is no failure."""
     connect(extra={"instance_id": None})
     found = _results()
     assert [(result.step, result.ok) for result in found[-2:]] == [("instance", None), ("permission", None)]
@@ -112,14 +112,14 @@ def test_connection_without_instance(connect: Callable[..., None]) -> None:
     ],
 )
 def test_fault_is_blamed_on_its_step(fault: str, operation: str, step: str, mqs_emulator: MqsEmulator) -> None:
-    """Each answer of the service is blamed on the step that it speaks of."""
+    """Each error of the service is blamed on the step that it is about."""
     setattr(mqs_emulator.faults, fault, Rule(next=9, operations=frozenset({operation})))
     last = _results()[-1]
     assert (last.step, last.ok) == (step, False)
 
 
-def test_other_engine_is_refused_politely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An instance that is no Kafka has no windows and partitions to replay."""
+def test_other_engine_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An instance that does not run Kafka has no partitions to replay."""
     with MqsHook() as hook:
         client = hook.get_conn()
         monkeypatch.setattr(type(client.api), "show_instance", lambda _: iter_result({"engine": "reliability"}))
@@ -141,7 +141,7 @@ def iter_result(value: dict[str, Any]) -> Any:
 def test_certificate(
     extra: dict[str, Any], ok: bool | None, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A certificate is refused, trusted by the file of its CA, or not checked at all; the step says which."""
+    """A certificate is refused, trusted by its CA's file, or not checked at all; the step says which."""
     authority = Authority(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority.issue("server", address="127.0.0.1"))
@@ -154,7 +154,7 @@ def test_certificate(
 
 
 def test_credentials_of_another_project() -> None:
-    """The service's own number for that is blamed on the project, whatever the status."""
+    """The service's own code for that blames the project, whatever the status."""
     with MqsHook() as hook:
         error = AuthenticationError(401, "DMS.10240104", "Project mismatch.")
         found = diagnose("instance", error, hook.settings)

@@ -18,7 +18,9 @@ _PUBLIC_CLOUD: Final = "myhuaweicloud.com"
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _HIGHEST_PORT: Final = 65_535
 _HOST_NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?")
+# segments without "." and "..", which would lead to another path
 _PREFIX: Final = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*")
+# <service>.<region>.<cloud>, such as roma.cn-north-4.myhuaweicloud.com; a region has at least two parts
 _REGIONAL_HOST: Final = re.compile(r"[a-z0-9-]+\.([a-z]{2,}(?:-[a-z0-9]+)+)\.([a-z0-9-]+(?:\.[a-z0-9-]+)+)")
 
 
@@ -62,6 +64,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+def is_proxy(text: str) -> bool:
+    """Whether a text is the address of an HTTP proxy, with or without credentials."""
+    try:
+        url = urlsplit(text)
+        return bool(url.scheme in {"http", "https"} and url.hostname and url.port != 0 and url.path in {"", "/"})
+    except ValueError:
+        return False
+
+
 def bracketed(host: str) -> str:
     """Return a host as it stands in a URL: IPv6 in brackets."""
     return f"[{host}]" if ":" in host else host
@@ -89,6 +100,7 @@ def regional_iam(endpoint: str, region: str | None) -> str | None:
 def _split(name: str, text: str) -> SplitResult:
     if not text:
         raise field_error(name, f"is missing: enter the MQS endpoint, such as {_EXAMPLE}")
+    # checked first, so that no other error quotes a password
     if "@" in text.partition("://")[2].partition("/")[0] or "@" in text.partition("/")[0]:
         raise field_error(name, "contains credentials (an @ before the path): enter them as login and password")
     if any(character.isspace() or not character.isprintable() for character in text) or "\\" in text:

@@ -151,7 +151,7 @@ def read_int(field: Field, value: Any) -> int:
 
 def read_float(field: Field, value: Any) -> float:
     """Read a number within the limits of its field."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):  # True is an int in Python
         raise field.error(f"is {shown(value)}: use a number")
     try:
         number = float(value)

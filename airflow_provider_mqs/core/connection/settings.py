@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
-from airflow_provider_mqs.core.connection.endpoints import parse_endpoint, region_of, regional_iam
+from airflow_provider_mqs.core.connection.endpoints import is_proxy, parse_endpoint, region_of, regional_iam
 from airflow_provider_mqs.core.connection.field_types import field_error, shown
 from airflow_provider_mqs.core.connection.fields import CONNECTION_FIELDS, FIELDS_BY_NAME, ConnectionFields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+# not "." or "..", which would lead to another path
 _SEGMENT: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]+")
 _REGION: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -75,6 +76,7 @@ class ConnectionSettings(ConnectionFields):
         derived = {
             "endpoint": endpoint,
             "query_endpoint": query_endpoint,
+            # often copied with the version, which the login adds itself
             "iam_endpoint": iam_endpoint.removesuffix("/v3") or None,
             "region": region,
             "login": login or "",
@@ -97,6 +99,7 @@ class ConnectionSettings(ConnectionFields):
     def secrets(self) -> tuple[str, ...]:
         """Every value that must be masked wherever it turns up."""
         proxy = urlsplit(self.proxy or "").password or ""
+        # the proxy's password is part of a URL: an error may quote it with or without percent-encoding
         found = (self.password, self.auth_token, self.security_token, proxy, unquote(proxy))
         return tuple(dict.fromkeys(secret for secret in found if secret))
 
@@ -133,21 +136,13 @@ def _check_texts(settings: ConnectionSettings) -> None:
             path_segment(name, value)
     if settings.region is not None and not _REGION.fullmatch(settings.region):
         raise field_error("region", f"is {shown(settings.region)}: use a region id such as cn-north-4")
-    if settings.proxy is not None and not _is_proxy(settings.proxy):
+    if settings.proxy is not None and not is_proxy(settings.proxy):
         raise field_error("proxy", "is not a proxy address: write it like http://user:secret@proxy.example.com:3128")
     credentials = settings.login + settings.password
     if settings.auth_type == "access_key" and (not settings.login.isascii() or " " in credentials):
         raise field_error(
             "login", "or 'password' is not an access key, as it contains a space or a non-ASCII letter: copy both again"
         )
-
-
-def _is_proxy(text: str) -> bool:
-    try:
-        url = urlsplit(text)
-        return bool(url.scheme in {"http", "https"} and url.hostname and url.port != 0 and url.path in {"", "/"})
-    except ValueError:
-        return False
 
 
 def _required(settings: ConnectionSettings) -> Iterator[tuple[str, str | None, str]]:

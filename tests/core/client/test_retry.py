@@ -91,13 +91,13 @@ def test_what_is_repeated(first: Attempt, query: bool, resend: bool) -> None:
     ],
 )
 def test_what_was_surely_not_executed(error: ApiError | TransportError, certain: bool) -> None:
-    """Only what was turned away at the door, or never got there."""
+    """Only what was turned away before execution, or never arrived."""
     assert surely_not_executed(error) is certain
 
 
 @pytest.mark.parametrize(("retries", "asked"), [(0, 1), (1, 2), (5, 6)])
 def test_number_of_attempts_is_limited(retries: int, asked: int) -> None:
-    """There are as many repeats as the connection says, and no more."""
+    """There are as many repeats as the connection allows, and no more."""
     requests, _ = run(retrying(GET, RetryPolicy(max_retries=retries, jitter=lambda: 0.0)), [refused(500)] * 99)
 
     assert requests == asked
@@ -157,7 +157,7 @@ def _in(seconds: float) -> str:
     ],
 )
 def test_retry_after_is_honoured_and_capped(header: str, wait: float) -> None:
-    """Seconds and dates are waited for up to the cap; nonsense is as good as none."""
+    """Seconds and dates count up to the cap; nonsense counts as none."""
     _, sleeps = run(retrying(POST, POLICY), [refused(429, headers={"retry-after": header}), Response(200)])
 
     assert [sleep.seconds for sleep in sleeps] == [wait]
@@ -185,7 +185,7 @@ def run(flow: Flow[Any], attempts: list[Attempt]) -> tuple[int, list[Sleep]]:
 
 
 def test_flow_goes_on_until_it_succeeds() -> None:
-    """Each failure costs a wait, and the log is told why without a body."""
+    """Each failure costs a wait, and the log says why, without a body."""
     requests, sleeps = run(retrying(GET, POLICY), [lost("exchange"), Response(502, {}, HTML), Response(200)])
 
     assert requests == 3
@@ -195,7 +195,7 @@ def test_flow_goes_on_until_it_succeeds() -> None:
 
 @pytest.mark.parametrize("attempt", [lost("exchange"), refused(504, "APIGW.0203"), refused(500)])
 def test_resend_is_never_repeated_in_doubt(attempt: Attempt) -> None:
-    """One request, then the error: whether the copy is there is for others to find out."""
+    """One request, then the error: whether the copy exists is for others to find out."""
     flow = retrying(POST, POLICY)
     next(flow)
 
@@ -204,14 +204,14 @@ def test_resend_is_never_repeated_in_doubt(attempt: Attempt) -> None:
 
 
 def test_date_of_retry_after_is_compared_with_the_real_time() -> None:
-    """Without a clock given, that of the machine counts."""
+    """Without a clock of the caller, that of the machine counts."""
     past = "Sun, 22 Nov 2015 00:00:00 GMT"
 
     assert RetryPolicy(jitter=lambda: 0.0).delay_s(GET, 1, RateLimitedError(429), past) == 0.25
 
 
 def test_credentials_are_made_for_each_attempt() -> None:
-    """A signature holds the time, so that an old one is not sent again."""
+    """A signature contains the time, so an old one is not sent again."""
     stamps = iter("abc")
     seen: list[str] = []
     flow = retrying(GET, POLICY, lambda request: Request(request.method, request.url, {"stamp": next(stamps)}))

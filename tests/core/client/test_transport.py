@@ -40,7 +40,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_proxy_of_a_request(url: str, configured: str | None, proxy: str | None) -> None:
-    """The connection's proxy, else the environment's unless NO_PROXY names the host; this machine is asked directly."""
+    """The connection's proxy, else the environment's unless NO_PROXY names the host; none for this machine."""
     assert proxy_for(url, configured) == Proxies(configured).of(url) == proxy
 
 
