@@ -32,7 +32,7 @@ class KnownCopies:
     """The copies in a window, and a sentence for each replay whose copies are not known."""
 
     offsets: OffsetsByPartition = field(default_factory=dict)
-    incomplete_reasons: tuple[str, ...] = ()
+    why_incomplete: tuple[str, ...] = ()
 
     def split(self, rows: Rows) -> tuple[Rows, Rows]:
         """Return the copies among the rows, and the originals."""

@@ -94,7 +94,7 @@ def query_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[QueryResult
             keys.update(row.message.key for row in matching)
 
     doubts, notes = yield from _read(api, query.topic, query.window, sink, now_ms)
-    doubts += query.copies.incomplete_reasons
+    doubts += query.copies.why_incomplete
     notes += tally.notes()
     if query.filters.message_filter and query.filters.fetch_values:
         bag = yield from _with_values(api, query, bag)

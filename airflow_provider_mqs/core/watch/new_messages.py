@@ -161,10 +161,10 @@ def find_news(
     if reading.cut:
         news = replace(news, more=True)
     gone = tuple(retention_doubts(reading.topic, window, now_ms))
-    doubts = (*gone, *reading.hidden, *watch.copies.incomplete_reasons)
+    doubts = (*gone, *reading.hidden, *watch.copies.why_incomplete)
     told = [rows[place] for place in news.told]
     offsets = _offsets(api, watch.topic, cursor, news, told, copies, complete=not doubts)
-    unsettled = bool(reading.hidden or (news.told and watch.copies.incomplete_reasons))
+    unsettled = bool(reading.hidden or (news.told and watch.copies.why_incomplete))
     return PollResult(offsets, news, doubts, reading.notes, unsettled)
 
 

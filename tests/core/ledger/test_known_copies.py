@@ -42,8 +42,8 @@ def test_unknown_copies_make_a_window_incomplete() -> None:
     """The reason names the replay and how many copies there may be."""
     copies = known_copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), **TOPIC)
 
-    assert len(copies.incomplete_reasons) == 1
-    assert "up to 10 copies" in copies.incomplete_reasons[0]
+    assert len(copies.why_incomplete) == 1
+    assert "up to 10 copies" in copies.why_incomplete[0]
 
 
 @pytest.mark.parametrize("shift_ms", [-3 * MARGIN_MS, 3 * MARGIN_MS])
