@@ -1,9 +1,20 @@
-"""Where a trigger keeps its cursor, and where it reads of earlier replays."""
+"""
+Where a trigger keeps its cursor, and where it reads of earlier replays.
+
+The cursor is kept in the state store of the watched asset (Airflow 3.3 and later), else in the folder ``[mqs]
+ledger_path``, else nowhere. Earlier replays are read where the resend records them: in the state store of the record's
+own asset, in that folder, before Airflow 3.3 in Variables.
+
+Airflow answers a trigger through the event loop of the triggerer, so each call here is asynchronous or runs in a
+thread. The stores of a task (``tasks/stores``) are the synchronous counterpart.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs._compat import AIRFLOW_VERSION
@@ -12,113 +23,84 @@ from airflow_provider_mqs.exceptions import StoreError
 from airflow_provider_mqs.tasks.stores import AssetStateStore, VariableStore, ledger_folder, record_inlets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.values.time_window import TimeWindow
 
 _log = logging.getLogger(__name__)
-_ANSWER_S: Final = 60.0
+_TIMEOUT_S: Final = 60.0
 
 
 class CursorStore:
-    """
-    Remembers for a trigger.
+    """Keeps plain JSON for one trigger. ``accessor`` is its ``asset_state_store``, ``None`` if Airflow has none."""
 
-    The cursor is kept in the state store of the watched asset (Airflow 3.3 and later), else in the folder ``[mqs]
-    ledger_path``, else nowhere. Earlier replays are read where the resend writes them: in the state store of the
-    record's asset, in that folder, before Airflow 3.3 in Variables.
-
-    :param accessors: ``asset_state_store`` of the trigger, ``None`` where Airflow gave none
-    """
-
-    def __init__(self, accessors: Any) -> None:
-        self._accessors = accessors
-        self._in_triggerer = accessors is not None
+    def __init__(self, accessor: Any) -> None:
+        self._accessor = accessor
+        self._in_triggerer = accessor is not None
         self._folder = ledger_folder()
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     async def load(self, key: str) -> Any | None:
-        """
-        Read a value.
-
-        :param key: its name
-        :return: the value, ``None`` where there is none, or where nothing is kept
-        :raises StoreError: the store cannot be read
-        """
-        if self._accessors is not None:
+        """Read a value; ``None`` if there is none, or nothing can be kept."""
+        if self._accessor is not None:
             try:
-                return await _asked("read", _call(self._accessors, "get", key))
+                with _store_errors("read"):
+                    return await _aget(self._accessor, key)
             except ValueError:
-                self._accessors = None
-                self._tell("Several assets share this watcher, so it cannot keep its cursor in one's state store.")
+                self._accessor = None
+                self._warn_once("Several assets share this watcher, so none of their state stores can keep its cursor.")
         if self._folder is not None:
             return await asyncio.to_thread(self._folder.get, key)
-        self._tell(
-            "The cursor is not kept anywhere: messages that come while this trigger does not run raise no event, and "
-            "some may raise two. Watch an asset on Airflow 3.3 or later, or set [mqs] ledger_path."
+        self._warn_once(
+            "The cursor is not stored: messages that arrive while this trigger is down raise no event, and some may "
+            "raise two. Watch an asset on Airflow 3.3 or later, or set [mqs] ledger_path."
         )
         return None
 
     async def save(self, key: str, value: Any) -> None:
-        """
-        Write a value, where there is a store.
-
-        :param key: its name
-        :param value: plain JSON
-        :raises StoreError: the store cannot be written
-        """
-        if self._accessors is not None:
-            await _asked("write", _call(self._accessors, "set", key, value))
+        """Write a value, if there is a store."""
+        if self._accessor is not None:
+            with _store_errors("write"):
+                await _aset(self._accessor, key, value)
         elif self._folder is not None:
             await asyncio.to_thread(self._folder.set, key, value)
 
-    async def copies(self, window: TimeWindow, **place: str) -> KnownCopies:
-        """
-        Find the copies that earlier replays have put into a window.
-
-        :param window: the time window
-        :param place: ``endpoint``, ``instance_id`` and ``topic``
-        :return: the copies; none, with one warning, where no record can be read
-        :raises StoreError: a record cannot be read
-        """
-        records = self._records()
-        if not records:
-            self._tell("There is no record of earlier replays: their copies are not told from originals.")
-            return KnownCopies()
-        found: KnownCopies = await _in_thread(lambda: known_copies_in(records, window, **place))
-        return found
-
-    def _records(self) -> list[Store]:
+    async def known_copies(self, window: TimeWindow, *, endpoint: str, instance_id: str, topic: str) -> KnownCopies:
+        """Find the copies that earlier replays have put into a window; none, with one warning, without any record."""
         records: list[Store] = [] if self._folder is None else [self._folder]
         if record_inlets():
-            accessors = _record_accessors()
-            if self._in_triggerer and accessors is not None:
-                records.append(AssetStateStore(_FromThread(accessors, asyncio.get_running_loop())))
+            accessor = _record_accessor()
+            if self._in_triggerer and accessor is not None:
+                records.append(AssetStateStore(_FromThread(accessor, asyncio.get_running_loop())))
         elif not records:
             records.append(VariableStore())
-        return records
+        if not records:
+            self._warn_once("There is no record of earlier replays, so their copies count as new messages.")
+            return KnownCopies()
+        where = {"endpoint": endpoint, "instance_id": instance_id, "topic": topic}
+        copies: KnownCopies = await _in_thread(partial(known_copies_in, records, window, **where))
+        return copies
 
-    def _tell(self, sentence: str) -> None:
-        """Warn once."""
-        if sentence not in self._told:
-            self._told.add(sentence)
+    def _warn_once(self, sentence: str) -> None:
+        if sentence not in self._warned:
+            self._warned.add(sentence)
             _log.warning("%s", sentence)
 
 
 class _FromThread:
-    """Lets a thread read a store that only the event loop may ask."""
+    """Lets a thread read a state store that only the event loop can ask."""
 
     def __init__(self, accessor: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._accessor = accessor
         self._loop = loop
 
     def get(self, key: str) -> Any:
-        return asyncio.run_coroutine_threadsafe(_call(self._accessor, "get", key), self._loop).result(_ANSWER_S)
+        return asyncio.run_coroutine_threadsafe(_aget(self._accessor, key), self._loop).result(_TIMEOUT_S)
 
 
-def _record_accessors() -> Any | None:
-    """Give the accessor of the record's asset; a trigger is given only those of the assets that it watches."""
+def _record_accessor() -> Any | None:
+    """Return the state store of the record's asset; Airflow passes a trigger only those of the assets it watches."""
     if AIRFLOW_VERSION < (3, 3):
         return None
     from airflow.sdk.execution_time.context import AssetStateStoreAccessors  # noqa: PLC0415 - 3.3 and later
@@ -126,24 +108,27 @@ def _record_accessors() -> Any | None:
     return AssetStateStoreAccessors(inlets=record_inlets())[record_inlets()[0]]
 
 
-async def _call(accessor: Any, name: str, *arguments: Any) -> Any:
-    # the asynchronous twins are there since 3.3.2
-    asynchronous = getattr(accessor, f"a{name}", None)
-    if asynchronous is not None:
-        return await asynchronous(*arguments)
-    return await _in_thread(lambda: getattr(accessor, name)(*arguments))
+async def _aget(accessor: Any, key: str) -> Any:
+    # Airflow 3.3.0 and 3.3.1 have no asynchronous twins
+    return await (accessor.aget(key) if hasattr(accessor, "aget") else _in_thread(partial(accessor.get, key)))
+
+
+async def _aset(accessor: Any, key: str, value: Any) -> None:
+    await (accessor.aset(key, value) if hasattr(accessor, "aset") else _in_thread(partial(accessor.set, key, value)))
 
 
 async def _in_thread(call: Callable[[], Any]) -> Any:
-    # a thread that asgiref knows: Airflow answers a call from there through this loop
+    # not asyncio.to_thread: from a thread of asgiref's, Airflow can ask its supervisor through this loop
     from asgiref.sync import sync_to_async  # noqa: PLC0415 - a dependency of every Airflow
 
     return await sync_to_async(call, thread_sensitive=False)()
 
 
-async def _asked(verb: str, answer: Any) -> Any:
+@contextmanager
+def _store_errors(verb: str) -> Iterator[None]:
+    """Raise what goes wrong in Airflow as an error of ours; a ``ValueError`` says that several assets are watched."""
     try:
-        return await answer
+        yield
     except ValueError:
         raise
     except Exception as error:

@@ -1,8 +1,10 @@
-"""A cursor tells every message, and each once."""
+"""A cursor publishes every message, and each one once."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import fields
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.watch.cursor import Cursor, EventBatch
+from airflow_provider_mqs.core.watch.cursor import NOW, Cursor, EventBatch, WatchOptions
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,106 +23,108 @@ if TYPE_CHECKING:
 
 OVERLAP_MS = 20
 START_MS = 1000
-# a message: partition, and how many ms before the end of the last look it is dated; negative ones lie behind it
+# a message: partition, and how many ms before the end of the last poll it is dated; negative ones lie after it
 APPEND = st.tuples(st.just("append"), st.integers(0, 2), st.integers(-15, OVERLAP_MS))
-LOOK = st.tuples(st.just("look"), st.integers(0, 12), st.integers(1, 4))
+POLL = st.tuples(st.just("poll"), st.integers(0, 12), st.integers(1, 4))
 KILL = st.tuples(st.just("kill"), st.integers(0, 12), st.integers(1, 4))
 
 
 class Topic:
-    """A topic that is appended to and looked at, under a trigger that may be killed before its cursor is saved."""
+    """A topic that is appended to and polled, by a trigger that may be killed before its cursor is saved."""
 
     def __init__(self) -> None:
         self.rows: dict[MessageRef, int] = {}
         self.offsets = dict.fromkeys(range(3), 0)
         self.now_ms = START_MS
         self.saved = Cursor.at(START_MS)
-        self.told: list[MessageRef] = []
+        self.published: list[MessageRef] = []
 
     def append(self, partition: int, late_ms: int) -> None:
         """No message is dated before the start, nor further back than the overlap."""
         self.rows[partition, self.offsets[partition]] = max(START_MS, self.saved.next_ms - late_ms)
         self.offsets[partition] += 1
 
-    def look(self, step_ms: int, most: int) -> NewMessages | None:
+    def poll(self, step_ms: int, limit: int) -> NewMessages | None:
         self.now_ms += step_ms
         window = self.saved.window(self.now_ms)
         if window is None:
             return None
-        inside = {place: timestamp for place, timestamp in self.rows.items() if timestamp in window}
-        news = self.saved.advance(inside, window.end_ms, overlap_ms=OVERLAP_MS, most=most)
-        assert len(news.told) <= most
-        self.told += news.told
-        return news
+        inside = {ref: timestamp for ref, timestamp in self.rows.items() if timestamp in window}
+        new = self.saved.advance(inside, window.end_ms, overlap_ms=OVERLAP_MS, limit=limit)
+        assert len(new.timestamps) <= limit
+        self.published += new.timestamps
+        return new
 
-    def save(self, news: NewMessages | None) -> None:
-        if news is not None:
-            self.saved = Cursor.from_json(json.loads(json.dumps(news.cursor.to_json())))
+    def save(self, new: NewMessages | None) -> None:
+        if new is not None:
+            self.saved = Cursor.from_json(json.loads(json.dumps(new.cursor.to_json())))
 
     def play(self, steps: list[tuple[str, int, int]]) -> None:
         for kind, one, other in steps:
             if kind == "append":
                 self.append(one, other)
-            elif kind == "look":
-                self.save(self.look(one, other))
+            elif kind == "poll":
+                self.save(self.poll(one, other))
             else:
-                self.look(one, other)
+                self.poll(one, other)
         self.now_ms += 50
-        while (news := self.look(0, 3)) and news.more:
-            self.save(news)
+        while (new := self.poll(0, 3)) and new.more:
+            self.save(new)
 
 
-@given(st.lists(st.one_of(APPEND, LOOK), max_size=60))
-def test_every_message_is_told_exactly_once_where_each_cursor_is_saved(steps: list[tuple[str, int, int]]) -> None:
+@given(st.lists(st.one_of(APPEND, POLL), max_size=60))
+def test_every_message_is_published_exactly_once_if_each_cursor_is_saved(steps: list[tuple[str, int, int]]) -> None:
     """Out of order, late within the overlap, many in one millisecond, over several partitions, in small batches."""
     topic = Topic()
 
     topic.play(steps)
 
-    assert sorted(topic.told) == sorted(topic.rows)
+    assert sorted(topic.published) == sorted(topic.rows)
 
 
-@given(st.lists(st.one_of(APPEND, LOOK, KILL), max_size=60))
-def test_every_message_is_told_at_least_once_whenever_the_trigger_is_killed(steps: list[tuple[str, int, int]]) -> None:
-    """A kill between the event and the saving repeats, and loses nothing."""
+@given(st.lists(st.one_of(APPEND, POLL, KILL), max_size=60))
+def test_every_message_is_published_at_least_once_whenever_the_trigger_is_killed(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    """A kill between the event and the save repeats messages and loses none."""
     topic = Topic()
 
     topic.play(steps)
 
-    assert set(topic.told) == set(topic.rows)
+    assert set(topic.published) == set(topic.rows)
 
 
-@given(st.lists(st.one_of(APPEND, LOOK, KILL), max_size=60))
+@given(st.lists(st.one_of(APPEND, POLL, KILL), max_size=60))
 def test_the_cursor_holds_no_more_than_the_overlap(steps: list[tuple[str, int, int]]) -> None:
-    """What the next look does not read is forgotten."""
+    """What the next poll does not read is forgotten."""
     topic = Topic()
 
     topic.play(steps)
 
     assert topic.saved.next_ms - topic.saved.from_ms <= OVERLAP_MS
-    assert all(topic.rows[place] >= topic.saved.from_ms for place in partition_offsets.expand(topic.saved.seen))
+    assert all(topic.rows[ref] >= topic.saved.from_ms for ref in partition_offsets.expand(topic.saved.seen))
 
 
 def test_an_overlap_that_was_made_longer_repeats_nothing() -> None:
     """What the shorter one has forgotten is not read again."""
     rows: Mapping[MessageRef, int] = {(0, 0): 1000, (0, 1): 1100}
-    cursor = Cursor.at(1000).advance(rows, 1101, overlap_ms=10, most=9).cursor
+    cursor = Cursor.at(1000).advance(rows, 1101, overlap_ms=10, limit=9).cursor
 
     assert cursor.window(1101) == Cursor.at(1091).window(1101)
-    assert cursor.advance({(0, 1): 1100}, 1101, overlap_ms=1000, most=9).told == {}
+    assert cursor.advance({(0, 1): 1100}, 1101, overlap_ms=1000, limit=9).timestamps == {}
 
 
-def test_a_look_that_was_not_whole_forgets_nothing() -> None:
-    """What it missed and was told before is not told twice."""
-    cursor = Cursor.at(1000).advance({(0, 0): 1000}, 1001, overlap_ms=10, most=9).cursor
+def test_an_incomplete_reading_forgets_nothing() -> None:
+    """What it missed and was published before is not published twice."""
+    cursor = Cursor.at(1000).advance({(0, 0): 1000}, 1001, overlap_ms=10, limit=9).cursor
 
-    cursor = cursor.advance({}, 1002, overlap_ms=10, most=9, whole=False).cursor
+    cursor = cursor.advance({}, 1002, overlap_ms=10, limit=9, complete=False).cursor
 
-    assert cursor.advance({(0, 0): 1000}, 1003, overlap_ms=10, most=9).told == {}
+    assert cursor.advance({(0, 0): 1000}, 1003, overlap_ms=10, limit=9).timestamps == {}
 
 
 def test_there_is_nothing_to_read_before_the_start() -> None:
-    """A clock that lags, or a start in the future, is no empty window."""
+    """Neither a clock that lags nor a start in the future makes an empty window."""
     assert Cursor.at(1000).window(1000) is None
     assert Cursor.at(1000).window(900) is None
 
@@ -141,8 +145,8 @@ def test_a_cursor_of_another_version_or_a_broken_one_is_refused(value: Any, word
         Cursor.from_json(value)
 
 
-def test_a_batch_is_kept_as_json() -> None:
-    """Whoever goes on with it looks again at once: time has passed."""
+def test_a_batch_survives_as_json() -> None:
+    """Whoever continues with it polls again at once, since time has passed."""
     batch = EventBatch({"schema": "mqs.offsets/1"}, Cursor(1, 2, {0: ((3, 4),)}))
 
     again = EventBatch.from_json(json.loads(json.dumps(batch.to_json())))
@@ -154,6 +158,61 @@ def test_a_batch_is_kept_as_json() -> None:
     "broken", [None, [], {}, {"document": {}}, {"document": None, "cursor": Cursor(1, 2).to_json()}]
 )
 def test_a_broken_batch_is_an_error(broken: Any) -> None:
-    """It is not taken for nothing: its messages would never be told."""
+    """It is not ignored: its messages would never be published."""
     with pytest.raises(ConfigurationError, match="Remove"):
         EventBatch.from_json(broken)
+
+
+def options(**changes: Any) -> WatchOptions:
+    """Every argument as somebody might write it, none of them a default of the trigger."""
+    given = {
+        "topic": "orders",
+        "poll_interval_s": timedelta(minutes=2),
+        "settle_s": "1.5",
+        "overlap_s": 2,
+        "max_messages": "7",
+        "start": "2023-11-14T22:13:20Z",
+        "exclude_copies": "no",
+    }
+    return WatchOptions.read(**{**given, **changes})
+
+
+def test_the_arguments_of_a_watcher_survive_as_json() -> None:
+    """All of them; one that is lost changes what is published."""
+    read = options()
+
+    assert read == WatchOptions("orders", 120.0, 1.5, 2.0, 7, 1_700_000_000_000, exclude_copies=False)
+    assert read.to_json().keys() == {one.name for one in fields(WatchOptions)}
+    assert WatchOptions.read(**json.loads(json.dumps(read.to_json()))) == read
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"topic": ""},
+        {"poll_interval_s": -1},
+        {"settle_s": ""},
+        {"overlap_s": None},
+        {"max_messages": 0},
+        {"start": "soon"},
+        {"start": None},
+        {"exclude_copies": "maybe"},
+    ],
+)
+def test_a_wrong_argument_of_a_watcher_is_named(wrong: dict[str, Any]) -> None:
+    """With what it must be."""
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        options(**wrong)
+
+
+def test_a_watcher_polls_once_a_second_at_most() -> None:
+    """Nobody spins by mistake."""
+    assert options(poll_interval_s=0).poll_interval_s == 1.0
+
+
+def test_a_stored_cursor_is_found_under_the_name_that_it_always_had() -> None:
+    """Another name would make each watcher start anew, and publish again what it has published."""
+    where = ("roma.example.com", "i")
+
+    assert options(start=NOW, exclude_copies=True).cursor_key(*where) == "cursor-299f8da8e98048232181fc14f1f69d77"
+    assert options().cursor_key(*where) == "cursor-46630bbfd72d763c8b846acb29a3d977"
