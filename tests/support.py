@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -55,6 +56,21 @@ def example_of(name: str, leave_out: str = "") -> dict[str, Any]:
     """Arguments that set one filter, and what it needs."""
     needed = {"fetch_values": ("message_filter",)}.get(name, ())
     return {one: _EXAMPLES[one] for one in (*needed, name) if one != leave_out}
+
+
+class MemoryStore:
+    """Keeps values as long as the test lives; as JSON, so that nothing is kept that a real store could not keep."""
+
+    name = "memory"
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    def get(self, key: str) -> Any | None:
+        return json.loads(self.values.get(key, "null"))
+
+    def set(self, key: str, value: Any) -> None:
+        self.values[key] = json.dumps(value)
 
 
 async def until(holds: Callable[[], object]) -> None:

@@ -7,7 +7,7 @@ import time
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.cli import ledger_folder, output
+from airflow_provider_mqs.cli import ledger_path, output
 from airflow_provider_mqs.core.query.filters import FUNCTIONS, Filters
 from airflow_provider_mqs.core.values.time_window import TimeWindow, duration_s, instant_ms, iso
 from airflow_provider_mqs.exceptions import ConfigurationError
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to do with a window that the service does not show whole (default: fail)",
     )
     parser.add_argument("--include-copies", action="store_true", help="do not leave out the copies of earlier resends")
-    ledger_folder.add_argument(parser)
+    ledger_path.add_argument(parser)
     output.add_arguments(parser)
 
 
@@ -65,7 +65,7 @@ def _query(args: argparse.Namespace, emit: output.Emit) -> int:
         {**vars(args), "concurrency": _CONCURRENCY},
         filters=Filters.read(**{one.name: vars(args)[one.name] for one in _FILTERS}),
         window=_window(args, now_ms),
-        records=() if args.include_copies else ledger_folder.ledger_folder(args.ledger_path).records,
+        records=() if args.include_copies else ledger_path.stores_of_command(args.ledger_path).records,
         now_ms=now_ms,
     )
     emit(offsets.to_xcom())

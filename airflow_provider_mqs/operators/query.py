@@ -14,7 +14,7 @@ from airflow_provider_mqs.exceptions import ConfigurationError, EmptyWindowError
 from airflow_provider_mqs.operators.base import RecordedOperator
 from airflow_provider_mqs.tasks.filtered import FilteredOperator
 from airflow_provider_mqs.tasks.permanent_errors import permanent_errors_fail
-from airflow_provider_mqs.tasks.stores import stores_of_run
+from airflow_provider_mqs.tasks.stores import stores_of_task
 from airflow_provider_mqs.tasks.window import window_of_task
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class QueryMessagesOperator(FilteredOperator, RecordedOperator):
     def _records(self, context: Context) -> Sequence[Store]:
         if not flag(self.exclude_copies, "exclude_copies"):
             return ()
-        records = stores_of_run(context, self.ledger_path).records
+        records = stores_of_task(context, self.ledger_path).records
         if not records:
             self.log.warning("There is no record of earlier replays: their copies are not told from originals.")
         return records

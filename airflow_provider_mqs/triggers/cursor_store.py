@@ -2,11 +2,10 @@
 Where a trigger keeps its cursor, and where it reads of earlier replays.
 
 The cursor is kept in the state store of the watched asset (Airflow 3.3 and later), else in the folder ``[mqs]
-ledger_path``, else nowhere. Earlier replays are read where the resend records them: in the state store of the record's
-own asset, in that folder, before Airflow 3.3 in Variables.
+ledger_path``, else nowhere. Earlier replays are read where the resend records them, as ``tasks/stores`` decides.
 
 Airflow answers a trigger through the event loop of the triggerer, so each call here is asynchronous or runs in a
-thread. The stores of a task (``tasks/stores``) are the synchronous counterpart.
+thread; the stores of a task are the synchronous counterpart.
 """
 
 from __future__ import annotations
@@ -17,15 +16,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_mqs._compat import AIRFLOW_VERSION
 from airflow_provider_mqs.core.ledger.known_copies import KnownCopies, known_copies_in
 from airflow_provider_mqs.exceptions import StoreError
-from airflow_provider_mqs.tasks.stores import AssetStateStore, VariableStore, ledger_folder, record_inlets
+from airflow_provider_mqs.tasks.stores import HAS_STATE_STORES, choose_stores, configured_folder, record_inlets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.values.time_window import TimeWindow
 
 _log = logging.getLogger(__name__)
@@ -38,7 +35,7 @@ class CursorStore:
     def __init__(self, accessor: Any) -> None:
         self._accessor = accessor
         self._in_triggerer = accessor is not None
-        self._folder = ledger_folder()
+        self._folder = configured_folder()
         self._warned: set[str] = set()
 
     async def load(self, key: str) -> Any | None:
@@ -68,13 +65,9 @@ class CursorStore:
 
     async def known_copies(self, window: TimeWindow, *, endpoint: str, instance_id: str, topic: str) -> KnownCopies:
         """Find the copies that earlier replays have put into a window; none, with one warning, without any record."""
-        records: list[Store] = [] if self._folder is None else [self._folder]
-        if record_inlets():
-            accessor = _record_accessor()
-            if self._in_triggerer and accessor is not None:
-                records.append(AssetStateStore(_FromThread(accessor, asyncio.get_running_loop())))
-        elif not records:
-            records.append(VariableStore())
+        reachable = HAS_STATE_STORES and self._in_triggerer
+        state = _FromThread(_record_accessor(), asyncio.get_running_loop()) if reachable else None
+        records = choose_stores(self._folder, record_state=state, variables=not HAS_STATE_STORES).records
         if not records:
             self._warn_once("There is no record of earlier replays, so their copies count as new messages.")
             return KnownCopies()
@@ -99,10 +92,8 @@ class _FromThread:
         return asyncio.run_coroutine_threadsafe(_aget(self._accessor, key), self._loop).result(_TIMEOUT_S)
 
 
-def _record_accessor() -> Any | None:
+def _record_accessor() -> Any:
     """Return the state store of the record's asset; Airflow passes a trigger only those of the assets it watches."""
-    if AIRFLOW_VERSION < (3, 3):
-        return None
     from airflow.sdk.execution_time.context import AssetStateStoreAccessors  # noqa: PLC0415 - 3.3 and later
 
     return AssetStateStoreAccessors(inlets=record_inlets())[record_inlets()[0]]

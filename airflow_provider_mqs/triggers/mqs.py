@@ -21,6 +21,7 @@ from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, is_absen
 from airflow_provider_mqs.core.watch.condition import Condition, Decision, PollPolicy, PollState, decide
 from airflow_provider_mqs.core.watch.cursor import NOW, WatchOptions
 from airflow_provider_mqs.exceptions import MqsError
+from airflow_provider_mqs.process_state import process_wide
 from airflow_provider_mqs.tasks.permanent_errors import PERMANENT
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ _FIRST_PERMANENT_PAUSE_S: Final = 60.0
 _MAX_PERMANENT_PAUSE_S: Final = 3600.0
 _MAX_DOUBLINGS: Final = 12
 
-_loaded: set[str] = set()
+_loaded: set[str] = process_wide(set())
 
 
 async def _load(*modules: str) -> None:
