@@ -135,7 +135,7 @@ class TopicWatcher:
         result = find_new_messages(
             api, self._options, cursor, completed.reading, until_ms=until_ms, now_ms=int(now_s * 1000)
         )
-        for sentence in result.notes + result.doubts:
+        for sentence in result.notes + result.why_incomplete:
             _log.warning("%s", sentence)
         if not result.provisional:
             self._held_since_s = None

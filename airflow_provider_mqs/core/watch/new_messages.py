@@ -50,7 +50,7 @@ class Reading:
     """Which of them earlier replays have put there."""
     truncated: bool = False
     """Whether it ends before the window that was asked for."""
-    doubts: tuple[str, ...] = ()
+    why_incomplete: tuple[str, ...] = ()
     """A sentence for each reason why the service may not have shown all."""
     notes: tuple[str, ...] = ()
     """Sentences for the log."""
@@ -63,7 +63,7 @@ class PollResult:
     offsets: Offsets
     """The new messages; the window begins where the last poll ended, or with the first late message."""
     new: NewMessages
-    doubts: tuple[str, ...] = ()
+    why_incomplete: tuple[str, ...] = ()
     """A sentence for each reason why messages may be missing, or may be copies."""
     notes: tuple[str, ...] = ()
     """Sentences for the log."""
@@ -103,7 +103,7 @@ def read_topic(
                 topic=topic,
                 copies=copies,
                 truncated=end_ms < window.end_ms,
-                doubts=tuple(reader.doubts),
+                why_incomplete=tuple(reader.doubts),
                 notes=tuple(notes),
             )
 
@@ -142,11 +142,12 @@ def find_new_messages(
         end_ms,
         overlap_ms=options.overlap_ms,
         limit=options.max_messages,
-        complete=not reading.doubts,
+        complete=not reading.why_incomplete,
     )
     if reading.truncated:
         new = replace(new, more=True)
-    doubts = (*retention_doubts(reading.topic, window, now_ms), *reading.doubts, *reading.copies.doubts)
+    expired = retention_doubts(reading.topic, window, now_ms)
+    why_incomplete = (*expired, *reading.why_incomplete, *reading.copies.doubts)
     found = OffsetAccumulator()
     found.update([rows[ref] for ref in new.timestamps])
     start_ms = min([cursor.next_ms, *new.timestamps.values()])
@@ -159,8 +160,8 @@ def find_new_messages(
         topic=options.topic,
         window=published,
         partitions=found.partitions(),
-        complete=not doubts,
+        complete=not why_incomplete,
         excluded_copies=sum(row.timestamp in published for row in copies),
     )
-    provisional = bool(reading.doubts or (new.timestamps and reading.copies.doubts))
-    return PollResult(offsets, new, doubts, reading.notes, provisional)
+    provisional = bool(reading.why_incomplete or (new.timestamps and reading.copies.doubts))
+    return PollResult(offsets, new, why_incomplete, reading.notes, provisional)

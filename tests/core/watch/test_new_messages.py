@@ -51,7 +51,7 @@ def test_a_poll_finds_what_the_window_holds() -> None:
     assert set(found.new.timestamps) == stored(client)
     assert found.offsets.count == 1300
     assert (found.offsets.window.start_ms, found.offsets.window.end_ms) == (START_MS, END_MS)
-    assert (found.doubts, found.notes, found.offsets.complete) == ((), (), True)
+    assert (found.why_incomplete, found.notes, found.offsets.complete) == ((), (), True)
 
 
 def test_after_a_long_pause_a_shorter_time_is_read() -> None:
@@ -102,7 +102,7 @@ def test_a_replay_whose_copies_are_not_known_makes_it_incomplete() -> None:
 
     assert found.provisional
     assert found.offsets.complete is False
-    assert "A replay." in found.doubts
+    assert "A replay." in found.why_incomplete
 
 
 def test_what_the_service_does_not_show_may_still_be_there() -> None:
@@ -116,7 +116,7 @@ def test_what_the_service_does_not_show_may_still_be_there() -> None:
 
     assert found.provisional
     assert found.offsets.complete is False
-    assert "more than 100000 offsets" in found.doubts[0]
+    assert "more than 100000 offsets" in found.why_incomplete[0]
 
 
 def test_a_late_message_moves_the_start_of_the_window_back() -> None:
@@ -138,7 +138,7 @@ def test_a_cursor_older_than_the_retention_makes_the_document_incomplete() -> No
     found = poll(client, Cursor.at(START_MS - 10_000 * 3_600_000))
 
     assert found.offsets.complete is False
-    assert "may be gone" in found.doubts[0]
+    assert "may be gone" in found.why_incomplete[0]
 
 
 def test_an_unknown_topic_is_an_error() -> None:
