@@ -19,7 +19,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, is_absent
 from airflow_provider_mqs.core.watch.condition import Condition, Decision, PollPolicy, PollState, decide
-from airflow_provider_mqs.core.watch.cursor import NOW, WatchOptions
+from airflow_provider_mqs.core.watch.watch_options import NOW, WatchOptions
 from airflow_provider_mqs.exceptions import MqsError
 from airflow_provider_mqs.process_state import process_wide
 from airflow_provider_mqs.tasks.permanent_errors import PERMANENT

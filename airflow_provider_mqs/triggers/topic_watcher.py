@@ -24,8 +24,8 @@ from airflow_provider_mqs.triggers.shared_reading import ReadRequest, readings_o
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.api import MqsApi
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
-    from airflow_provider_mqs.core.watch.cursor import WatchOptions
     from airflow_provider_mqs.core.watch.new_messages import Reading
+    from airflow_provider_mqs.core.watch.watch_options import WatchOptions
     from airflow_provider_mqs.triggers.shared_reading import CompletedReading, SharedReadings
 
 _log = logging.getLogger(__name__)

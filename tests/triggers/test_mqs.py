@@ -437,7 +437,11 @@ def test_its_module_loads_little() -> None:
     assert "airflow_provider_mqs.triggers.mqs" in new
     for heavy in (
         *("aiohttp", "requests", "airflow_provider_mqs.core.client", "airflow_provider_mqs.hooks.base"),
-        *("airflow_provider_mqs.core.ledger", "airflow_provider_mqs.triggers.topic_watcher"),
+        *(
+            "airflow_provider_mqs.core.ledger",
+            "airflow_provider_mqs.core.offsets",
+            "airflow_provider_mqs.triggers.topic_watcher",
+        ),
     ):
         assert heavy not in new
 

@@ -60,6 +60,8 @@ _MAX_BACKOFF_S = 60.0
 _MAX_DOUBLINGS = 30
 _MIN_WAIT_S = 1.0
 _NAMED = 5
+_NO_FILTERS = Filters()
+"""One for all conditions, of which a triggerer may hold a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +73,9 @@ class Condition:
     min_messages: int = 1
     settle_s: float = SETTLE_S
     on_closed_empty: str = "skip"
-    filters: Filters = field(default_factory=Filters)
+    filters: Filters = _NO_FILTERS
     min_per_partition: int | None = None
-    expected_keys: list[str] = field(default_factory=list)
+    expected_keys: tuple[str, ...] = ()
     stable_polls: int = 1
 
     @classmethod
@@ -100,7 +102,7 @@ class Condition:
             on_closed_empty=choice(on_closed_empty, "on_closed_empty", tuple(_TOO_FEW)),
             filters=filters,
             min_per_partition=optional_number(min_per_partition, "min_per_partition", minimum=0),
-            expected_keys=texts(expected_keys, "expected_keys"),
+            expected_keys=tuple(texts(expected_keys, "expected_keys")),
             stable_polls=whole_number(stable_polls, "stable_polls", minimum=1),
         )
 
@@ -116,13 +118,30 @@ class Condition:
 
     def to_json(self) -> dict[str, Any]:
         """Return the argument of a trigger; Airflow keeps it in its database while the task is deferred."""
-        return {**asdict(self), "filters": self.filters.to_xcom()}
+        return {
+            "topic": self.topic,
+            "window": asdict(self.window),
+            "min_messages": self.min_messages,
+            "settle_s": self.settle_s,
+            "on_closed_empty": self.on_closed_empty,
+            "filters": self.filters.to_xcom(),
+            "min_per_partition": self.min_per_partition,
+            "expected_keys": list(self.expected_keys),
+            "stable_polls": self.stable_polls,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Condition:
         """Read what ``to_json`` wrote."""
-        window, filters = TimeWindow(**value["window"]), Filters.from_xcom(value.get("filters", {}))
-        return cls(**{**value, "window": window, "filters": filters})
+        filters = value.get("filters")
+        return cls(
+            **{
+                **value,
+                "window": TimeWindow(**value["window"]),
+                "filters": Filters.from_xcom(filters) if filters else _NO_FILTERS,
+                "expected_keys": tuple(value.get("expected_keys", ())),
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)

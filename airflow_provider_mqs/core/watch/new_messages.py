@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.flow import Flow
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef
     from airflow_provider_mqs.core.values.message import Message, Row, Rows, Topic
-    from airflow_provider_mqs.core.watch.cursor import Cursor, NewMessages, WatchOptions
+    from airflow_provider_mqs.core.watch.cursor import Cursor, NewMessages
+    from airflow_provider_mqs.core.watch.watch_options import WatchOptions
 
 _READ_AHEAD = 4
 """A reading holds this many times the messages of one event at most; if there are more, a shorter time is read."""

@@ -58,8 +58,8 @@ def test_only_a_final_window_ends_a_wait(
             "but min_per_partition requires 3 in each partition (fewer in 0).",
         ),
         ({"min_per_partition": 1}, WindowCount(5, partitions={}), 1, "fail", "fewer in all"),
-        ({"expected_keys": ["a"]}, WindowCount(5), 1, "satisfied", "holds 5"),
-        ({"expected_keys": ["a", "b"]}, WindowCount(5, missing_keys=["b"]), 1, "fail", "expected_keys are missing (b)"),
+        ({"expected_keys": ("a",)}, WindowCount(5), 1, "satisfied", "holds 5"),
+        ({"expected_keys": ("a", "b")}, WindowCount(5, missing_keys=["b"]), 1, "fail", "expected_keys are missing (b)"),
         ({"stable_polls": 3}, WindowCount(5), 2, "wait", "2 of 3 polls in a row agree"),
         ({"stable_polls": 3}, WindowCount(5), 3, "satisfied", "holds 5"),
         ({"stable_polls": 2}, WindowCount(0), 1, "wait", "1 of 2 polls in a row agree"),
@@ -188,7 +188,7 @@ FULL_CONDITION = Condition(
     on_closed_empty="fail",
     filters=Filters(partitions=frozenset({0, 2}), key="a"),
     min_per_partition=6,
-    expected_keys=["a", "b"],
+    expected_keys=("a", "b"),
     stable_polls=7,
 )
 FULL_POLICY = PollPolicy(poke_interval_s=8.5, exponential_backoff=True, max_wait_s=9.5, max_errors=11)
@@ -239,7 +239,7 @@ def test_an_argument_of_a_condition_that_is_not_given_requires_nothing(absent: s
     """An empty Param of a DAG is rendered as one of these."""
     required = Condition.read(**arguments(min_per_partition=absent, expected_keys=absent, settle=absent))
 
-    assert (required.min_per_partition, required.expected_keys, required.settle_s) == (None, [], 60.0)
+    assert (required.min_per_partition, required.expected_keys, required.settle_s) == (None, (), 60.0)
 
 
 @pytest.mark.parametrize(

@@ -244,5 +244,5 @@ def test_expected_keys_that_no_message_has_are_missing() -> None:
     for partition, key in ((0, "a"), (1, "b"), (2, None)):
         state.append("orders", partition, "x", timestamp_ms=START_MS, key=key)
 
-    assert counted(store, expected_keys=["c", "a", "b"]).missing_keys == ["c"]
-    assert counted(store, filters=Filters(partitions=frozenset({0})), expected_keys=["a", "b"]).missing_keys == ["b"]
+    assert counted(store, expected_keys=("c", "a", "b")).missing_keys == ["c"]
+    assert counted(store, filters=Filters(partitions=frozenset({0})), expected_keys=("a", "b")).missing_keys == ["b"]
