@@ -222,12 +222,12 @@ def _body(place: MessageRef) -> bytes:
 
 def _offsets(job: Job) -> dict[str, Any]:
     """Write what the query would have pushed."""
-    from airflow_provider_mqs.core.offsets.document import Offsets, PartitionEntry
+    from airflow_provider_mqs.core.offsets.document import Offsets, PartitionOffsets
     from airflow_provider_mqs.core.values.time_window import TimeWindow
 
     shape = job.shape
     counts = {p: shape.count(p) for p in range(min(shape.partitions, shape.messages))}
-    parts = {p: PartitionEntry(((0, count - 1),), START_MS, END_MS) for p, count in counts.items()}
+    parts = {p: PartitionOffsets(((0, count - 1),), START_MS, END_MS) for p, count in counts.items()}
     window = TimeWindow(START_MS, END_MS, "start and end")
     host = job.url.removeprefix("http://")
     return Offsets(endpoint=host, instance_id=INSTANCE, topic=TOPIC, window=window, partitions=parts).to_xcom()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.ledger.index import IndexEntry
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Ledger, Owner
-from airflow_provider_mqs.core.offsets.document import Offsets, PartitionEntry
+from airflow_provider_mqs.core.offsets.document import Offsets, PartitionOffsets
 from airflow_provider_mqs.core.offsets.plan import plan_of, replay_id_of
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from benchmarks.plan import PARTITIONS
@@ -47,7 +47,7 @@ def batch_of(messages: int, size: int, *, scattered: bool = False) -> Offsets:
         topic=TOPIC,
         window=TimeWindow(START_MS, END_MS, "data_interval"),
         partitions={
-            number: PartitionEntry(((_FIRST, _FIRST + count - 1),), START_MS, END_MS - 1)
+            number: PartitionOffsets(((_FIRST, _FIRST + count - 1),), START_MS, END_MS - 1)
             for number, count in counts.items()
         },
     )

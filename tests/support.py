@@ -79,7 +79,7 @@ async def until(holds: Callable[[], object]) -> None:
         await asyncio.sleep(0.001)
 
 
-def place_of(row: Row | Message) -> tuple[int, int]:
+def ref_of(row: Row | Message) -> tuple[int, int]:
     """Partition and offset of a row."""
     return row.partition, row.message_offset
 

@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_provider_mqs._compat import mask_secret
 from airflow_provider_mqs.core.client.client import MqsClient
 from airflow_provider_mqs.core.query.filters import Filters
-from airflow_provider_mqs.core.query.query import Query, find_messages, query_offsets
+from airflow_provider_mqs.core.query.query import (
+    Query,
+    QueryArguments,
+    check_result,
+    closed_window,
+    find_messages,
+    query_offsets,
+)
 from airflow_provider_mqs.core.resend.guard_rails import check_resend
-from airflow_provider_mqs.core.values.arguments import choice, partition_number, topic_name, whole_number
-from airflow_provider_mqs.core.values.time_window import TimeWindow, instant_ms, iso
-from airflow_provider_mqs.exceptions import ConfigurationError, IncompleteWindowError, MqsError, NotFoundError
+from airflow_provider_mqs.core.values.arguments import partition_number, topic_name, whole_number
+from airflow_provider_mqs.core.values.time_window import WindowArguments
+from airflow_provider_mqs.exceptions import IncompleteWindowError, MqsError, NotFoundError
 from airflow_provider_mqs.hooks import connection_form as form
 from airflow_provider_mqs.hooks.base import MqsBaseHook
 from airflow_provider_mqs.hooks.connection_check import STEPS, CheckResult, findings
@@ -72,17 +79,17 @@ class MqsHook(MqsBaseHook):
 
         :param topic: topic name
         :param start: first moment: datetime, ISO text or epoch ms
-        :param end: the moment behind the last, not later than now
-        :param on_incomplete: ``fail``, or ``warn`` where some messages may be missing from the result
-        :param filters: which messages count, as for ``QueryMessagesOperator``: see ``FilterArguments``
+        :param end: end of the window (exclusive), not later than now
+        :param on_incomplete: ``fail``, or ``warn`` to take a result from which messages may be missing
+        :param filters: ``partitions``, ``key`` and the other filter arguments of ``QueryMessagesOperator``; exact
         :return: the offsets; ``to_xcom()`` is what ``ResendMessagesOperator`` takes; an empty window has no partitions
         :raises IncompleteWindowError: messages may be missing and ``on_incomplete`` is ``fail``
         :raises MqsError: an argument or the connection is wrong, or the service refused
         """
-        query = _query(topic, start, end, on_incomplete, Filters.read(**filters))
-        found = self.run_concurrently(lambda api: query_offsets(api, query, now_ms=_now_ms()))
-        self._tell(found.doubts, found.notes, on_incomplete)
-        return found.offsets
+        arguments = _arguments(topic, start, end, on_incomplete, filters)
+        now_ms = _now_ms()
+        query = _query(arguments, now_ms)
+        return check_result(self.run_concurrently(lambda api: query_offsets(api, query, now_ms=now_ms)), arguments)
 
     async def aquery(
         self,
@@ -94,11 +101,11 @@ class MqsHook(MqsBaseHook):
         **filters: Unpack[FilterArguments],
     ) -> Offsets:
         """See ``query``."""
-        query = _query(topic, start, end, on_incomplete, Filters.read(**filters))
+        arguments = _arguments(topic, start, end, on_incomplete, filters)
+        now_ms = _now_ms()
+        query = _query(arguments, now_ms)
         client = await self.aget_conn()
-        found = await client.run(query_offsets(client.api, query, now_ms=_now_ms()))
-        self._tell(found.doubts, found.notes, on_incomplete)
-        return found.offsets
+        return check_result(await client.run(query_offsets(client.api, query, now_ms=now_ms)), arguments)
 
     def iter_messages(self, topic: str, start: datetime | str | int, end: datetime | str | int) -> Iterator[Message]:
         """
@@ -106,24 +113,24 @@ class MqsHook(MqsBaseHook):
 
         :param topic: topic name
         :param start: first moment: datetime, ISO text or epoch ms
-        :param end: the moment behind the last
+        :param end: end of the window (exclusive)
         :return: the messages by time, partition and offset
         :raises IncompleteWindowError: messages may be missing
         :raises MqsError: an argument or the connection is wrong, or the service refused
         """
-        name, window = topic_name(topic), _window(start, end)
-        messages, doubts = self.run_concurrently(lambda api: find_messages(api, name, window, now_ms=_now_ms()))
-        self._tell(doubts, (), "fail")
+        name, window = topic_name(topic), WindowArguments.read(start=start, end=end).explicit()
+        messages, reasons = self.run_concurrently(lambda api: find_messages(api, name, window, now_ms=_now_ms()))
+        _check_complete(reasons)
         yield from messages
 
     async def aiter_messages(
         self, topic: str, start: datetime | str | int, end: datetime | str | int
     ) -> AsyncIterator[Message]:
         """See ``iter_messages``."""
-        name, window = topic_name(topic), _window(start, end)
+        name, window = topic_name(topic), WindowArguments.read(start=start, end=end).explicit()
         client = await self.aget_conn()
-        messages, doubts = await client.run(find_messages(client.api, name, window, now_ms=_now_ms()))
-        self._tell(doubts, (), "fail")
+        messages, reasons = await client.run(find_messages(client.api, name, window, now_ms=_now_ms()))
+        _check_complete(reasons)
         for message in messages:
             yield message
 
@@ -217,15 +224,6 @@ class MqsHook(MqsBaseHook):
             return False, f"connection failed: {error}"
         return _verdict(self._findings_in_time(settings))
 
-    def _tell(self, doubts: Iterable[str], notes: Iterable[str], on_incomplete: str) -> None:
-        for note in notes:
-            self.log.warning("%s", note)
-        reasons = " ".join(doubts)
-        if reasons and on_incomplete == "fail":
-            raise IncompleteWindowError(reasons)
-        if reasons:
-            self.log.warning("The window may be incomplete: %s", reasons)
-
     def _findings_in_time(self, settings: ConnectionSettings) -> list[CheckResult]:
         """Collect what is found in ten seconds; in a thread, since a name look-up heeds no timeout."""
         hurried = replace(
@@ -255,20 +253,20 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _query(topic: str, start: Any, end: Any, on_incomplete: str, filters: Filters) -> Query:
-    window = _window(start, end)
-    if window.end_ms > _now_ms():
-        raise ConfigurationError(
-            f"end must not be later than now, as messages may still arrive; got {iso(window.end_ms)}."
-        )
-    return Query(topic_name(topic), window, filters, choice(on_incomplete, "on_incomplete", ("fail", "warn")))
+def _arguments(topic: str, start: Any, end: Any, on_incomplete: str, filters: FilterArguments) -> QueryArguments:
+    return QueryArguments.read(
+        topic=topic, start=start, end=end, filters=Filters.read(**filters), on_incomplete=on_incomplete
+    )
 
 
-def _window(start: Any, end: Any) -> TimeWindow:
-    start_ms, end_ms = instant_ms(start, "start"), instant_ms(end, "end")
-    if start_ms is None or end_ms is None:
-        raise ConfigurationError("start and end are both needed: datetime, ISO text or epoch ms.")
-    return TimeWindow(start_ms, end_ms)
+def _query(arguments: QueryArguments, now_ms: int) -> Query:
+    window = closed_window(arguments.window.explicit(), now_ms)
+    return Query(arguments.topic, window, arguments.filters, arguments.on_incomplete)
+
+
+def _check_complete(reasons: Iterable[str]) -> None:
+    if reasons:
+        raise IncompleteWindowError(" ".join(reasons))
 
 
 def _place(topic: str, partition: int, message_offset: int) -> tuple[str, int, int]:

@@ -17,7 +17,8 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_mqs._compat import AIRFLOW_VERSION
-from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag
+from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag, topic_name
+from airflow_provider_mqs.core.values.time_window import WindowArguments
 from airflow_provider_mqs.core.watch.condition import SETTLE_S, Condition, Decision, PollPolicy, PollState, decide
 from airflow_provider_mqs.exceptions import ConfigurationError, MqsError
 from airflow_provider_mqs.tasks.filtered import FilteredOperator
@@ -218,19 +219,16 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
                 "message_filter does not work with deferrable=True, since the triggerer cannot be sent a function: set "
                 "deferrable=False, or leave the filter to the query."
             )
+        window = window_of_task(
+            context,
+            WindowArguments.read(start=self.start, end=self.end, lookback=self.lookback),
+            topic=topic_name(self.topic),
+            mqs_conn_id=self.mqs_conn_id,
+            instance_id=self.instance_id,
+        )
         condition = Condition.read(
             topic=self.topic,
-            window=window_of_task(
-                context,
-                {
-                    "topic": self.topic,
-                    "start": self.start,
-                    "end": self.end,
-                    "lookback": self.lookback,
-                    "mqs_conn_id": self.mqs_conn_id,
-                    "instance_id": self.instance_id,
-                },
-            ),
+            window=window,
             min_messages=self.min_messages,
             min_per_partition=self.min_per_partition,
             expected_keys=self.expected_keys,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from airflow_provider_mqs.core.values.time_window import TimeWindow
+    from airflow_provider_mqs.core.values.topic_ref import TopicRef
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_S: Final = 60.0
@@ -63,7 +64,7 @@ class CursorStore:
         elif self._folder is not None:
             await asyncio.to_thread(self._folder.set, key, value)
 
-    async def known_copies(self, window: TimeWindow, *, endpoint: str, instance_id: str, topic: str) -> KnownCopies:
+    async def known_copies(self, window: TimeWindow, ref: TopicRef) -> KnownCopies:
         """Find the copies that earlier replays have put into a window; none, with one warning, without any record."""
         reachable = HAS_STATE_STORES and self._in_triggerer
         state = _FromThread(_record_accessor(), asyncio.get_running_loop()) if reachable else None
@@ -71,8 +72,7 @@ class CursorStore:
         if not records:
             self._warn_once("There is no record of earlier replays, so their copies count as new messages.")
             return KnownCopies()
-        where = {"endpoint": endpoint, "instance_id": instance_id, "topic": topic}
-        copies: KnownCopies = await _in_thread(partial(known_copies_in, records, window, **where))
+        copies: KnownCopies = await _in_thread(partial(known_copies_in, records, window, ref))
         return copies
 
     def _warn_once(self, sentence: str) -> None:

@@ -13,7 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
+from airflow_provider_mqs.core.values.text import plural
 from airflow_provider_mqs.core.values.time_window import SOURCE_EVENT, TimeWindow, iso
+from airflow_provider_mqs.core.values.topic_ref import TopicRef
 from airflow_provider_mqs.core.watch.cursor import Cursor, EventBatch
 from airflow_provider_mqs.core.watch.new_messages import find_new_messages, read_topic
 from airflow_provider_mqs.exceptions import MqsError
@@ -78,8 +80,8 @@ class TopicWatcher:
         async with shared_client(self._mqs_conn_id, self._instance_id) as shared:
             client = await shared.client()
             api = client.api
-            topic = {"endpoint": api.settings.host, "instance_id": api.instance_id, "topic": options.topic}
-            cursor = self._cursor or await self._load_cursor(topic)
+            ref = TopicRef(api.settings.host, api.instance_id, options.topic)
+            cursor = self._cursor or await self._load_cursor(ref)
             unpublished, self._unpublished = self._unpublished, None
             if unpublished is not None:
                 return unpublished
@@ -87,8 +89,8 @@ class TopicWatcher:
             if cursor.window(request.until_ms) is None:
                 return None
             if self._readings is None:
-                self._readings = readings_of(self._mqs_conn_id, *topic.values(), options.exclude_copies)
-            completed = await self._readings.get(self, request, partial(self._read, client, topic, request))
+                self._readings = readings_of(self._mqs_conn_id, *ref, options.exclude_copies)
+            completed = await self._readings.get(self, request, partial(self._read, client, ref, request))
         self.next_poll_s = completed.started_s + options.poll_interval_s * completed.interval_factor
         batch = self._new_batch(api, completed, cursor)
         if batch is not None and batch.document is not None:
@@ -107,9 +109,9 @@ class TopicWatcher:
             self._saved_s = float("-inf")  # with the next poll, whatever that finds
             _log.warning("The cursor could not be saved and will be with the next poll: %s", error)
 
-    async def _load_cursor(self, topic: dict[str, str]) -> Cursor:
+    async def _load_cursor(self, ref: TopicRef) -> Cursor:
         """Continue where an earlier process was, or start; a start is saved, so that "now" stays what it was."""
-        self._key = self._options.cursor_key(topic["endpoint"], topic["instance_id"])
+        self._key = self._options.cursor_key(ref)
         stored = await self._store.load(self._key)
         if stored is not None:
             cursor = Cursor.from_json(stored)
@@ -119,14 +121,12 @@ class TopicWatcher:
             cursor = Cursor.at(self._started_ms if isinstance(start, str) else start)
             await self._store.save(self._key, cursor.to_json())
         self._cursor = cursor
-        _log.info("Watching topic %r from %s on.", topic["topic"], iso(cursor.next_ms))
+        _log.info("Watching topic %r from %s on.", ref.topic, iso(cursor.next_ms))
         return cursor
 
-    async def _read(
-        self, client: AsyncMqsClient, topic: dict[str, str], request: ReadRequest, start_ms: int
-    ) -> Reading:
+    async def _read(self, client: AsyncMqsClient, ref: TopicRef, request: ReadRequest, start_ms: int) -> Reading:
         window = TimeWindow(start_ms, max(request.until_ms, request.cursor.next_ms), SOURCE_EVENT)
-        copies = await self._store.known_copies(window, **topic) if self._options.exclude_copies else KnownCopies()
+        copies = await self._store.known_copies(window, ref) if self._options.exclude_copies else KnownCopies()
         return await client.run(read_topic(client.api, self._options, request.cursor, window, copies))
 
     def _new_batch(self, api: MqsApi, completed: CompletedReading, cursor: Cursor) -> EventBatch | None:
@@ -143,8 +143,8 @@ class TopicWatcher:
             if self._held_since_s is None:
                 self._held_since_s = now_s
             if now_s - self._held_since_s < _MAX_HOLD_S:
-                number = result.offsets.count
-                _log.info("%d messages until %s are held back until more is known.", number, iso(until_ms))
+                number = plural(result.offsets.count, "message")
+                _log.info("Holding back %s until %s, until more is known of them.", number, iso(until_ms))
                 return None
         document = result.offsets.to_xcom() if result.offsets.count else None
         return EventBatch(document, result.new.cursor, result.new.more)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.values.message import Message, Row, Rows
     from airflow_provider_mqs.core.values.time_window import TimeWindow
+    from airflow_provider_mqs.core.values.topic_ref import TopicRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +52,17 @@ class KnownCopies:
         return copies, others
 
 
-def known_copies_in(
-    records: Iterable[Store], window: TimeWindow, *, endpoint: str, instance_id: str, topic: str
-) -> KnownCopies:
+def known_copies_in(records: Iterable[Store], window: TimeWindow, ref: TopicRef) -> KnownCopies:
     """
     Find the copies that earlier replays have put into a window. Read-only.
 
     :param records: where replays are recorded
     :param window: the time window
-    :param endpoint: host that is asked
-    :param instance_id: instance that is asked
-    :param topic: topic name
+    :param ref: the topic
     :return: the copies, and the replays that cannot be told from originals
     :raises StoreError: a record cannot be read
     """
-    ledgers = _replays_in(window, [ReplayIndex(record, endpoint, instance_id, topic) for record in records])
+    ledgers = _replays_in(window, [ReplayIndex(record, *ref) for record in records])
     return KnownCopies(
         partition_offsets.union(*(ledger.copies for ledger in ledgers)),
         tuple(_doubt(ledger) for ledger in ledgers if ledger.has_copies and not ledger.copies_known),

@@ -108,7 +108,7 @@ def find_marks(api: MqsApi, topic: str, partitions: OffsetsByPartition) -> Flow[
                 marks[row.partition] = max(marks[row.partition], row.message_offset)
 
     now_ms = api.now_ms()
-    reader = WindowReader(api, topic, note, partitions, wary=True)
+    reader = WindowReader(api, topic, note, partitions, total_may_lag=True)
     yield from reader.read(Slice(now_ms - MARGIN_MS, now_ms + MARGIN_MS, _only(partitions)))
     return marks
 
@@ -175,7 +175,7 @@ def _candidates(api: MqsApi, topic: str, evidence: Evidence) -> Flow[tuple[PollS
                 rows.setdefault(row.partition, {})[row.message_offset] = traits_of(row.message)
 
     now_ms = api.now_ms()
-    reader = WindowReader(api, topic, note, partitions, wary=True)
+    reader = WindowReader(api, topic, note, partitions, total_may_lag=True)
     edges = (evidence.since_ms - MARGIN_MS, min(evidence.since_ms, now_ms), now_ms, now_ms + MARGIN_MS)
     for start_ms, end_ms in pairwise(edges):
         if start_ms < end_ms:
@@ -186,7 +186,7 @@ def _candidates(api: MqsApi, topic: str, evidence: Evidence) -> Flow[tuple[PollS
         )
     ):
         del rows[place[0]][place[1]]
-    return rows, not reader.doubts
+    return rows, not reader.why_incomplete
 
 
 def _judged(

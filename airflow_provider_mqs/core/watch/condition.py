@@ -46,6 +46,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from airflow_provider_mqs.core.query.filters import Filters
 from airflow_provider_mqs.core.values.arguments import choice, optional_number, texts, topic_name, whole_number
+from airflow_provider_mqs.core.values.text import plural
 from airflow_provider_mqs.core.values.time_window import TimeWindow, duration_s, iso
 
 if TYPE_CHECKING:
@@ -279,11 +280,10 @@ def decide(condition: Condition, counted: WindowCount | None, now_s: float, same
         return Decision(
             "wait", f"The window {condition.window} is not final until {iso(round(condition.final_s * 1000))}."
         )
-    number = f"at least {counted.count}" if counted.at_least else f"{'' if counted.exact else 'about '}{counted.count}"
-    holds = (
-        f"The window {condition.window} of topic {condition.topic!r} holds {number} "
-        f"message{'' if counted.count == 1 else 's'}{'' if condition.filters.unset else ' matching the filters'}"
-    )
+    about = "at least " if counted.at_least else "" if counted.exact else "about "
+    matching = "" if condition.filters.unset else " matching the filters"
+    messages = f"{about}{plural(counted.count, 'message')}{matching}"
+    holds = f"The window {condition.window} of topic {condition.topic!r} holds {messages}"
     if same < condition.stable_polls:
         return Decision("wait", f"{holds}; {same} of {condition.stable_polls} polls in a row agree (stable_polls).")
     if lacking := "; ".join(_lacking(condition, counted)):

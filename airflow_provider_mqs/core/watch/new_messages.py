@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
 from airflow_provider_mqs.core.offsets.accumulator import OffsetAccumulator
 from airflow_provider_mqs.core.offsets.document import Offsets
-from airflow_provider_mqs.core.query.query import find_topic, retention_doubts
+from airflow_provider_mqs.core.query.query import find_topic, why_expired
 from airflow_provider_mqs.core.query.slices import Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.core.values.time_window import SOURCE_EVENT, TimeWindow
@@ -104,7 +104,7 @@ def read_topic(
                 topic=topic,
                 copies=copies,
                 truncated=end_ms < window.end_ms,
-                why_incomplete=tuple(reader.doubts),
+                why_incomplete=tuple(reader.why_incomplete),
                 notes=tuple(notes),
             )
 
@@ -147,7 +147,7 @@ def find_new_messages(
     )
     if reading.truncated:
         new = replace(new, more=True)
-    expired = retention_doubts(reading.topic, window, now_ms)
+    expired = why_expired(reading.topic, window, now_ms)
     why_incomplete = (*expired, *reading.why_incomplete, *reading.copies.doubts)
     found = OffsetAccumulator()
     found.update([rows[ref] for ref in new.timestamps])

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs.core.values.arguments import flag, topic_name, whole_number
 from airflow_provider_mqs.core.values.time_window import duration_s, instant_ms
 from airflow_provider_mqs.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from airflow_provider_mqs.core.values.topic_ref import TopicRef
 
 NOW: Final = "now"
 _MIN_INTERVAL_S: Final = 1.0
@@ -66,15 +69,9 @@ class WatchOptions:
         """Return plain JSON; ``WatchOptions.read(**value)`` reads it."""
         return asdict(self)
 
-    def cursor_key(self, endpoint: str, instance_id: str) -> str:
+    def cursor_key(self, ref: TopicRef) -> str:
         """Name the cursor in a store. What is not part of the name may change, and nothing is published twice."""
-        identity = {
-            "endpoint": endpoint,
-            "instance_id": instance_id,
-            "topic": self.topic,
-            "start": self.start,
-            "exclude_copies": self.exclude_copies,
-        }
+        identity = {**ref._asdict(), "start": self.start, "exclude_copies": self.exclude_copies}
         return f"cursor-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]}"
 
 

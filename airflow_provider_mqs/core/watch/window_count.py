@@ -12,12 +12,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.core.client.errors import PAGE_SIZE_REFUSED, number_of
-from airflow_provider_mqs.core.query.query import Query, find_topic, query_offsets, retention_doubts
-from airflow_provider_mqs.core.query.slices import CAP
+from airflow_provider_mqs.core.query.query import Query, find_topic, query_offsets, why_expired
+from airflow_provider_mqs.core.query.slices import CAP, Slice, query_page
 from airflow_provider_mqs.core.watch.condition import WindowCount
 from airflow_provider_mqs.exceptions import (
-    BadRequestError,
     ConfigurationError,
     IncompleteWindowError,
     ServerError,
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.watch.condition import Condition
 
 _log = logging.getLogger(__name__)
-_SMALL_PAGE = 10
 
 
 class WindowCounter:
@@ -64,9 +61,8 @@ class WindowCounter:
             for note in notes:
                 _log.warning("%s", note)
         topic = self._topics[name]
-        doubts = retention_doubts(topic, window, now_ms)
-        if doubts:
-            raise ConfigurationError(f"{doubts[0]} The window {window} begins before that.")
+        for reason in why_expired(topic, window, now_ms):
+            raise ConfigurationError(f"{reason} The window {window} begins before that.")
         if self._condition.is_simple:
             counted = yield from self._count_by_total(api)
             if counted is not None:
@@ -77,7 +73,9 @@ class WindowCounter:
         """Count from the first page; ``None`` if only reading every row can tell."""
         name, window, required = self._condition.topic, self._condition.window, self._condition.min_messages
         try:
-            first = yield from _page(api, name, window.start_ms, window.end_ms)
+            first, limit = yield from query_page(
+                api, name, Slice(window.start_ms, window.end_ms), limit=api.settings.page_size
+            )
         except (ServerError, WindowTooLargeError):
             return None  # some windows are too much for the service; the reader splits them
         rows = [row for row in _unique(first) if row.timestamp in window]
@@ -92,7 +90,7 @@ class WindowCounter:
         if len(rows) >= required or first.total < required:
             return WindowCount(first.total, exact=False, at_least=capped)
         # the messages of the end moment decide: two milliseconds show them, whether the service includes the end or not
-        edge = yield from _page(api, name, window.end_ms - 1, window.end_ms)
+        edge, _ = yield from query_page(api, name, Slice(window.end_ms - 1, window.end_ms), limit=limit)
         if not _is_whole(edge):
             return None
         beyond = sum(row.timestamp >= window.end_ms for row in _unique(edge))
@@ -105,8 +103,8 @@ class WindowCounter:
         found = yield from query_offsets(api, query, now_ms=now_ms)
         for note in found.notes:
             _log.warning("%s", note)
-        if found.doubts:
-            raise IncompleteWindowError(" ".join(found.doubts))
+        if found.why_incomplete:
+            raise IncompleteWindowError(" ".join(found.why_incomplete))
         held = found.offsets.partitions
         partitions = None
         if condition.min_per_partition is not None:
@@ -124,16 +122,6 @@ class WindowCounter:
             partitions=partitions,
             missing_keys=sorted(keys - found.keys),
         )
-
-
-def _page(api: MqsApi, topic: str, start_ms: int, end_ms: int) -> Flow[Page]:
-    limit = api.settings.page_size
-    try:
-        return (yield from api.query_page(topic, start_ms, end_ms, limit=limit, offset=0))
-    except BadRequestError as error:
-        if number_of(error.error_code) != PAGE_SIZE_REFUSED or limit <= _SMALL_PAGE:
-            raise
-        return (yield from api.query_page(topic, start_ms, end_ms, limit=_SMALL_PAGE, offset=0))
 
 
 def _unique(page: Page) -> Rows:

@@ -13,9 +13,10 @@ from airflow_provider_mqs.core.ledger.session import session_for
 from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.values.time_window import TimeWindow
+from airflow_provider_mqs.core.values.topic_ref import TopicRef
 from tests.support import MemoryStore
 
-PLACE = {"endpoint": "h", "instance_id": "i", "topic": "orders"}
+REF = TopicRef("h", "i", "orders")
 NOW_MS = time.time_ns() // 1_000_000
 
 
@@ -35,12 +36,12 @@ def test_known_copies_are_left_out(start_ms: int, end_ms: int) -> None:
     """In every window that touches the time in which they were made."""
     window = TimeWindow(NOW_MS + start_ms, NOW_MS + end_ms)
 
-    assert known_copies_in([recorded(known=True)], window, **PLACE) == KnownCopies({0: ((10, 19),)})
+    assert known_copies_in([recorded(known=True)], window, REF) == KnownCopies({0: ((10, 19),)})
 
 
 def test_unknown_copies_are_a_doubt() -> None:
     """They cannot be told from originals."""
-    copies = known_copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), **PLACE)
+    copies = known_copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), REF)
 
     assert len(copies.doubts) == 1
     assert "up to 10 copies" in copies.doubts[0]
@@ -51,8 +52,8 @@ def test_a_window_before_or_behind_is_not_concerned(shift_ms: int) -> None:
     """Nor is another topic."""
     window = TimeWindow(NOW_MS + shift_ms, NOW_MS + shift_ms + 1)
 
-    assert known_copies_in([recorded(known=False)], window, **PLACE) == KnownCopies()
+    assert known_copies_in([recorded(known=False)], window, REF) == KnownCopies()
     assert (
-        known_copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), **{**PLACE, "topic": "b"})
+        known_copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), REF._replace(topic="b"))
         == KnownCopies()
     )

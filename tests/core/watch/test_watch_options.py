@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_mqs.core.values.topic_ref import TopicRef
 from airflow_provider_mqs.core.watch.watch_options import NOW, WatchOptions
 from airflow_provider_mqs.exceptions import ConfigurationError
 
@@ -62,7 +63,7 @@ def test_a_watcher_polls_once_a_second_at_most() -> None:
 
 def test_a_stored_cursor_is_found_under_the_name_that_it_always_had() -> None:
     """Another name would make each watcher start anew, and publish again what it has published."""
-    where = ("roma.example.com", "i")
+    ref = TopicRef("roma.example.com", "i", "orders")
 
-    assert options(start=NOW, exclude_copies=True).cursor_key(*where) == "cursor-299f8da8e98048232181fc14f1f69d77"
-    assert options().cursor_key(*where) == "cursor-46630bbfd72d763c8b846acb29a3d977"
+    assert options(start=NOW, exclude_copies=True).cursor_key(ref) == "cursor-299f8da8e98048232181fc14f1f69d77"
+    assert options().cursor_key(ref) == "cursor-46630bbfd72d763c8b846acb29a3d977"
