@@ -1,8 +1,8 @@
 """
 One poll after another of the topic that a ``NewMessagesTrigger`` watches, and where its cursor stands.
 
-The trigger's own module imports this one late, in a thread: it brings the client. ``core/watch/cursor`` says
-what counts as new and what a kill repeats, ``shared_reading`` who reads.
+``core/watch/cursor`` says what counts as new and what a kill repeats, ``shared_reading`` who reads. The trigger's own
+module imports this one late, in a thread, since it brings the client.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ The service can be asked for a time, not for "everything since offset 17". So a 
 new if its ref (partition and offset) has not been published yet. Messages do not arrive in the order of their
 timestamps: a producer's clock is late, a retry carries the time of the first try, one millisecond holds many. So each
 poll reads an *overlap* before the end of the last one again, and the cursor remembers the refs in it that were
-published. A message that arrives later than the overlap is never seen; a longer overlap costs rows read, not events.
+published. A message that arrives later than the overlap is never published; a longer one costs rows read, not events.
 
 ::
 
