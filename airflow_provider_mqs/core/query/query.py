@@ -121,7 +121,7 @@ def query_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[QueryResult
             keys.update(row.message.key for row in matching)
 
     why_incomplete, notes = yield from _read_window(api, query.topic, query.window, sink, now_ms)
-    why_incomplete += query.copies.doubts
+    why_incomplete += query.copies.why_incomplete
     notes += row_filter.notes()
     if query.filters.message_filter and query.filters.fetch_values:
         accumulated = yield from _match_values(api, query, accumulated)

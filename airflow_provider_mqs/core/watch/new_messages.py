@@ -148,7 +148,7 @@ def find_new_messages(
     if reading.truncated:
         new = replace(new, more=True)
     expired = why_expired(reading.topic, window, now_ms)
-    why_incomplete = (*expired, *reading.why_incomplete, *reading.copies.doubts)
+    why_incomplete = (*expired, *reading.why_incomplete, *reading.copies.why_incomplete)
     found = OffsetAccumulator()
     found.update([rows[ref] for ref in new.timestamps])
     start_ms = min([cursor.next_ms, *new.timestamps.values()])
@@ -164,5 +164,5 @@ def find_new_messages(
         complete=not why_incomplete,
         excluded_copies=sum(row.timestamp in published for row in copies),
     )
-    provisional = bool(reading.why_incomplete or (new.timestamps and reading.copies.doubts))
+    provisional = bool(reading.why_incomplete or (new.timestamps and reading.copies.why_incomplete))
     return PollResult(offsets, new, why_incomplete, reading.notes, provisional)

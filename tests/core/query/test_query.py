@@ -24,9 +24,9 @@ from airflow_provider_mqs.core.query.query import (
 from airflow_provider_mqs.core.values.message import Message, Topic
 from airflow_provider_mqs.core.values.time_window import TimeWindow, WindowArguments
 from airflow_provider_mqs.emulator.behaviour import Behaviour
-from airflow_provider_mqs.emulator.records import Topic as StoredTopic
-from airflow_provider_mqs.emulator.rules import ALWAYS, Rule
+from airflow_provider_mqs.emulator.faults import ALWAYS, Rule
 from airflow_provider_mqs.emulator.seeds import seed
+from airflow_provider_mqs.emulator.store import Topic as StoredTopic
 from airflow_provider_mqs.exceptions import ConfigurationError, MqsError, ServerError
 from tests.support import END_MS, NOW_MS, START_MS, Local, local
 

@@ -10,7 +10,7 @@ from airflow_provider_mqs.core.query import saturated_millisecond as saturated
 from airflow_provider_mqs.core.query.slices import Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.emulator.behaviour import Behaviour
-from airflow_provider_mqs.emulator.records import StoredMessage, Topic
+from airflow_provider_mqs.emulator.store import StoredMessage, Topic
 from tests.support import START_MS, Local, local, ref_of
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from airflow_provider_mqs.core.query.slices import Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.emulator.behaviour import Behaviour
-from airflow_provider_mqs.emulator.records import StoredMessage, Topic
-from airflow_provider_mqs.emulator.rules import ALWAYS, Rule
+from airflow_provider_mqs.emulator.faults import ALWAYS, Rule
 from airflow_provider_mqs.emulator.seeds import seed
+from airflow_provider_mqs.emulator.store import StoredMessage, Topic
 from airflow_provider_mqs.exceptions import BadRequestError, ServerError, WindowTooLargeError
 from tests.support import END_MS, START_MS, Local, local, ref_of
 

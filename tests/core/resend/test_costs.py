@@ -17,7 +17,7 @@ from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.core.resend.claims import CLAIM
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.emulator.behaviour import Behaviour
-from airflow_provider_mqs.emulator.records import StoredMessage, Topic
+from airflow_provider_mqs.emulator.store import StoredMessage, Topic
 from tests.core.resend.test_replay import BOTH, replayed, seeded
 from tests.support import END_MS, START_MS, Local, MemoryStore, local, ref_of
 

@@ -11,8 +11,8 @@ from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.core.watch.cursor import Cursor
 from airflow_provider_mqs.core.watch.new_messages import PollResult, find_new_messages, read_topic
 from airflow_provider_mqs.core.watch.watch_options import WatchOptions
-from airflow_provider_mqs.emulator.records import StoredMessage, Topic
 from airflow_provider_mqs.emulator.seeds import seed
+from airflow_provider_mqs.emulator.store import StoredMessage, Topic
 from airflow_provider_mqs.exceptions import ConfigurationError
 from tests.support import END_MS, NOW_MS, START_MS, Local, local
 
