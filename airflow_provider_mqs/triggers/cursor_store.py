@@ -60,7 +60,10 @@ class CursorStore:
         """Write a value, if there is a store."""
         if self._accessor is not None:
             with _store_errors("write"):
-                await _aset(self._accessor, key, value)
+                if hasattr(self._accessor, "aset"):
+                    await self._accessor.aset(key, value)
+                else:
+                    await _in_thread(partial(self._accessor.set, key, value))
         elif self._folder is not None:
             await asyncio.to_thread(self._folder.set, key, value)
 
@@ -102,10 +105,6 @@ def _record_accessor() -> Any:
 async def _aget(accessor: Any, key: str) -> Any:
     # Airflow 3.3.0 and 3.3.1 have no asynchronous twins
     return await (accessor.aget(key) if hasattr(accessor, "aget") else _in_thread(partial(accessor.get, key)))
-
-
-async def _aset(accessor: Any, key: str, value: Any) -> None:
-    await (accessor.aset(key, value) if hasattr(accessor, "aset") else _in_thread(partial(accessor.set, key, value)))
 
 
 async def _in_thread(call: Callable[[], Any]) -> Any:
