@@ -7,7 +7,7 @@ Everything that this package remembers for as long as its process lives, and one
 ``hooks/connection``               connections whose unknown extra fields were warned about
 ``hooks/client_pool``              clients that the triggers of an event loop share
 ``triggers/shared_reading``        readings that the watchers of a topic share
-``triggers/lazy_import``           modules that triggers have loaded
+``triggers/mqs``                   modules that triggers have loaded
 =================================  ==========================================================================
 
 A module keeps such state in a private container that it wraps in ``process_wide``; a test checks that none is left out.

@@ -201,9 +201,7 @@ def _ours(poke_interval_s: float, final_s: float) -> tuple[str, dict[str, Any]]:
     """Wait for more messages than there are; written out, so that nothing is imported that a triggerer would not."""
     condition = {
         "topic": TOPIC,
-        "start_ms": START_MS,
-        "end_ms": END_MS,
-        "source": "start and end",
+        "window": {"start_ms": START_MS, "end_ms": END_MS, "source": "explicit"},
         "min_messages": 2 * SCENARIO.messages,
         "settle_s": final_s - END_MS / 1000,
         "on_closed_empty": "wait",

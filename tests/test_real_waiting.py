@@ -219,7 +219,7 @@ def test_a_final_window_without_messages_can_fail(stage: Waiting) -> None:
     stage.deferred()
     task = stage.ended("failed")
     assert task["try_number"] == 1
-    assert stage.reason(1).endswith("holds 0 messages; 1 are needed, and it is final.")
+    assert stage.reason(1).endswith("holds 0 messages and is final, but min_messages requires 1.")
     assert len(stage.looks()) == 1
     stage.after("upstream_failed")
 
@@ -269,7 +269,7 @@ def test_a_service_that_is_away_for_a_while_is_waited_for(stage: Waiting) -> Non
     stage.until("two looks have failed", lambda: stage.operations.count("topics") >= 2 or None)
     stage.service.faults.error_503 = NEVER
     assert stage.ended("success")["try_number"] == 1
-    assert "Looking failed (2 in a row), and will be tried again" in stage.api.log(stage.task())
+    assert "The poll failed (2 in a row) and will be retried" in stage.api.log(stage.task())
     assert [one.status for one in stage.looks()] == [200]
     assert stage.operations.count("login") == 1
 

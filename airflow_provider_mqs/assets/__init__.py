@@ -1,3 +1,7 @@
-"""MQS topics as assets of Airflow."""
+"""
+MQS topics as assets of Airflow.
+
+- ``mqs``: make the asset of a topic, check its URI, and name it for OpenLineage
+"""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 MQS topics as assets: ``Asset(name=uri, uri="mqs://{host}/{instance_id}/{topic}")``.
 
-Airflow loads this file when a DAG names such an asset, so it imports no more than it needs.
+Airflow imports this file whenever a DAG names such an asset, so the file itself imports as little as possible.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ def mqs_topic_asset(*, host: str, instance_id: str, topic: str, **more: Any) -> 
     """
     Make the asset of a topic.
 
-    As an outlet of ``ResendMessagesOperator`` it gets the report as an event, once the task has succeeded.
+    As an outlet of ``ResendMessagesOperator`` it gets an event with the report once the task has succeeded.
 
-    :param host: of the connection, with a port where it has one
+    :param host: host of the connection, with its port if it has one
     :param instance_id: instance
     :param topic: topic name
     :param more: ``group``, ``extra``, ``watchers`` … of ``Asset``
-    :return: the asset; its name is its URI; on Airflow 2 the dataset
-    :raises ValueError: a part is missing or unfit
+    :return: the asset, whose name is its URI; on Airflow 2 a dataset
+    :raises ValueError: a part is missing or invalid
     """
-    from airflow.providers.common.compat.sdk import Asset  # noqa: PLC0415 - not to read a URI
+    from airflow.providers.common.compat.sdk import Asset  # noqa: PLC0415 - a URI alone needs none
 
     from airflow_provider_mqs._compat import AIRFLOW_VERSION  # noqa: PLC0415 - same
 
@@ -45,10 +45,10 @@ def create_asset(*, host: str, instance_id: str, topic: str, extra: dict[str, An
 
     Source: Airflow documentation, provider metadata ``asset-uris``.
 
-    :param host: of the endpoint
+    :param host: host of the endpoint
     :param instance_id: instance
     :param topic: topic name
-    :param extra: of the asset
+    :param extra: extra of the asset
     :return: the asset
     """
     return mqs_topic_asset(host=host, instance_id=instance_id, topic=topic, extra=extra or {})
@@ -56,12 +56,12 @@ def create_asset(*, host: str, instance_id: str, topic: str, extra: dict[str, An
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
     """
-    Check the URI of an asset, so that a wrong one fails when the DAG is parsed.
+    Check the URI of an asset, so that a wrong one is an error of the DAG file.
 
     Source: Airflow documentation, provider metadata ``asset-uris``.
 
-    :param uri: of the scheme ``mqs``
-    :return: the same topic in its one spelling
+    :param uri: URI with the scheme ``mqs``
+    :return: the URI of the same topic in its canonical spelling
     :raises ValueError: it names no topic
     """
     if uri.netloc == RECORD_HOST:
@@ -75,9 +75,9 @@ def convert_asset_to_openlineage(asset: Asset, lineage_context: object) -> Datas
 
     Source: Airflow documentation, provider metadata ``asset-uris``.
 
-    :param asset: of the scheme ``mqs``
+    :param asset: asset with the scheme ``mqs``
     :param lineage_context: unused
-    :return: the instance as namespace, the topic as name; ``None`` for the record of replays, which is no data
+    :return: the instance as namespace and the topic as name; ``None`` for the record of replays, which is no data
     """
     from airflow.providers.common.compat.openlineage.facet import Dataset  # noqa: PLC0415 - the package is optional
 

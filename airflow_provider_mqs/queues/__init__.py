@@ -1,3 +1,7 @@
-"""MQS as a message queue of Airflow's ``MessageQueueTrigger``."""
+"""
+MQS as a message queue of Airflow's ``MessageQueueTrigger``.
+
+- ``mqs``: the provider of the scheme ``mqs``; needs the extra ``messaging``
+"""
 
 from __future__ import annotations

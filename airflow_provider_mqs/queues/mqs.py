@@ -1,7 +1,7 @@
 """
-``MessageQueueTrigger(scheme="mqs", topic="orders", ...)``: ``NewMessagesTrigger`` by the name of a scheme.
+``MessageQueueTrigger(scheme="mqs", topic="orders", ...)``: ``NewMessagesTrigger`` under the name of a scheme.
 
-Needs the extra ``messaging``; Airflow loads this file only where that package is installed and used.
+Needs the extra ``messaging``; Airflow imports this file only if that package is installed and used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 class MqsMessageQueueProvider(BaseMessageQueueProvider):  # type: ignore[misc]  # of an extra, which mypy skips
     """
-    Tells Airflow which trigger watches MQS.
+    Says which trigger watches MQS.
 
     Source: Airflow documentation, "Message queues" of the common messaging provider.
     """
@@ -27,11 +27,11 @@ class MqsMessageQueueProvider(BaseMessageQueueProvider):  # type: ignore[misc]  
 
     def trigger_class(self) -> type[BaseEventTrigger]:
         """
-        Name the trigger.
+        Return the trigger.
 
-        :return: ``NewMessagesTrigger``; it takes the other arguments of ``MessageQueueTrigger``
+        :return: ``NewMessagesTrigger``, which takes the other arguments of ``MessageQueueTrigger``
         """
-        # not at the top: Airflow makes one of each provider wherever a queue is watched
+        # not at the top: to watch any queue, Airflow instantiates the providers of all schemes
         from airflow_provider_mqs.triggers.mqs import NewMessagesTrigger  # noqa: PLC0415
 
         return NewMessagesTrigger

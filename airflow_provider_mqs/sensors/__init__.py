@@ -1,3 +1,7 @@
-"""Sensors. They resolve the window and say to Airflow what was decided; they know nothing of HTTP."""
+"""
+Sensors. They resolve the window, poll, and tell Airflow what was decided; they know nothing of HTTP.
+
+- ``mqs``: ``MessagesInWindowSensor``
+"""
 
 from __future__ import annotations

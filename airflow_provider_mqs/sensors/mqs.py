@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -17,22 +17,24 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_mqs._compat import AIRFLOW_VERSION
-from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag
-from airflow_provider_mqs.core.watch.condition import SETTLE_S, Decision
-from airflow_provider_mqs.exceptions import ConfigurationError
+from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag, topic_name
+from airflow_provider_mqs.core.values.time_window import WindowArguments
+from airflow_provider_mqs.core.watch.condition import SETTLE_S, Condition, Decision, PollPolicy, PollState, decide
+from airflow_provider_mqs.exceptions import ConfigurationError, MqsError
 from airflow_provider_mqs.tasks.filtered import FilteredOperator
 from airflow_provider_mqs.tasks.permanent_errors import PERMANENT
+from airflow_provider_mqs.tasks.window import window_of_task
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_mqs.sensors.window_watch import WindowWatch
+    from airflow_provider_mqs.hooks.mqs import MqsHook
 
 _GRACE_S = 60.0
-"""How much later than the trigger's own deadline Airflow's comes, which knows less about what happened."""
+"""Seconds between the trigger's deadline and Airflow's own, whose error would say less about what happened."""
 _FAILURES: dict[str, type[AirflowException]] = {
     "fail": AirflowFailException,
     "error": AirflowException,
@@ -44,47 +46,48 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
     """
     Wait until a window is final and holds enough messages.
 
-    A window is final ``settle`` after its end; before that the service is not asked at all. A final window with too few
-    messages ends the waiting at once, as ``on_closed_empty`` says. Only reads: a second run looks again. One request a
-    poke where nothing is filtered and ``min_messages`` is below 500 (a second one where messages of exactly the end
-    moment decide), and the topic list once. A window that begins before what the service keeps fails.
+    A window is final ``settle`` after its end; until then the service is not asked at all. A final window with too few
+    messages ends the wait at once, as ``on_closed_empty`` says. The sensor only reads, so a second run polls again. A
+    poke costs one request, and the first one the topic list, if nothing is filtered and ``min_messages`` is below 500;
+    a second request if messages of exactly the window's end decide. A window that begins before what the service keeps
+    fails.
 
     Without ``start``, ``end`` and ``lookback`` the window is the run's data interval, that of the events of the topic
     that started it, or the interval that its schedule implies. It is resolved once. ``timeout``, ``poke_interval``,
     ``exponential_backoff``, ``max_wait``, ``soft_fail`` and ``never_fail`` mean the same in poke mode, in reschedule
-    mode and deferred; every failure is skipped with either of the last two.
+    mode and deferred; with either of the last two, every failure is a skip.
 
     Pushes ``{"topic", "window", "count", "exact", "at_least", "first_timestamp", "last_timestamp"}``, with
-    ``min_per_partition`` also ``"partitions"``: beyond one page ``count`` is the service's own total, which may hold
-    messages of exactly the end moment (``exact`` is false), and ``at_least`` tells that there may be more. Every row is
-    read with filters, ``min_per_partition``, ``expected_keys``, or ``min_messages`` of 500 and more. All arguments but
-    ``message_filter`` and ``deferrable`` are templated, and a ``message_filter`` cannot wait in the triggerer.
+    ``min_per_partition`` also ``"partitions"``. Beyond one page ``count`` is the service's own total, which may include
+    messages of exactly the window's end (``exact`` is false); ``at_least`` says that there may be more. Every row is
+    read with filters, ``min_per_partition`` or ``expected_keys``, or if ``min_messages`` is 500 or more. All arguments
+    but ``message_filter`` and ``deferrable`` are templated, and a ``message_filter`` cannot be deferred.
 
     Source: API document "Querying Messages".
 
     :param topic: topic name
-    :param start: first moment of the window: datetime, ISO text or epoch ms
-    :param end: the moment behind the last; the window is half-open
-    :param lookback: length of the window that ends where the run's interval does: seconds or ``timedelta``
-    :param min_messages: how many messages the window must hold, default 1; 0 only waits until it is final
-    :param min_per_partition: how many messages each partition of the topic must hold (of those in ``partitions``, where
-        that is given); default any number
-    :param expected_keys: keys that messages of the window must have, each at least once: a list, or text with commas or
-        as JSON; default none
+    :param start: start of the window: datetime, ISO text or epoch ms
+    :param end: end of the window (exclusive): datetime, ISO text or epoch ms
+    :param lookback: length of a window that ends with the run's interval: seconds or ``timedelta``
+    :param min_messages: messages that the window must hold, default 1; 0 only waits until it is final
+    :param min_per_partition: messages that each partition of the topic must hold, or each of ``partitions`` if given;
+        default any number
+    :param expected_keys: keys that must each occur in the window at least once: a list, or text with commas or as JSON;
+        default none
     :param settle: time after the window's end before it counts as final: seconds or ``timedelta``, default 60 s
-    :param stable_polls: so many looks in a row must find the same number of messages before it counts, default 1; in
+    :param stable_polls: polls in a row that must find the same number of messages before it counts, default 1; in
         reschedule mode only on Airflow 3.3 and later
-    :param on_closed_empty: what a final window with too few messages does to the task: ``skip`` (default), ``fail``, or
-        ``wait`` for late messages until the timeout
-    :param max_consecutive_errors: errors in a row (no answer, 5xx, throttling …) that fail the task, default 10; what
-        asking again cannot mend fails it at once. In reschedule mode below Airflow 3.3, where no poke knows the one
-        before, ``timeout`` alone is the bound
+    :param on_closed_empty: what to do when a final window holds too few messages: ``skip`` the task (default), ``fail``
+        it, or ``wait`` for late messages until the timeout
+    :param max_consecutive_errors: errors in a row (no answer, 5xx, throttling …) that fail the task, default 10; an
+        error that no retry can help fails it at once. In reschedule mode below Airflow 3.3, where a poke does not know
+        of the one before, only ``timeout`` limits them
     {filter_params}
     :param deferrable: whether to wait in the triggerer; default ``[operators] default_deferrable``. There the first
-        look comes at a random moment, up to half a minute or the poke interval late, so that not all look at once
-    :param end_from_trigger: whether a deferred sensor that is satisfied, or skips, ends in the triggerer instead of
-        taking a worker once more; default false. Failures, tasks with outlets, and Airflow 2 take the worker all the
-        same. Airflow calls no listener then (OpenLineage is one), nor ``post_execute``
+        poll comes at a random moment, up to half a minute or the poke interval late, so that not all poll at once
+    :param end_from_trigger: whether a deferred sensor that is satisfied or skips ends in the triggerer, without another
+        turn on a worker; default false. Failures, tasks with outlets and Airflow 2 take that turn anyway. Airflow calls
+        no listener then (OpenLineage is one), and no ``post_execute``
     :param mqs_conn_id: connection, default ``mqs_default``
     :param instance_id: instance, default the connection's
     """
@@ -144,7 +147,7 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
         self.end_from_trigger = end_from_trigger
         self.mqs_conn_id = mqs_conn_id
         self.instance_id = instance_id
-        self._watch: WindowWatch | None = None
+        self._wait: _WindowWait | None = None
 
     def execute(self, context: Context) -> Any:
         """
@@ -153,13 +156,17 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
         :param context: Airflow's context; in poke mode a dict with the two ends of a data interval is enough
         :return: what was found
         :raises AirflowSkipException: the window is final, holds too few messages, and ``on_closed_empty`` is ``skip``
-        :raises AirflowFailException: the same with ``fail``; or asking again cannot help
+        :raises AirflowFailException: the same with ``fail``; or no retry can help
         :raises AirflowSensorTimeout: the time is up
         :raises AirflowException: too many errors in a row; a retry may help
         """
-        self._watch = None
+        self._wait = None
         if self.deferrable:
-            return self._check_or_defer(context)
+            deadline_s = time.time() + self.timeout
+            decision = self._poll(context)
+            if decision.status == "wait":
+                self._defer(self._wait_for(context), deadline_s)
+            return self._end(decision)
         try:
             return super().execute(context)
         except AirflowSensorTimeout as error:
@@ -169,17 +176,17 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """
-        Look once.
+        Poll once.
 
         :param context: Airflow's context
         :return: ``False`` to wait on, else what was found
         """
-        decision = self._look(context)
+        decision = self._poll(context)
         return False if decision.status == "wait" else PokeReturnValue(is_done=True, xcom_value=self._end(decision))
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """
-        Go on after the trigger.
+        Continue after the trigger.
 
         :param context: Airflow's context, which is not needed: the event says everything
         :param event: what the trigger sent; anything that is not understood fails the task
@@ -187,69 +194,145 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
         """
         return self._end(Decision.from_event(event))
 
-    def _check_or_defer(self, context: Context) -> dict[str, Any]:
-        deadline_s = time.time() + self.timeout
-        decision = self._look(context)
-        if decision.status == "wait":
-            self._defer(self._watched(context), deadline_s)
-        return self._end(decision)
-
-    def _defer(self, watch: WindowWatch, deadline_s: float) -> NoReturn:
-        from airflow_provider_mqs.triggers.mqs import MessagesInWindowTrigger  # noqa: PLC0415 - not to parse a DAG
-
-        trigger = MessagesInWindowTrigger(
-            condition=watch.condition.to_json(),
-            poll_policy=watch.poll_policy.to_json(),
-            deadline_s=deadline_s,
-            mqs_conn_id=self.mqs_conn_id,
-            instance_id=self.instance_id,
-            looks=watch.looks.to_json(),
-            end_from_trigger=self._ends_from_trigger(),
-            do_xcom_push=self.do_xcom_push,
-        )
-        longest_s = max(0.0, deadline_s - time.time()) + _GRACE_S
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=longest_s))
-
-    def _ends_from_trigger(self) -> bool:
-        """Tell whether the triggerer may end the task: where it is asked to, and does all that a worker would."""
-        return flag(self.end_from_trigger, "end_from_trigger") and AIRFLOW_VERSION >= (3, 0) and not self.outlets
-
-    def _look(self, context: Context) -> Decision:
+    def _poll(self, context: Context) -> Decision:
+        """Count the messages, unless the window is not final yet; an error that may pass means to wait on."""
         from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415 - not to parse a DAG
 
         try:
-            decision = self._watched(context).look(MqsHook(self.mqs_conn_id, self.instance_id))
+            wait, now_s = self._wait_for(context), time.time()
+            if now_s < wait.condition.final_s:
+                decision = decide(wait.condition, None, now_s)
+            else:
+                with MqsHook(self.mqs_conn_id, self.instance_id) as hook:
+                    decision = wait.poll(hook, now_s)
         except PERMANENT as error:
             return Decision("fail", str(error))
         self.log.info("%s", decision.message)
         return decision
 
+    def _wait_for(self, context: Context) -> _WindowWait:
+        """Resolve and check the arguments, once in each execution."""
+        if self._wait is not None:
+            return self._wait
+        if self.deferrable and self.message_filter is not None:
+            raise ConfigurationError(
+                "message_filter does not work with deferrable=True, since the triggerer cannot be sent a function: set "
+                "deferrable=False, or leave the filter to the query."
+            )
+        window = window_of_task(
+            context,
+            WindowArguments.read(start=self.start, end=self.end, lookback=self.lookback),
+            topic=topic_name(self.topic),
+            mqs_conn_id=self.mqs_conn_id,
+            instance_id=self.instance_id,
+        )
+        condition = Condition.read(
+            topic=self.topic,
+            window=window,
+            min_messages=self.min_messages,
+            min_per_partition=self.min_per_partition,
+            expected_keys=self.expected_keys,
+            settle=self.settle,
+            stable_polls=self.stable_polls,
+            on_closed_empty=self.on_closed_empty,
+            filters=self.read_filters(),
+        )
+        poll_policy = PollPolicy.read(
+            poke_interval_s=self.poke_interval,
+            exponential_backoff=self.exponential_backoff,
+            max_wait=self.max_wait,
+            silent_fail=self.silent_fail,
+            max_consecutive_errors=self.max_consecutive_errors,
+        )
+        rescheduled = self.mode == "reschedule" and not self.deferrable
+        store = PollStateStore.of(context) if rescheduled else None
+        if rescheduled and store is None and condition.stable_polls > 1:
+            raise ConfigurationError(
+                "stable_polls needs to know what the last poke found, which in reschedule mode only Airflow 3.3 and "
+                "later remembers: set mode='poke' or deferrable=True."
+            )
+        self._wait = _WindowWait(condition, poll_policy, store)
+        return self._wait
+
+    def _defer(self, wait: _WindowWait, deadline_s: float) -> None:
+        from airflow_provider_mqs.triggers.mqs import MessagesInWindowTrigger  # noqa: PLC0415 - not to parse a DAG
+
+        # only where the triggerer does all that a worker would
+        ends_there = flag(self.end_from_trigger, "end_from_trigger") and AIRFLOW_VERSION >= (3, 0) and not self.outlets
+        trigger = MessagesInWindowTrigger(
+            condition=wait.condition.to_json(),
+            poll_policy=wait.poll_policy.to_json(),
+            deadline_s=deadline_s,
+            mqs_conn_id=self.mqs_conn_id,
+            instance_id=self.instance_id,
+            poll_state=wait.state.to_json(),
+            end_from_trigger=ends_there,
+            do_xcom_push=self.do_xcom_push,
+        )
+        limit_s = max(0.0, deadline_s - time.time()) + _GRACE_S
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=limit_s))
+
     def _end(self, decision: Decision) -> dict[str, Any]:
-        """Say to Airflow how the waiting ended, in the same way wherever it did."""
-        if decision.result is not None:
+        """Return the result, or raise what tells Airflow how the wait ended; the same wherever it did."""
+        if decision.status == "satisfied" and decision.result is not None:
             return decision.result
         if decision.status == "skip" or self.soft_fail or self.never_fail:
             raise AirflowSkipException(decision.message)
         raise _FAILURES.get(decision.status, AirflowFailException)(decision.message)
 
-    def _watched(self, context: Context) -> WindowWatch:
-        """Resolve and check the arguments, once in each execution."""
-        from airflow_provider_mqs.sensors.window_watch import PollStateStore, WindowWatch, condition_of, poll_policy_of  # noqa: PLC0415 - not to parse a DAG
 
-        if self._watch is None:
-            if self.deferrable and self.message_filter is not None:
-                raise ConfigurationError(
-                    "message_filter does not work with deferrable=True, since a function does not travel to the "
-                    "triggerer: set deferrable=False, or leave the filter to the query."
-                )
-            filters = self.read_filters()
-            condition = condition_of(context, vars(self), filters)
-            alone = self.mode == "reschedule" and not self.deferrable
-            memory = PollStateStore.of(context) if alone else None
-            if alone and memory is None and condition.stable_polls > 1:
-                raise ConfigurationError(
-                    "stable_polls needs to know what the poke before has found, which in reschedule mode only Airflow "
-                    "3.3 and later remembers: set mode='poke' or deferrable=True."
-                )
-            self._watch = WindowWatch(condition, filters, poll_policy_of(vars(self)), memory)
-        return self._watch
+class _WindowWait:
+    """What one execution waits for, and what its polls have found so far."""
+
+    def __init__(self, condition: Condition, poll_policy: PollPolicy, store: PollStateStore | None) -> None:
+        from airflow_provider_mqs.core.watch.window_count import WindowCounter  # noqa: PLC0415 - not to parse a DAG
+
+        self.condition = condition
+        self.poll_policy = poll_policy
+        self.state = store.load() if store else PollState()
+        self._store = store
+        self._counter = WindowCounter(condition)
+
+    def poll(self, hook: MqsHook, now_s: float) -> Decision:
+        """Count the messages, and remember what was found; errors that no retry can help are raised."""
+        try:
+            now_ms = int(now_s * 1000)
+            if self._counter.is_quick:
+                client = hook.get_conn()
+                counted = client.run(self._counter.count(client.api, now_ms))
+            else:
+                counted = hook.run_concurrently(lambda api: self._counter.count(api, now_ms))
+        except PERMANENT:
+            raise
+        except MqsError as error:
+            self._remember(self.state.after_error())
+            return self.poll_policy.decide_on_error(error, self.state.errors)
+        self._remember(self.state.after_count(counted.count))
+        return decide(self.condition, counted, now_s, self.state.same)
+
+    def _remember(self, state: PollState) -> None:
+        if self._store and state != self.state:
+            self._store.save(state)
+        self.state = state
+
+
+class PollStateStore:
+    """Keeps the poll state of a try in Airflow's task state store: each poke of reschedule mode is a new process."""
+
+    def __init__(self, store: Any, try_number: int) -> None:
+        self._store = store
+        self._key = f"mqs_poll_state/{try_number}"
+
+    @classmethod
+    def of(cls, context: Mapping[str, Any]) -> PollStateStore | None:
+        """Find the store; Airflow before 3.3 has none."""
+        store = context.get("task_state_store")
+        return None if store is None else cls(store, getattr(context.get("ti"), "try_number", 0))
+
+    def load(self) -> PollState:
+        """Read what the last poke has saved."""
+        return PollState(**(self._store.get(self._key) or {}))
+
+    def save(self, state: PollState) -> None:
+        """Save what the next poke has to know."""
+        self._store.set(self._key, state.to_json())

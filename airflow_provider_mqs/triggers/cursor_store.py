@@ -1,9 +1,19 @@
-"""Where a trigger keeps its cursor, and where it reads of earlier replays."""
+"""
+Where a trigger keeps its cursor, and where it reads of earlier replays.
+
+The cursor is kept in the state store of the watched asset (Airflow 3.3 and later), else in the folder ``[mqs]
+ledger_path``, else nowhere. Earlier replays are read where the resend records them, as ``tasks/stores`` decides.
+
+Airflow answers a trigger through the event loop of the triggerer, so each call here is asynchronous or runs in a
+thread; the stores of a task are the synchronous counterpart.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs.core.ledger.known_copies import KnownCopies, known_copies_in
@@ -11,132 +21,104 @@ from airflow_provider_mqs.exceptions import StoreError
 from airflow_provider_mqs.tasks.stores import HAS_STATE_STORES, choose_stores, configured_folder, record_inlets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.values.time_window import TimeWindow
     from airflow_provider_mqs.core.values.topic_ref import TopicRef
 
 _log = logging.getLogger(__name__)
-_ANSWER_S: Final = 60.0
+_TIMEOUT_S: Final = 60.0
 
 
 class CursorStore:
-    """
-    Remembers for a trigger.
+    """Keeps plain JSON for one trigger. ``accessor`` is its ``asset_state_store``, ``None`` if Airflow has none."""
 
-    The cursor is kept in the state store of the watched asset (Airflow 3.3 and later), else in the folder ``[mqs]
-    ledger_path``, else nowhere. Earlier replays are read where the resend writes them: in the state store of the
-    record's asset, in that folder, before Airflow 3.3 in Variables.
-
-    :param accessors: ``asset_state_store`` of the trigger, ``None`` where Airflow gave none
-    """
-
-    def __init__(self, accessors: Any) -> None:
-        self._accessors = accessors
-        self._in_triggerer = accessors is not None
+    def __init__(self, accessor: Any) -> None:
+        self._accessor = accessor
+        self._in_triggerer = accessor is not None
         self._folder = configured_folder()
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     async def load(self, key: str) -> Any | None:
-        """
-        Read a value.
-
-        :param key: its name
-        :return: the value, ``None`` where there is none, or where nothing is kept
-        :raises StoreError: the store cannot be read
-        """
-        if self._accessors is not None:
+        """Read a value; ``None`` if there is none, or nothing can be kept."""
+        if self._accessor is not None:
             try:
-                return await _asked("read", _call(self._accessors, "get", key))
+                with _store_errors("read"):
+                    return await _aget(self._accessor, key)
             except ValueError:
-                self._accessors = None
-                self._tell("Several assets share this watcher, so it cannot keep its cursor in one's state store.")
+                self._accessor = None
+                self._warn_once("Several assets share this watcher, so none of their state stores can keep its cursor.")
         if self._folder is not None:
             return await asyncio.to_thread(self._folder.get, key)
-        self._tell(
-            "The cursor is not kept anywhere: messages that come while this trigger does not run raise no event, and "
-            "some may raise two. Watch an asset on Airflow 3.3 or later, or set [mqs] ledger_path."
+        self._warn_once(
+            "The cursor is not stored: messages that arrive while this trigger is down raise no event, and some may "
+            "raise two. Watch an asset on Airflow 3.3 or later, or set [mqs] ledger_path."
         )
         return None
 
     async def save(self, key: str, value: Any) -> None:
-        """
-        Write a value, where there is a store.
-
-        :param key: its name
-        :param value: plain JSON
-        :raises StoreError: the store cannot be written
-        """
-        if self._accessors is not None:
-            await _asked("write", _call(self._accessors, "set", key, value))
+        """Write a value, if there is a store."""
+        if self._accessor is not None:
+            with _store_errors("write"):
+                if hasattr(self._accessor, "aset"):
+                    await self._accessor.aset(key, value)
+                else:
+                    await _in_thread(partial(self._accessor.set, key, value))
         elif self._folder is not None:
             await asyncio.to_thread(self._folder.set, key, value)
 
-    async def copies(self, window: TimeWindow, ref: TopicRef) -> KnownCopies:
-        """
-        Find the copies that earlier replays have put into a window.
-
-        :param window: the time window
-        :param ref: the topic
-        :return: the copies; none, with one warning, where no record can be read
-        :raises StoreError: a record cannot be read
-        """
-        records = self._records()
-        if not records:
-            self._tell("There is no record of earlier replays: their copies are not told from originals.")
-            return KnownCopies()
-        found: KnownCopies = await _in_thread(lambda: known_copies_in(records, window, ref))
-        return found
-
-    def _records(self) -> tuple[Store, ...]:
+    async def known_copies(self, window: TimeWindow, ref: TopicRef) -> KnownCopies:
+        """Find the copies that earlier replays have put into a window; none, with one warning, without any record."""
         reachable = HAS_STATE_STORES and self._in_triggerer
-        accessor = _FromThread(_record_accessor(), asyncio.get_running_loop()) if reachable else None
-        return choose_stores(self._folder, record_state=accessor, variables=not HAS_STATE_STORES).records
+        state = _FromThread(_record_accessor(), asyncio.get_running_loop()) if reachable else None
+        records = choose_stores(self._folder, record_state=state, variables=not HAS_STATE_STORES).records
+        if not records:
+            self._warn_once("There is no record of earlier replays, so their copies count as new messages.")
+            return KnownCopies()
+        copies: KnownCopies = await _in_thread(partial(known_copies_in, records, window, ref))
+        return copies
 
-    def _tell(self, sentence: str) -> None:
-        """Warn once."""
-        if sentence not in self._told:
-            self._told.add(sentence)
+    def _warn_once(self, sentence: str) -> None:
+        if sentence not in self._warned:
+            self._warned.add(sentence)
             _log.warning("%s", sentence)
 
 
 class _FromThread:
-    """Lets a thread read a store that only the event loop may ask."""
+    """Lets a thread read a state store that only the event loop can ask."""
 
     def __init__(self, accessor: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._accessor = accessor
         self._loop = loop
 
     def get(self, key: str) -> Any:
-        return asyncio.run_coroutine_threadsafe(_call(self._accessor, "get", key), self._loop).result(_ANSWER_S)
+        return asyncio.run_coroutine_threadsafe(_aget(self._accessor, key), self._loop).result(_TIMEOUT_S)
 
 
 def _record_accessor() -> Any:
-    """Return the accessor of the record's asset; Airflow gives a trigger only those of the assets that it watches."""
+    """Return the state store of the record's asset; Airflow passes a trigger only those of the assets it watches."""
     from airflow.sdk.execution_time.context import AssetStateStoreAccessors  # noqa: PLC0415 - 3.3 and later
 
     return AssetStateStoreAccessors(inlets=record_inlets())[record_inlets()[0]]
 
 
-async def _call(accessor: Any, name: str, *arguments: Any) -> Any:
-    # the asynchronous twins are there since 3.3.2
-    asynchronous = getattr(accessor, f"a{name}", None)
-    if asynchronous is not None:
-        return await asynchronous(*arguments)
-    return await _in_thread(lambda: getattr(accessor, name)(*arguments))
+async def _aget(accessor: Any, key: str) -> Any:
+    # Airflow 3.3.0 and 3.3.1 have no asynchronous twins
+    return await (accessor.aget(key) if hasattr(accessor, "aget") else _in_thread(partial(accessor.get, key)))
 
 
 async def _in_thread(call: Callable[[], Any]) -> Any:
-    # a thread that asgiref knows: Airflow answers a call from there through this loop
+    # not asyncio.to_thread: from a thread of asgiref's, Airflow can ask its supervisor through this loop
     from asgiref.sync import sync_to_async  # noqa: PLC0415 - a dependency of every Airflow
 
     return await sync_to_async(call, thread_sensitive=False)()
 
 
-async def _asked(verb: str, answer: Any) -> Any:
+@contextmanager
+def _store_errors(verb: str) -> Iterator[None]:
+    """Raise what goes wrong in Airflow as an error of ours; a ``ValueError`` says that several assets are watched."""
     try:
-        return await answer
+        yield
     except ValueError:
         raise
     except Exception as error:

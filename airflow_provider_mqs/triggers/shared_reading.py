@@ -1,4 +1,39 @@
-"""One reading of a topic for all who watch it: who comes first reads, the others take what was read."""
+"""
+One reading of a topic for all who watch it: whoever is due first reads, the others take what was read.
+
+Fifty DAGs may watch one topic, each with a trigger of its own that polls once a minute. Apart they would ask the
+service the same question fifty times. Airflow's own ``shared_stream`` broadcasts what arrives from now on; here each
+watcher has a stored cursor and may be behind, so what is shared is the last reading, and each finds in it what is new
+behind its own cursor.
+
+Who shares
+    Triggers in one event loop with the same connection, instance and topic that treat copies alike. ``SharedReadings``
+    lives as long as one of them holds it.
+
+Who reads
+    A watcher that polls waits for the lock. If the last reading meets its request, it takes that; else it reads, while
+    those who come meanwhile wait, and mostly take the result. A reader that is cancelled leaves the lock, and the next
+    one in line reads.
+
+What meets a request
+    A reading that is new enough, begins no later than the watcher's cursor and goes beyond it. New enough means not
+    older than half the time that the watcher has waited, so that a poll never yields what the last one did.
+
+Where a reading begins
+    Where the watcher who is furthest behind needs it, but at most an overlap before the reader's own cursor. Whoever is
+    further behind, as after a long pause, reads alone until it has caught up.
+
+A failure is one for all
+    Whoever asks soon after a reading has failed gets the same error, so that a service that is down is asked as often
+    as by one. Each watcher then waits as long as its own errors in a row demand.
+
+Together again
+    All who took a reading wait equally long for the next (``interval_factor``), so watchers that started apart poll
+    together from their second poll on.
+
+Nothing here is stored. A triggerer that is killed loses a reading, and the next one reads again: what was published is
+each watcher's own to remember, see ``core/watch/cursor``.
+"""
 
 from __future__ import annotations
 
@@ -14,84 +49,56 @@ from airflow_provider_mqs.process_state import process_wide
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
 
-    from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
     from airflow_provider_mqs.core.watch.cursor import Cursor
     from airflow_provider_mqs.core.watch.new_messages import Reading
 
-    Read: TypeAlias = "Callable[[int], Awaitable[tuple[Reading, KnownCopies]]]"
+    Read: TypeAlias = "Callable[[int], Awaitable[Reading]]"
+    """Reads from this millisecond on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """
-    A reading.
+class CompletedReading:
+    """What somebody has read."""
 
-    :param began_s: when it began, epoch seconds
-    :param pace: a factor near 1 for the wait until the next, the same for all, so that they stay together
-    :param reading: what the topic holds
-    :param copies: which of that earlier replays have put there
-    """
-
-    began_s: float
-    pace: float
+    started_s: float
+    interval_factor: float
+    """Near 1, for the wait until the next reading; the same for all."""
     reading: Reading
-    copies: KnownCopies
 
     def until_ms(self, settle_s: float) -> int:
-        """
-        Say what of it had time to settle.
-
-        :param settle_s: how long that takes
-        :return: the millisecond behind the last, epoch
-        """
-        return _settled_ms(self.began_s, settle_s)
+        """Return the end (exclusive) of what had ``settle_s`` to arrive when it was read."""
+        return _settled_ms(self.started_s, settle_s)
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """
-    A reading that failed.
+class FailedReading:
+    """Why nobody could read."""
 
-    :param began_s: when it began, epoch seconds
-    :param error: why
-    """
-
-    began_s: float
+    started_s: float
     error: MqsError
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """
-    What a watcher wants to know.
-
-    :param cursor: how far it is
-    :param now_s: the time, epoch seconds
-    :param since_s: what was read before that is too old for it
-    :param settle_s: how far behind the present it reads
-    :param overlap_s: how late a message may come
-    """
+class ReadRequest:
+    """What a watcher needs to know."""
 
     cursor: Cursor
     now_s: float
     since_s: float
+    """A reading that started before is too old."""
     settle_s: float
+    """How far behind the present the watcher reads."""
     overlap_s: float
 
     @property
     def until_ms(self) -> int:
-        """The millisecond behind the last that had time to settle, epoch."""
+        """The end (exclusive) of what had time to arrive, epoch ms."""
         return _settled_ms(self.now_s, self.settle_s)
 
-    def is_met(self, last: Taken | Failed) -> bool:
-        """
-        Tell whether a reading brings the watcher on.
-
-        :param last: what came of somebody's reading
-        :return: whether it is new enough, covers what is wanted and goes beyond the cursor; a failure is one for all
-        """
-        if last.began_s < self.since_s or isinstance(last, Failed):
-            return last.began_s >= self.since_s
+    def is_met_by(self, last: CompletedReading | FailedReading) -> bool:
+        """Return whether somebody's reading brings the watcher on; a failure does, if it is new enough."""
+        if last.started_s < self.since_s or isinstance(last, FailedReading):
+            return last.started_s >= self.since_s
         window = last.reading.window
         end_ms = min(window.end_ms, last.until_ms(self.settle_s))
         return window.start_ms <= self.cursor.from_ms and end_ms > self.cursor.next_ms
@@ -101,60 +108,51 @@ class SharedReadings:
     """The last reading of a topic, and who watches it. Get it with ``readings_of``."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()  # kept alive, so that no other loop has its number
-        self._one_reads = asyncio.Lock()
-        self._needs: WeakKeyDictionary[object, int] = WeakKeyDictionary()
-        self._last: Taken | Failed | None = None
+        # kept alive: ``readings_of`` tells loops apart by their id, which a later loop could have again
+        self._loop = asyncio.get_running_loop()
+        self._lock = asyncio.Lock()
+        self._needed_from_ms: WeakKeyDictionary[object, int] = WeakKeyDictionary()
+        self._last: CompletedReading | FailedReading | None = None
 
-    async def take(self, watcher: object, wish: Wish, read: Read) -> Taken:
+    async def get(self, watcher: object, request: ReadRequest, read: Read) -> CompletedReading:
         """
-        Give the last reading where it will do, else read.
+        Return the last reading if it meets the request, else read.
 
-        The one who reads begins where the one who is furthest behind needs it, by at most an overlap. A lone watcher's
-        reading is not kept.
-
-        :param watcher: who asks; forgotten when it is no more
-        :param wish: what it wants
-        :param read: reads from that millisecond on
-        :return: the reading
         :raises MqsError: reading failed, now or for somebody a short time ago
         """
-        self._needs[watcher] = wish.cursor.from_ms
-        async with self._one_reads:
+        self._needed_from_ms[watcher] = request.cursor.from_ms
+        async with self._lock:
             last = self._last
-            if last is None or not wish.is_met(last):
-                last = await self._read(wish, read)
-                self._last = last if len(self._needs) > 1 else None
-        if isinstance(last, Failed):
+            if last is None or not request.is_met_by(last):
+                last = await self._read(request, read)
+                # a lone watcher has no use for it, and it may hold thousands of rows
+                self._last = last if len(self._needed_from_ms) > 1 else None
+        if isinstance(last, FailedReading):
+            # each of them raises the same object, whose traceback would grow by each
             raise last.error.with_traceback(None)
         return last
 
-    async def _read(self, wish: Wish, read: Read) -> Taken | Failed:
-        pace = random.uniform(0.9, 1.1)  # noqa: S311 - spreads the readings of many topics
-        earliest_ms = wish.cursor.from_ms - int(wish.overlap_s * 1000)
-        start_ms = min(max(min(self._needs.values()), earliest_ms), wish.cursor.from_ms)
+    async def _read(self, request: ReadRequest, read: Read) -> CompletedReading | FailedReading:
+        interval_factor = random.uniform(0.9, 1.1)  # noqa: S311 - spreads the polls of many topics
+        earliest_ms = request.cursor.from_ms - int(request.overlap_s * 1000)
+        start_ms = min(max(min(self._needed_from_ms.values()), earliest_ms), request.cursor.from_ms)
         try:
-            return Taken(wish.now_s, pace, *await read(start_ms))
+            return CompletedReading(request.now_s, interval_factor, await read(start_ms))
         except MqsError as error:
-            return Failed(wish.now_s, error)
+            return FailedReading(request.now_s, error)
 
 
-def _settled_ms(moment_s: float, settle_s: float) -> int:
-    return int(moment_s * 1000) - int(settle_s * 1000)
+def _settled_ms(now_s: float, settle_s: float) -> int:
+    return int(now_s * 1000) - int(settle_s * 1000)
 
 
 _readings: WeakValueDictionary[Hashable, SharedReadings] = process_wide(WeakValueDictionary())
 
 
 def readings_of(*topic: Hashable) -> SharedReadings:
-    """
-    Give what all watchers of a topic in this event loop share, as long as one of them holds it.
-
-    :param topic: all that decides what is read: connection, instance, topic, whether copies are looked for
-    :return: the same for the same topic
-    """
+    """Return what all watchers of a topic in this event loop share; ``topic`` is all that decides what is read."""
     key = (id(asyncio.get_running_loop()), *topic)
-    found = _readings.get(key)
-    if found is None:
-        found = _readings[key] = SharedReadings()
-    return found
+    readings = _readings.get(key)
+    if readings is None:
+        readings = _readings[key] = SharedReadings()
+    return readings

@@ -47,20 +47,20 @@ def test_airflow_checks_the_uris_of_dags() -> None:
     "uri", ["mqs:///i/orders", f"mqs://{HOST}", f"mqs://{HOST}/i", f"mqs://{HOST}/i/orders/x", f"mqs://{HOST}/i/1"]
 )
 def test_what_names_no_topic_is_refused(uri: str) -> None:
-    """The sentence shows the form."""
+    """The error shows the form."""
     with pytest.raises(ValueError, match=r"mqs://|topic must start"):
         sanitize_uri(urlsplit(uri))
 
 
 @pytest.mark.parametrize("changes", [{"host": ""}, {"host": f"https://{HOST}"}, {"instance_id": ""}, {"topic": "1"}])
-def test_a_part_that_is_unfit_is_refused(changes: dict[str, str]) -> None:
+def test_an_invalid_part_is_refused(changes: dict[str, str]) -> None:
     """Before Airflow sees it."""
     with pytest.raises(ValueError, match=r"needs host|topic must start"):
         mqs_topic_asset(**{"host": HOST, "instance_id": INSTANCE, "topic": "orders", **changes})
 
 
 def test_lineage_names_instance_and_topic(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The record of replays is no data; without OpenLineage, Airflow's stand-in gives nothing at all."""
+    """The record of replays is no data and has no name; without OpenLineage there is none at all."""
     monkeypatch.setattr(facet, "Dataset", SimpleNamespace)
     dataset = convert_asset_to_openlineage(mqs_topic_asset(host=HOST, instance_id=INSTANCE, topic="orders"), None)
     record: Any = type("Record", (), {"uri": RECORD_URI})()

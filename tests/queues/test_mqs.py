@@ -1,4 +1,4 @@
-"""MQS under the name of a scheme, where the package for message queues is installed."""
+"""MQS under the name of a scheme, if the package for message queues is installed."""
 
 from __future__ import annotations
 

@@ -15,13 +15,14 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
     AirflowSkipException,
     Asset,
+    BaseSensorOperator,
     TaskDeferred,
     conf,
 )
 
 from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator
-from airflow_provider_mqs.sensors import mqs as module
+from airflow_provider_mqs.sensors import mqs as sensors_mqs
 from airflow_provider_mqs.sensors.mqs import MessagesInWindowSensor
 from tests.airflow import AIRFLOW
 from tests.support import started_by
@@ -64,7 +65,7 @@ def poked(context: Any = None, **arguments: Any) -> Any:
 
 
 def rescheduled(context: Any = None, **arguments: Any) -> Any:
-    """Run each poke as a process of its own, until one ends the waiting."""
+    """Run each poke as a process of its own, until one ends the wait."""
     known: Any = context or {**INTERVAL, "ti": FirstTry(), "task_state_store": Store()}
     try:
         return sensor(mode="reschedule", **arguments).execute(known)
@@ -86,8 +87,8 @@ def deferred(**arguments: Any) -> Any:
 
 async def event_of(deferral: TaskDeferred) -> Any:
     path, arguments = deferral.trigger.serialize()
-    room, _, name = path.rpartition(".")
-    trigger = getattr(import_module(room), name)(**json.loads(json.dumps(arguments)))
+    module, _, name = path.rpartition(".")
+    trigger = getattr(import_module(module), name)(**json.loads(json.dumps(arguments)))
     (event,) = [event async for event in trigger.run()]
     return json.loads(json.dumps(event.payload))
 
@@ -105,8 +106,8 @@ def _service(mqs: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Airflow 2.11 reads in its database when a rescheduled sensor began; give that instead."""
-    base = import_module(MessagesInWindowSensor.__mro__[1].__module__)
+    """Airflow 2.11 reads from its database when a rescheduled sensor started; answer in its stead."""
+    base = import_module(BaseSensorOperator.__module__)
     started = datetime.now(timezone.utc)
     if hasattr(base, "_orig_start_date"):
         monkeypatch.setattr(base, "_orig_start_date", lambda **_: started)
@@ -128,7 +129,7 @@ OUTCOMES: dict[str, tuple[dict[str, Any], type[Exception]]] = {
 @pytest.mark.parametrize("setting", [None, "soft_fail", "never_fail"])
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_ends_alike(mode: str, setting: str | None, outcome: str, mqs: MqsEmulator) -> None:
-    """Each outcome is the same kind of end in each mode; ``soft_fail`` and ``never_fail`` make each of them a skip."""
+    """Each outcome is the same kind of ending in each mode; ``soft_fail`` and ``never_fail`` turn each into a skip."""
     arguments, failure = OUTCOMES[outcome]
     if outcome == "service down":
         mqs.faults.throttle_429 = Rule(probability=1.0, operations=frozenset({"query"}))
@@ -150,7 +151,7 @@ def test_every_mode_finds_the_same(mode: str) -> None:
 
 
 def test_a_run_that_events_started_has_their_window(mqs: MqsEmulator) -> None:
-    """What came late is counted, too, though no event told of it yet."""
+    """Late messages are counted, too, though no event has announced them yet."""
     event = QueryMessagesOperator(task_id="query", topic="orders").execute(INTERVAL)
     mqs.append("orders", 0, "late", timestamp_ms=int(START.timestamp() * 1000))
 
@@ -176,7 +177,7 @@ def test_errors_that_pass_are_forgotten(mode: str, mqs: MqsEmulator, monkeypatch
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_partition_and_key_may_have_to_be_there(mode: str) -> None:
-    """The count of each partition is pushed where it was asked for."""
+    """The count of each partition is pushed on request."""
     found = RUN[mode](min_per_partition=20, expected_keys="key-0")
 
     assert found["partitions"] == {"0": 20, "1": 20, "2": 20}
@@ -184,8 +185,8 @@ def test_every_partition_and_key_may_have_to_be_there(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_number_may_have_to_stand_still(mode: str, mqs: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So many looks in a row find the same; what a look before the deferral has found counts."""
+def test_a_number_may_have_to_be_stable(mode: str, mqs: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``stable_polls`` polls in a row must find the same; one before the deferral counts."""
     from airflow_provider_mqs.triggers.mqs import MessagesInWindowTrigger
 
     async def at_once(_: float) -> None:
@@ -197,8 +198,8 @@ def test_a_number_may_have_to_stand_still(mode: str, mqs: MqsEmulator, monkeypat
     assert len(mqs.requests("query")) == 3
 
 
-def test_a_late_message_makes_the_looks_begin_anew(mqs: MqsEmulator) -> None:
-    """It is found before the window counts as final."""
+def test_a_late_message_starts_the_stable_polls_anew(mqs: MqsEmulator) -> None:
+    """It is found before the sensor succeeds."""
     waiting = sensor(stable_polls=2)
 
     assert waiting.poke(INTERVAL) is False
@@ -207,14 +208,14 @@ def test_a_late_message_makes_the_looks_begin_anew(mqs: MqsEmulator) -> None:
     assert waiting.poke(INTERVAL)
 
 
-def test_without_a_state_store_reschedule_mode_cannot_tell_what_stands_still() -> None:
-    """Below Airflow 3.3; the sentence names both ways out."""
+def test_without_a_state_store_reschedule_mode_cannot_know_what_is_stable() -> None:
+    """Below Airflow 3.3; the error names both ways out."""
     with pytest.raises(AirflowFailException, match="mode='poke' or deferrable=True"):
         rescheduled({**INTERVAL, "ti": FirstTry()}, stable_polls=2)
 
 
-def test_without_a_state_store_the_timeout_bounds_the_errors_of_reschedule_mode(mqs: MqsEmulator) -> None:
-    """Below Airflow 3.3 no poke knows the one before, so that only the time can be up."""
+def test_without_a_state_store_only_the_timeout_limits_the_errors_of_reschedule_mode(mqs: MqsEmulator) -> None:
+    """Below Airflow 3.3 no poke knows of the one before."""
     mqs.faults.throttle_429 = Rule(probability=1.0, operations=frozenset({"query"}))
     context = {**INTERVAL, "ti": FirstTry()}
 
@@ -224,7 +225,7 @@ def test_without_a_state_store_the_timeout_bounds_the_errors_of_reschedule_mode(
 
 
 def test_one_request_a_poke(mqs: MqsEmulator) -> None:
-    """Nothing is filtered and little is wanted, so the total of the first page is enough."""
+    """Nothing is filtered and little is required, so the total of the first page is enough."""
     poking = sensor(topic="empty", on_closed_empty="wait")
 
     assert [poking.poke(INTERVAL) for _ in range(3)] == [False, False, False]
@@ -246,7 +247,7 @@ def test_before_the_window_is_final_nothing_is_asked(mode: str, mqs: MqsEmulator
 
 
 def test_settle_is_part_of_being_final(mqs: MqsEmulator) -> None:
-    """An hour that ended less than ``settle`` ago is not looked at, and looked at without it."""
+    """An hour that ended less than ``settle`` ago is not polled, and without ``settle`` it is."""
     assert sensor(settle=timedelta(days=1)).poke(INTERVAL) is False
     assert mqs.requests() == []
     assert sensor(settle="0").poke(INTERVAL)
@@ -261,23 +262,23 @@ def test_filters_are_exact() -> None:
 
 
 def test_a_function_cannot_be_deferred() -> None:
-    """The sentence names both arguments and the remedy."""
+    """The error names both arguments and the remedy."""
     with pytest.raises(AirflowFailException, match="message_filter does not work with deferrable=True"):
         deferred(message_filter=bool)
 
 
 def test_an_explicit_window_needs_no_interval() -> None:
-    """Start and end win over the context, which may be empty; the window is resolved once."""
+    """Start and end take precedence over the context, which may be empty."""
     assert poked({}, start=START, end=END.isoformat())["window"]["source"] == "explicit"
 
 
-def test_zero_messages_are_enough_where_only_the_end_is_waited_for() -> None:
+def test_no_message_is_required_if_only_the_end_is_waited_for() -> None:
     """``min_messages=0`` waits until the window is final and succeeds, empty or not."""
     assert poked(topic="empty", min_messages=0)["count"] == 0
 
 
 def test_a_second_execution_starts_anew() -> None:
-    """An operator object that runs twice looks at the window of each run."""
+    """A sensor object that runs twice polls the window of each run."""
     waiting = sensor(min_messages=0)
     shorter: Any = {**INTERVAL, "data_interval_end": END - timedelta(minutes=30)}
 
@@ -306,7 +307,7 @@ def test_a_second_execution_starts_anew() -> None:
     ],
 )
 def test_bad_input_is_one_sentence_and_no_request(arguments: dict[str, Any], mqs: MqsEmulator) -> None:
-    """The sentence names the argument; neither a retry nor a poll follows."""
+    """The error names the argument; neither a retry nor a poll follows."""
     with pytest.raises(AirflowFailException) as caught:
         poked(**arguments)
     assert next(iter(arguments)) in str(caught.value) or "window" in str(caught.value)
@@ -314,7 +315,7 @@ def test_bad_input_is_one_sentence_and_no_request(arguments: dict[str, Any], mqs
 
 
 def test_a_deferral_carries_every_setting_and_no_secret(mqs: MqsEmulator) -> None:
-    """Pace, limits, filters, connection and an absolute deadline travel; Airflow's own limit comes later."""
+    """Policy, condition, filters, connection and an absolute deadline travel; Airflow's own limit comes later."""
     before_s = datetime.now(timezone.utc).timestamp()
     with pytest.raises(TaskDeferred) as caught:
         sensor(
@@ -338,9 +339,11 @@ def test_a_deferral_carries_every_setting_and_no_secret(mqs: MqsEmulator) -> Non
     _, arguments = caught.value.trigger.serialize()
     assert arguments["condition"] == {
         "topic": "empty",
-        "start_ms": int(START.timestamp() * 1000),
-        "end_ms": int(END.timestamp() * 1000),
-        "source": "data_interval",
+        "window": {
+            "start_ms": int(START.timestamp() * 1000),
+            "end_ms": int(END.timestamp() * 1000),
+            "source": "data_interval",
+        },
         "min_messages": 7,
         "settle_s": 5.0,
         "on_closed_empty": "wait",
@@ -349,7 +352,7 @@ def test_a_deferral_carries_every_setting_and_no_secret(mqs: MqsEmulator) -> Non
         "expected_keys": ["a", "b"],
         "stable_polls": 3,
     }
-    assert arguments["looks"] == {"errors": 0, "count": 0, "same": 1}
+    assert arguments["poll_state"] == {"errors": 0, "count": 0, "same": 1}
     assert arguments["poll_policy"] == {
         "poke_interval_s": 30.0,
         "exponential_backoff": True,
@@ -371,10 +374,10 @@ def test_a_deferral_carries_every_setting_and_no_secret(mqs: MqsEmulator) -> Non
         ({"end_from_trigger": True, "outlets": [Asset("mqs://host/i/orders")]}, False),
     ],
 )
-def test_the_triggerer_ends_the_task_only_where_that_loses_nothing(
+def test_the_triggerer_ends_the_task_only_if_that_loses_nothing(
     arguments: dict[str, Any], ends: bool, mqs: MqsEmulator
 ) -> None:
-    """Where it is asked to, on Airflow 3, and where no event of an asset hangs on the task."""
+    """On request, on Airflow 3, and if the task raises no event of an asset."""
     with pytest.raises(TaskDeferred) as caught:
         sensor(deferrable=True, topic="empty", on_closed_empty="wait", **arguments).execute(INTERVAL)
 
@@ -382,7 +385,7 @@ def test_the_triggerer_ends_the_task_only_where_that_loses_nothing(
 
 
 def test_silent_fail_tolerates_errors_without_end(mqs: MqsEmulator) -> None:
-    """As the base class promises; the triggerer is told the same."""
+    """As the base class promises; the trigger gets the same policy."""
     mqs.faults.throttle_429 = Rule(next=1, operations=frozenset({"query"}))
 
     with pytest.raises(TaskDeferred) as caught:
@@ -391,26 +394,33 @@ def test_silent_fail_tolerates_errors_without_end(mqs: MqsEmulator) -> None:
 
 
 @pytest.mark.parametrize(
-    "event", [None, {}, {"status": "success"}, {"status": "satisfied", "message": "", "result": None}]
+    "event",
+    [
+        None,
+        {},
+        {"status": "success"},
+        {"status": "satisfied", "message": "", "result": None},
+        {"status": "error", "message": "", "result": {}},
+    ],
 )
 def test_an_event_that_is_not_understood_fails_the_task(event: Any) -> None:
-    """Never success on a doubt."""
+    """It is never taken for success."""
     with pytest.raises(AirflowFailException, match="does not understand"):
         sensor(deferrable=True).execute_complete({}, event)
 
 
-def test_airflow_says_whether_to_defer_where_the_dag_does_not() -> None:
+def test_airflow_says_whether_to_defer_if_the_dag_does_not() -> None:
     """``[operators] default_deferrable`` is the default."""
     assert sensor().deferrable is conf.getboolean("operators", "default_deferrable", fallback=False)
 
 
 def test_trigger_classes_are_imported_only_to_defer() -> None:
     """Parsing a DAG file costs no asynchronous machinery."""
-    assert not hasattr(module, "MessagesInWindowTrigger")
+    assert not hasattr(sensors_mqs, "MessagesInWindowTrigger")
 
 
 def test_every_argument_of_a_run_is_templated() -> None:
-    """Whatever may depend on the run can be a template; values that Jinja makes are text."""
+    """Whatever may depend on the run can be a template; what Jinja renders is text."""
     waiting = sensor(topic="{{ params.topic }}", min_messages="{{ params.n }}", settle="{{ params.settle }}")
 
     waiting.render_template_fields({"params": {"topic": "orders", "n": 3, "settle": 1.5}})

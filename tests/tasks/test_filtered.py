@@ -100,7 +100,7 @@ def test_every_filter_reaches_the_triggerer(name: str) -> None:
     with pytest.raises(TaskDeferred) as deferral:
         sensor.execute({})
     trigger: MessagesInWindowTrigger = deferral.value.trigger  # type: ignore[assignment]  # ours
-    asked(trigger.condition.filters, name)
+    asked(trigger.condition.filters.to_xcom(), name)
 
 
 @TASKS

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_mqs.core.client.client import AsyncMqsClient
+from airflow_provider_mqs.core.query.filters import Filters
+from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.core.watch.condition import Condition, PollPolicy
 from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.hooks import client_pool
@@ -46,7 +48,7 @@ class Time:
 
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    """Put the trigger into a time that begins when the window is final, and where chance delays nothing."""
+    """Put the trigger into a time that starts when the window is final, and where chance delays nothing."""
     own = Time(FINAL_S)
     monkeypatch.setattr("random.random", lambda: 0.0)
     monkeypatch.setattr(MessagesInWindowTrigger, "_now_s", staticmethod(lambda: own.now_s))
@@ -56,14 +58,14 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 
 @pytest.fixture
 def service(mqs: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> MqsEmulator:
-    """Run a service that keeps messages for ever, behind a connection that does not repeat by itself."""
+    """Run a service that keeps messages for ever, behind a connection that does not retry by itself."""
     monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", mqs.connection_json(max_retries=0))
     mqs.seed("orders", 0, START_MS, END_MS, partitions=3, retention_hours=1_000_000)
     return mqs
 
 
 def trigger(**arguments: Any) -> MessagesInWindowTrigger:
-    condition = {"topic": "orders", "start_ms": START_MS, "end_ms": END_MS, "source": "explicit"}
+    condition = {"topic": "orders", "window": TimeWindow(START_MS, END_MS)}
     return MessagesInWindowTrigger(
         condition=Condition(**{**condition, **arguments.pop("condition", {})}).to_json(),
         poll_policy=PollPolicy(**{"poke_interval_s": 60.0, **arguments.pop("poll_policy", {})}).to_json(),
@@ -95,7 +97,7 @@ async def test_a_final_window_with_enough_messages_sends_one_event(service: MqsE
 
 
 async def test_it_sleeps_until_the_window_is_final_and_asks_nothing_before(service: MqsEmulator, time: Time) -> None:
-    """One sleep of the right length instead of polls; not even a login happens before."""
+    """One sleep of the right length instead of polls; nobody even logs in before."""
     service.seed("orders", 30, START_MS, END_MS)
     time.now_s = FINAL_S - 5000.0
     seen: list[int] = []
@@ -109,7 +111,7 @@ async def test_it_sleeps_until_the_window_is_final_and_asks_nothing_before(servi
 
 
 async def test_a_deadline_before_the_window_is_final_needs_no_request(service: MqsEmulator, time: Time) -> None:
-    """Whoever gives up before the end learns it at the deadline."""
+    """The wait ends at the deadline, with a timeout."""
     time.now_s = FINAL_S - 5000.0
 
     event = await the_event(trigger(deadline_s=FINAL_S - 4900.0))
@@ -119,8 +121,8 @@ async def test_a_deadline_before_the_window_is_final_needs_no_request(service: M
     assert service.requests() == []
 
 
-async def test_it_looks_at_every_interval_and_at_the_deadline(service: MqsEmulator, time: Time) -> None:
-    """The last look is at the deadline itself, after which nothing is asked."""
+async def test_it_polls_at_every_interval_and_at_the_deadline(service: MqsEmulator, time: Time) -> None:
+    """The last poll is at the deadline itself, after which nothing is asked."""
     event = await the_event(trigger(condition={"on_closed_empty": "wait"}, deadline_s=FINAL_S + 150.0))
 
     assert event["status"] == "timeout"
@@ -132,7 +134,7 @@ async def test_it_looks_at_every_interval_and_at_the_deadline(service: MqsEmulat
     ("poke_interval_s", "deadline_s", "first_s"),
     [(8.0, 1000.0, 4.0), (60.0, 1000.0, 15.0), (3600.0, 1000.0, 15.0), (60.0, 10.0, 10.0), (60.0, 0.0, 0.0)],
 )
-async def test_the_first_look_comes_at_a_random_moment(
+async def test_the_first_poll_comes_at_a_random_moment(
     poke_interval_s: float,
     deadline_s: float,
     first_s: float,
@@ -150,8 +152,8 @@ async def test_the_first_look_comes_at_a_random_moment(
     assert len(service.requests("query")) == 1
 
 
-async def test_late_messages_end_the_waiting(service: MqsEmulator, time: Time) -> None:
-    """With ``on_closed_empty='wait'`` a message that comes late is found by the next look."""
+async def test_late_messages_end_the_wait(service: MqsEmulator, time: Time) -> None:
+    """With ``on_closed_empty='wait'`` a message that arrives late is found by the next poll."""
     time.on_sleep = lambda: service.append("orders", timestamp_ms=START_MS + 5)
 
     event = await the_event(trigger(condition={"on_closed_empty": "wait"}))
@@ -162,12 +164,12 @@ async def test_late_messages_end_the_waiting(service: MqsEmulator, time: Time) -
 
 @pytest.mark.parametrize("ending", ["skip", "fail"])
 async def test_a_final_window_with_too_few_messages_ends_at_once(ending: str, service: MqsEmulator, time: Time) -> None:
-    """The timeout is not waited for."""
+    """It does not wait for the timeout."""
     assert (await the_event(trigger(condition={"on_closed_empty": ending})))["status"] == ending
     assert time.sleeps == []
 
 
-async def test_waits_double_where_asked_to(service: MqsEmulator, time: Time) -> None:
+async def test_waits_double_on_request(service: MqsEmulator, time: Time) -> None:
     """``exponential_backoff`` and ``max_wait`` hold in the triggerer, too."""
     poll_policy = {"exponential_backoff": True, "max_wait_s": 200.0}
 
@@ -176,8 +178,8 @@ async def test_waits_double_where_asked_to(service: MqsEmulator, time: Time) -> 
     assert time.sleeps == [30.0, 60.0, 120.0, 200.0, 200.0, 200.0, 190.0]
 
 
-async def test_errors_that_may_pass_are_tolerated_and_bounded(service: MqsEmulator, time: Time) -> None:
-    """A service that is down is asked again with growing waits, ten times in all, and never spun on."""
+async def test_errors_that_may_pass_are_tolerated_up_to_a_limit(service: MqsEmulator, time: Time) -> None:
+    """A service that is down is asked ten times in all, with growing waits."""
     service.faults.throttle_429 = Rule(probability=1.0, operations=frozenset({"query"}))
 
     event = await the_event(trigger(poll_policy={"poke_interval_s": 0.0}))
@@ -188,7 +190,7 @@ async def test_errors_that_may_pass_are_tolerated_and_bounded(service: MqsEmulat
     assert len(service.requests("query")) == 10
 
 
-async def test_a_good_look_forgives_the_errors_before_it(service: MqsEmulator, time: Time) -> None:
+async def test_a_successful_poll_forgives_the_errors_before_it(service: MqsEmulator, time: Time) -> None:
     """Only errors in a row count."""
     service.faults.throttle_429 = Rule(next=2, operations=frozenset({"query"}))
 
@@ -205,17 +207,17 @@ async def test_a_good_look_forgives_the_errors_before_it(service: MqsEmulator, t
 
 
 async def test_errors_from_before_the_deferral_count(service: MqsEmulator, time: Time) -> None:
-    """The look before deferring is one of the row."""
+    """The poll before the deferral is one of the row."""
     service.faults.throttle_429 = Rule(probability=1.0, operations=frozenset({"query"}))
 
-    event = await the_event(trigger(poll_policy={"max_errors": 2}, looks={"errors": 1}))
+    event = await the_event(trigger(poll_policy={"max_errors": 2}, poll_state={"errors": 1}))
 
     assert event["status"] == "error"
     assert time.sleeps == []
 
 
 async def test_an_error_at_the_deadline_is_a_timeout(service: MqsEmulator, time: Time) -> None:
-    """The time is up, whatever the last look came to."""
+    """The time is up, whatever the last poll came to."""
     service.faults.throttle_429 = Rule(probability=1.0, operations=frozenset({"query"}))
 
     event = await the_event(trigger(deadline_s=FINAL_S + 60.0))
@@ -232,10 +234,10 @@ async def test_an_error_at_the_deadline_is_a_timeout(service: MqsEmulator, time:
         ({"instance_id": "other"}, "404|403|400"),
     ],
 )
-async def test_what_asking_again_cannot_mend_fails_at_once(
+async def test_what_no_retry_can_help_fails_at_once(
     arguments: dict[str, Any], words: str, service: MqsEmulator, time: Time
 ) -> None:
-    """No second look, no sleep, one sentence."""
+    """No second poll, no sleep, one sentence."""
     event = await the_event(trigger(**arguments))
 
     assert event["status"] == "fail"
@@ -246,7 +248,7 @@ async def test_what_asking_again_cannot_mend_fails_at_once(
 async def test_a_wrong_password_is_tried_once(
     service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Polling must not lock the user, and the password is in no event."""
+    """Polling must not lock out the user, and the password is in no event."""
     connection = {**service.connection(), "password": "wrong-secret"}
     monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", json.dumps(connection))
 
@@ -258,7 +260,7 @@ async def test_a_wrong_password_is_tried_once(
 
 
 async def test_a_window_that_begins_before_what_is_kept_fails(service: MqsEmulator, time: Time) -> None:
-    """What may be gone is no success and no empty window."""
+    """What may be gone is neither success nor an empty window."""
     service.seed("short", 10, START_MS, END_MS, retention_hours=1)
 
     event = await the_event(trigger(condition={"topic": "short"}))
@@ -270,7 +272,7 @@ async def test_a_window_that_begins_before_what_is_kept_fails(service: MqsEmulat
 async def test_a_bug_becomes_an_event_without_its_text(
     service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The task hears of it, and what an unknown error says stays in the triggerer's log."""
+    """The task learns of it, and what an unknown error says stays in the triggerer's log."""
 
     async def broken(*_: object) -> None:
         raise KeyError("secret")
@@ -288,7 +290,7 @@ async def test_an_answer_that_does_not_come_ends_soon_after_the_deadline(
     service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The trigger ends before Airflow's own limit, which would say less."""
-    monkeypatch.setattr(module, "_LAST_LOOK_S", 0.05)
+    monkeypatch.setattr(module, "_LAST_POLL_S", 0.05)
     service.faults.latency_s = 0.5
 
     event = await the_event(trigger(deadline_s=FINAL_S))
@@ -324,7 +326,7 @@ async def test_the_sockets_close_when_the_triggerer_cancels(
 async def test_a_crowd_of_sensors_shares_one_login_and_few_sockets_and_closes_them(
     service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Forty that look at the same moment have sixteen sockets at most, and none when all were cancelled."""
+    """Forty that poll at the same moment have sixteen sockets at most, and none once all are cancelled."""
     crowd, waiting, everybody = [], 0, asyncio.Event()
 
     async def wait(_: float) -> None:
@@ -386,8 +388,8 @@ async def the_ending(trigger: MessagesInWindowTrigger) -> Any:
 
 @pytest.mark.skipif(AIRFLOW < (3, 0), reason="Airflow 2 ends tasks in workers only")
 @pytest.mark.parametrize("do_xcom_push", [True, False])
-async def test_it_ends_a_satisfied_task_where_it_may(do_xcom_push: bool, service: MqsEmulator, time: Time) -> None:
-    """With the result as the task's own."""
+async def test_it_ends_a_satisfied_task_on_request(do_xcom_push: bool, service: MqsEmulator, time: Time) -> None:
+    """The result becomes the task's own."""
     from airflow.triggers.base import TaskSuccessEvent
 
     service.seed("orders", 30, START_MS, END_MS)
@@ -401,7 +403,7 @@ async def test_it_ends_a_satisfied_task_where_it_may(do_xcom_push: bool, service
 
 
 @pytest.mark.skipif(AIRFLOW < (3, 0), reason="Airflow 2 ends tasks in workers only")
-async def test_it_skips_a_task_where_it_may(service: MqsEmulator, time: Time) -> None:
+async def test_it_skips_a_task_on_request(service: MqsEmulator, time: Time) -> None:
     """A final window without messages needs no worker."""
     from airflow.triggers.base import TaskSkippedEvent
 
@@ -409,7 +411,7 @@ async def test_it_skips_a_task_where_it_may(service: MqsEmulator, time: Time) ->
 
 
 async def test_a_failure_is_left_to_the_worker(service: MqsEmulator, time: Time) -> None:
-    """Which tells the reason in the task's log, and knows about retries."""
+    """The reason belongs in the task's log, and Airflow decides about retries there."""
     event = await the_event(trigger(end_from_trigger=True, condition={"on_closed_empty": "fail"}))
 
     assert event["status"] == "fail"
@@ -418,32 +420,35 @@ async def test_a_failure_is_left_to_the_worker(service: MqsEmulator, time: Time)
 async def test_the_connection_is_only_looked_up_asynchronously(
     service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The synchronous look-up would block every trigger of the process."""
+    """A synchronous look-up would block every trigger of the process."""
     monkeypatch.setattr(MqsHook, "get_connection", lambda *_: pytest.fail("synchronous look-up"))
 
     assert (await the_event(trigger()))["status"] == "skip"
 
 
 def test_its_module_loads_little() -> None:
-    """A triggerer imports both in its event loop, so hook, client and HTTP are loaded later, by another thread."""
+    """A triggerer imports it in its event loop, so hook, client and HTTP are loaded later, in a thread."""
     code = (
         "import sys; import airflow.triggers.base; before = set(sys.modules);"
-        "from airflow_provider_mqs.triggers.mqs import NewMessagesTrigger; print(*set(sys.modules) - before)"
+        "import airflow_provider_mqs.triggers.mqs; print(*set(sys.modules) - before)"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    news = set(loaded.stdout.split())
+    new = set(loaded.stdout.split())
 
-    assert "airflow_provider_mqs.triggers.mqs" in news
-    for heavy in ("aiohttp", "requests", "airflow_provider_mqs.core.client", "airflow_provider_mqs.hooks.mqs"):
-        assert heavy not in news
+    assert "airflow_provider_mqs.triggers.mqs" in new
+    for heavy in (
+        *("aiohttp", "requests", "airflow_provider_mqs.hooks", "airflow_provider_mqs.triggers.topic_watcher"),
+        *(f"airflow_provider_mqs.core.{name}" for name in ("client", "ledger", "offsets")),
+    ):
+        assert heavy not in new
 
 
 def test_it_serialises_to_plain_json_under_its_public_path() -> None:
     """A triggerer that restarts makes the same trigger, with the same deadline."""
     original = trigger(
-        condition={"filters": {"partitions": [1], "key": "a"}},
+        condition={"filters": Filters(partitions=frozenset({1}), key="a")},
         instance_id="i",
-        looks={"errors": 3, "count": 7, "same": 2},
+        poll_state={"errors": 3, "count": 7, "same": 2},
         end_from_trigger=True,
         do_xcom_push=False,
     )

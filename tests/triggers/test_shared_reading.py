@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
 from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.core.watch.cursor import Cursor
@@ -20,8 +19,8 @@ from airflow_provider_mqs.core.watch.new_messages import Reading
 from airflow_provider_mqs.emulator.faults import ALWAYS, NEVER
 from airflow_provider_mqs.exceptions import ServerError
 from airflow_provider_mqs.triggers.mqs import NewMessagesTrigger
-from airflow_provider_mqs.triggers.shared_reading import SharedReadings, Wish, readings_of
-from airflow_provider_mqs.triggers.watcher import TopicWatcher
+from airflow_provider_mqs.triggers.shared_reading import ReadRequest, SharedReadings, readings_of
+from airflow_provider_mqs.triggers.topic_watcher import TopicWatcher
 from tests.support import START_MS
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ MessageRef = tuple[int, int]
 
 @dataclass
 class Crowd:
-    """Watchers, and a time that moves to the next of them to wake when all are asleep."""
+    """Watchers, and a time that jumps to the next one's waking when all are asleep."""
 
     watchers: list[NewMessagesTrigger] = field(default_factory=list)
     now_s: float = START_S
@@ -59,8 +58,8 @@ class Crowd:
                 future.set_result(None)
 
     async def watch(self, seconds: float) -> list[list[Any]]:
-        """Run all for so long, and give what each was told."""
-        told: list[list[Any]] = [[] for _ in self.watchers]
+        """Run all for so long, and return what each has published."""
+        published: list[list[Any]] = [[] for _ in self.watchers]
         before, over = self.on_turn, asyncio.Event()
 
         def turn() -> None:
@@ -69,17 +68,17 @@ class Crowd:
                 over.set()
 
         self.on_turn = turn
-        tasks = [asyncio.create_task(self._run(*pair)) for pair in zip(self.watchers, told, strict=True)]
+        tasks = [asyncio.create_task(self._run(*pair)) for pair in zip(self.watchers, published, strict=True)]
         await asyncio.wait_for(over.wait(), 60)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        return told
+        return published
 
     @staticmethod
-    async def _run(watcher: NewMessagesTrigger, told: list[Any]) -> None:
+    async def _run(watcher: NewMessagesTrigger, published: list[Any]) -> None:
         async for event in watcher.run():
-            told.append(event.payload)  # noqa: PERF401 - what came before the end is wanted
+            published.append(event.payload)  # noqa: PERF401 - what came before the end is wanted
 
 
 @pytest.fixture
@@ -93,7 +92,7 @@ def crowd(monkeypatch: pytest.MonkeyPatch) -> Crowd:
 
 @pytest.fixture
 def service(mqs: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> MqsEmulator:
-    """Run a service with an empty topic, behind a connection that does not repeat by itself."""
+    """Run a service with an empty topic, behind a connection that does not retry by itself."""
     monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", mqs.connection_json(max_retries=0))
     mqs.seed("orders", 0, START_MS, START_MS + 1, partitions=3, retention_hours=1_000_000)
     return mqs
@@ -103,7 +102,7 @@ def watcher(**arguments: Any) -> NewMessagesTrigger:
     return NewMessagesTrigger(**{"topic": "orders", "exclude_copies": False, "start": START_MS, **arguments})
 
 
-def places(payloads: list[Any]) -> list[MessageRef]:
+def refs(payloads: list[Any]) -> list[MessageRef]:
     found = [Offsets.from_xcom(json.loads(json.dumps(payload))) for payload in payloads]
     parts = [(number, part) for one in found for number, part in one.partitions.items()]
     return [(number, at) for number, part in parts for first, last in part.ranges for at in range(first, last + 1)]
@@ -114,31 +113,31 @@ def stored(service: MqsEmulator) -> list[MessageRef]:
 
 
 async def test_one_reading_serves_all_watchers_of_a_topic(service: MqsEmulator, crowd: Crowd) -> None:
-    """Twenty of them ask the service as often as one does, and each is told everything once."""
+    """Twenty of them ask the service as often as one does, and each publishes everything once."""
     service.seed("orders", 30, START_MS, START_MS + 30_000, partitions=3, retention_hours=1_000_000)
     crowd.watchers = [watcher() for _ in range(20)]
 
-    told = await crowd.watch(600)
+    published = await crowd.watch(600)
 
-    assert all(sorted(places(payloads)) == stored(service) for payloads in told)
+    assert all(sorted(refs(payloads)) == stored(service) for payloads in published)
     assert 9 <= len(service.requests("query")) <= 13
     assert len(service.requests("topics")) == len(service.requests("query"))
     assert len(service.requests("login")) == 1
 
 
-async def test_those_who_start_at_different_moments_come_together(
+async def test_watchers_that_start_at_different_moments_come_together(
     service: MqsEmulator, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the second interval on they read as one."""
-    look, waits = TopicWatcher.look, iter([0.0, 15.0, 30.0])
+    """From the second interval on they poll as one."""
+    poll, waits = TopicWatcher.poll, iter([0.0, 15.0, 30.0])
 
-    async def begin_late(self: TopicWatcher, now_s: float, patience_s: float) -> Any:
+    async def begin_late(self: TopicWatcher, now_s: float, waited_s: float) -> Any:
         if self._readings is None and (wait_s := next(waits, 0.0)):
             await crowd.sleep(wait_s)
             now_s = crowd.now_s
-        return await look(self, now_s, patience_s)
+        return await poll(self, now_s, waited_s)
 
-    monkeypatch.setattr(TopicWatcher, "look", begin_late)
+    monkeypatch.setattr(TopicWatcher, "poll", begin_late)
     crowd.watchers = [watcher() for _ in range(3)]
 
     await crowd.watch(600)
@@ -147,7 +146,7 @@ async def test_those_who_start_at_different_moments_come_together(
 
 
 async def test_an_error_is_one_for_all(service: MqsEmulator, crowd: Crowd) -> None:
-    """Twenty ask a service that is down a few times as often as one, which does so ten times."""
+    """Twenty ask a service that is down at most a few times as often as one, which asks ten times."""
     service.faults.throttle_429 = ALWAYS
     crowd.watchers = [watcher() for _ in range(20)]
 
@@ -156,21 +155,23 @@ async def test_an_error_is_one_for_all(service: MqsEmulator, crowd: Crowd) -> No
     assert 10 <= len(service.requests("topics")) <= 40
 
 
-async def test_after_an_error_all_are_told(service: MqsEmulator, crowd: Crowd) -> None:
-    """Nothing is lost by it, and nothing told twice."""
+async def test_after_an_error_all_publish_everything(service: MqsEmulator, crowd: Crowd) -> None:
+    """Nothing is lost by it, and nothing is published twice."""
     service.seed("orders", 30, START_MS, START_MS + 30_000, partitions=3, retention_hours=1_000_000)
     service.faults.throttle_429 = ALWAYS
     crowd.on_turn = lambda: setattr(service.faults, "throttle_429", NEVER) if crowd.now_s > START_S + 90 else None
     crowd.watchers = [watcher() for _ in range(5)]
 
-    told = await crowd.watch(600)
+    published = await crowd.watch(600)
 
-    assert all(sorted(places(payloads)) == stored(service) for payloads in told)
+    assert all(sorted(refs(payloads)) == stored(service) for payloads in published)
 
 
 @pytest.mark.parametrize("chance", range(8))
-async def test_whoever_reads_each_is_told_each_message_once(chance: int, service: MqsEmulator, crowd: Crowd) -> None:
-    """Watchers that differ in all that may differ, and messages that come late, in no order."""
+async def test_whoever_reads_each_watcher_publishes_each_message_once(
+    chance: int, service: MqsEmulator, crowd: Crowd
+) -> None:
+    """The watchers differ in all that may differ, and messages arrive late and in no order."""
     pick = random.Random(chance)  # noqa: S311 - repeatable
     crowd.watchers = [
         watcher(
@@ -189,26 +190,26 @@ async def test_whoever_reads_each_is_told_each_message_once(chance: int, service
             service.append("orders", partition=message[2], timestamp_ms=message[0])
 
     crowd.on_turn = arrive
-    told = await crowd.watch(1500)
+    published = await crowd.watch(1500)
 
     assert coming == []
-    for payloads in told:
-        assert Counter(places(payloads)) == Counter(stored(service))
+    for payloads in published:
+        assert Counter(refs(payloads)) == Counter(stored(service))
 
 
 async def test_a_lone_watcher_keeps_no_reading() -> None:
-    """A batch of rows in memory is of use only where somebody else wants it."""
+    """Its rows take memory, which is worth it only if somebody else may want them."""
     shared, only, asked = SharedReadings(), Watcher(), list[int]()
 
-    await shared.take(only, wish(), reads(asked))
-    await shared.take(only, wish(), reads(asked))
+    await shared.get(only, request(), reads(asked))
+    await shared.get(only, request(), reads(asked))
 
     assert len(asked) == 2
     assert shared._last is None
 
 
 async def test_what_is_read_differently_is_not_shared() -> None:
-    """Another topic, connection or instance, or copies that are looked for, have readings of their own."""
+    """Another topic, connection or instance has readings of its own, and so have watchers that look for copies."""
     mine = readings_of("conn", "host", "i", "orders", True)
 
     assert readings_of("conn", "host", "i", "orders", True) is mine
@@ -216,24 +217,26 @@ async def test_what_is_read_differently_is_not_shared() -> None:
     assert readings_of("conn", "host", "i", "others", True) is not mine
 
 
-async def test_nobody_keeps_the_readings_of_a_topic_that_is_no_longer_watched() -> None:
-    """They go with their last watcher."""
+async def test_readings_are_gone_once_nobody_watches_the_topic() -> None:
+    """They live as long as their last watcher."""
     mine = weakref.ref(readings_of("conn", "host", "i", "gone", True))
 
     assert mine() is None
 
 
-def wish(from_s: float = 0.0, next_s: float = 0.0, **changes: Any) -> Wish:
+def request(from_s: float = 0.0, next_s: float = 0.0, **changes: Any) -> ReadRequest:
     cursor = Cursor(int(from_s * 1000), int(next_s * 1000))
-    return Wish(**{"cursor": cursor, "now_s": 100.0, "since_s": 70.0, "settle_s": 0.0, "overlap_s": 10.0, **changes})
+    return ReadRequest(
+        **{"cursor": cursor, "now_s": 100.0, "since_s": 70.0, "settle_s": 0.0, "overlap_s": 10.0, **changes}
+    )
 
 
-def reads(asked: list[int], end_s: float = 100.0) -> Callable[[int], Coroutine[Any, Any, tuple[Reading, KnownCopies]]]:
-    """Read nothing, and note from when on."""
+def reads(asked: list[int], end_s: float = 100.0) -> Callable[[int], Coroutine[Any, Any, Reading]]:
+    """Read nothing, and record from when on."""
 
-    async def read(start_ms: int) -> tuple[Reading, KnownCopies]:
+    async def read(start_ms: int) -> Reading:
         asked.append(start_ms)
-        return Reading(TimeWindow(start_ms, int(end_s * 1000)), {}), KnownCopies()
+        return Reading(TimeWindow(start_ms, int(end_s * 1000)), {})
 
     return read
 
@@ -245,38 +248,38 @@ class Watcher:
 @pytest.mark.parametrize(
     ("second", "readings_made"),
     [
-        (wish(from_s=50, next_s=60, now_s=120.0, since_s=90.0), 1),
-        (wish(from_s=50, next_s=60, now_s=131.0, since_s=101.0), 2),
-        (wish(from_s=20, next_s=60), 2),
-        (wish(from_s=90, next_s=100), 2),
-        (wish(from_s=50, next_s=60, settle_s=40.0), 2),
+        (request(from_s=50, next_s=60, now_s=120.0, since_s=90.0), 1),
+        (request(from_s=50, next_s=60, now_s=131.0, since_s=101.0), 2),
+        (request(from_s=20, next_s=60), 2),
+        (request(from_s=90, next_s=100), 2),
+        (request(from_s=50, next_s=60, settle_s=40.0), 2),
     ],
     ids=["new enough", "too old", "begins too late", "ends too early", "not settled"],
 )
-async def test_a_reading_is_taken_only_where_it_will_do(second: Wish, readings_made: int) -> None:
-    """Else the watcher reads on its own."""
+async def test_a_reading_is_taken_only_if_it_meets_the_request(second: ReadRequest, readings_made: int) -> None:
+    """Otherwise the watcher reads on its own."""
     shared, asked, watchers = SharedReadings(), list[int](), (Watcher(), Watcher())
-    shared._needs[watchers[1]] = 50_000
-    await shared.take(watchers[0], wish(from_s=50, next_s=50), reads(asked))
+    shared._needed_from_ms[watchers[1]] = 50_000
+    await shared.get(watchers[0], request(from_s=50, next_s=50), reads(asked))
 
-    await shared.take(watchers[1], second, reads(asked, 200.0))
+    await shared.get(watchers[1], second, reads(asked, 200.0))
 
     assert len(asked) == readings_made
 
 
 @pytest.mark.parametrize(("behind_s", "begins_s"), [(49.0, 49.0), (5.0, 40.0), (55.0, 50.0)])
-async def test_who_reads_begins_where_others_need_it(behind_s: float, begins_s: float) -> None:
-    """By at most an overlap earlier, so that one who is far behind costs the others nothing."""
+async def test_a_reading_begins_where_the_others_need_it(behind_s: float, begins_s: float) -> None:
+    """At most an overlap earlier, so that one who is far behind costs the others nothing."""
     shared, asked, watchers = SharedReadings(), list[int](), (Watcher(), Watcher())
-    shared._needs[watchers[1]] = int(behind_s * 1000)
+    shared._needed_from_ms[watchers[1]] = int(behind_s * 1000)
 
-    await shared.take(watchers[0], wish(from_s=50, next_s=60), reads(asked))
+    await shared.get(watchers[0], request(from_s=50, next_s=60), reads(asked))
 
     assert asked == [int(begins_s * 1000)]
 
 
-async def test_who_waits_for_a_reading_that_is_cancelled_reads_itself() -> None:
-    """A watcher whose asset was removed takes nobody else with it."""
+async def test_whoever_waits_for_a_reading_that_is_cancelled_reads() -> None:
+    """A watcher whose asset is removed takes nobody else with it."""
     shared, asked, watchers = SharedReadings(), list[int](), (Watcher(), Watcher())
     begun = asyncio.Event()
 
@@ -284,9 +287,9 @@ async def test_who_waits_for_a_reading_that_is_cancelled_reads_itself() -> None:
         begun.set()
         await asyncio.Event().wait()
 
-    first = asyncio.create_task(shared.take(watchers[0], wish(), never))
+    first = asyncio.create_task(shared.get(watchers[0], request(), never))
     await begun.wait()
-    second = asyncio.create_task(shared.take(watchers[1], wish(), reads(asked)))
+    second = asyncio.create_task(shared.get(watchers[1], request(), reads(asked)))
     first.cancel()
 
     await second
@@ -295,17 +298,17 @@ async def test_who_waits_for_a_reading_that_is_cancelled_reads_itself() -> None:
 
 
 async def test_a_failure_is_raised_for_those_who_ask_soon_after() -> None:
-    """And not for those who were patient enough."""
+    """And not for those who have waited long enough."""
     shared, asked, watchers = SharedReadings(), list[int](), (Watcher(), Watcher())
 
     async def fail(_: int) -> Any:
         raise ServerError(503, "", "Down.")
 
-    shared._needs[watchers[1]] = 0
+    shared._needed_from_ms[watchers[1]] = 0
     with pytest.raises(ServerError):
-        await shared.take(watchers[0], wish(), fail)
+        await shared.get(watchers[0], request(), fail)
     with pytest.raises(ServerError):
-        await shared.take(watchers[1], wish(), reads(asked))
-    await shared.take(watchers[1], wish(now_s=110.0, since_s=101.0), reads(asked))
+        await shared.get(watchers[1], request(), reads(asked))
+    await shared.get(watchers[1], request(now_s=110.0, since_s=101.0), reads(asked))
 
     assert len(asked) == 1

@@ -12,7 +12,7 @@ from airflow_provider_mqs.triggers.mqs import NewMessagesTrigger
 
 TRIGGER = NewMessagesTrigger(topic="watched", poll_interval_s=1, settle_s=1, start=1_700_000_000_000)
 WATCHED = mqs_topic_asset(
-    host="127.0.0.1", instance_id="any", topic="watched", watchers=[AssetWatcher(name="news", trigger=TRIGGER)]
+    host="127.0.0.1", instance_id="any", topic="watched", watchers=[AssetWatcher(name="new_messages", trigger=TRIGGER)]
 )
 
 

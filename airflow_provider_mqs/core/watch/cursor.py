@@ -1,8 +1,33 @@
 """
-How far a topic was watched: where the next look begins, and which messages behind that were told already.
+How far a topic was watched, and which of its messages are new.
 
-Messages do not come in the order of their times: a producer's clock may be late, and one millisecond holds many. So
-each look reads an overlap once more, and the cursor remembers which places in it are known. Pure.
+Which messages count as new
+---------------------------
+
+The service can be asked for a time, not for "everything since offset 17". So a poll reads a window, and a message is
+new if its ref (partition and offset) has not been published yet. Messages do not arrive in the order of their
+timestamps: a producer's clock is late, a retry carries the time of the first try, one millisecond holds many. So each
+poll reads an *overlap* before the end of the last one again, and the cursor remembers the refs in it that were
+published. A message that arrives later than the overlap is never published; a longer one costs rows read, not events.
+
+::
+
+            from_ms                      next_ms             until_ms
+    ───────────┼────────────────────────────┼───────────────────┼──────▶ time of the messages
+               │ overlap: late messages are │ not read before   │ not settled: not read yet
+               │ new, refs in ``seen`` are  │                   │
+               │ not                        │                   │
+
+What a kill repeats
+-------------------
+
+1. A poll finds new messages. They are saved beside the cursor *from before* them, as a batch.
+2. The batch is published: the trigger hands its event to Airflow.
+3. Once the event is surely stored, the cursor *behind* them is saved, without a batch.
+
+A process that is killed before 1 has published nothing: the next one finds the same messages, and perhaps more. Killed
+between 1 and 3, the next one publishes the saved batch: the very same document with the same digest, so that whoever
+receives it twice can tell. Messages are published at least once; nothing is lost whenever the kill comes.
 """
 
 from __future__ import annotations
@@ -24,79 +49,53 @@ SCHEMA: Final = "mqs.cursor/1"
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """
-    How far a topic was watched.
-
-    :param from_ms: first millisecond that the next look reads; nothing before it is told any more
-    :param next_ms: the millisecond behind the last that was looked at whole
-    :param seen: places from ``from_ms`` on that were told
-    """
+    """How far a topic was watched; times are epoch ms."""
 
     from_ms: int
+    """First millisecond that the next poll reads; nothing before it is published any more."""
     next_ms: int
+    """End (exclusive) of the time that was read whole."""
     seen: OffsetsByPartition = field(default_factory=dict)
+    """Messages from ``from_ms`` on that were published."""
 
     @classmethod
     def at(cls, start_ms: int) -> Cursor:
-        """
-        Begin.
-
-        :param start_ms: first millisecond whose messages are told
-        :return: a cursor that has seen nothing
-        """
+        """Start with the messages of this millisecond."""
         return cls(start_ms, start_ms)
 
     def window(self, until_ms: int) -> TimeWindow | None:
-        """
-        Say what the next look reads.
-
-        :param until_ms: the millisecond behind the last that it may read
-        :return: the window, ``None`` where there is nothing to read yet
-        """
+        """Return what the next poll reads, up to ``until_ms`` (exclusive); ``None`` if there is nothing to read yet."""
         end_ms = max(until_ms, self.next_ms)
         return TimeWindow(self.from_ms, end_ms, SOURCE_EVENT) if self.from_ms < end_ms else None
 
-    def has(self, place: MessageRef) -> bool:
-        """
-        Tell whether a message was told.
-
-        :param place: its place
-        :return: whether it was
-        """
-        return offset_ranges.contains(self.seen.get(place[0], ()), place[1])
+    def has_seen(self, ref: MessageRef) -> bool:
+        """Return whether a message was published."""
+        return offset_ranges.contains(self.seen.get(ref[0], ()), ref[1])
 
     def advance(
-        self, rows: Mapping[MessageRef, int], until_ms: int, *, overlap_ms: int, most: int, whole: bool = True
+        self, timestamps: Mapping[MessageRef, int], until_ms: int, *, overlap_ms: int, limit: int, complete: bool = True
     ) -> NewMessages:
         """
-        Learn from a look what is new, and where the next one begins.
+        Find what is new among the messages of a window that ends at ``until_ms``, and where the next poll begins.
 
-        :param rows: what it found, by place with the timestamp, epoch ms
-        :param until_ms: end of its window
-        :param overlap_ms: how late a message may come
-        :param most: most messages that are told at once; the earliest come first, the others with the next look
-        :param whole: whether it surely found everything; else what was told before is not forgotten
-        :return: the news
+        At most ``limit`` messages are new at once: the earliest first, the others with the next poll. If the reading is
+        not complete, nothing is forgotten: a message that it missed may have been published before.
         """
-        fresh = sorted((timestamp, *place) for place, timestamp in rows.items() if not self.has(place))
-        told = {(partition, offset): timestamp for timestamp, partition, offset in fresh[:most]}
-        more = len(fresh) > most
-        # with more to come: not before the last that is told, whose millisecond may hold others
-        next_ms = max(self.next_ms, fresh[most - 1][0] if more else until_ms)
+        unseen = sorted((timestamp, *ref) for ref, timestamp in timestamps.items() if not self.has_seen(ref))
+        new = {(partition, offset): timestamp for timestamp, partition, offset in unseen[:limit]}
+        more = len(unseen) > limit
+        # with more to come: not beyond the last one that is new, since its millisecond may hold others
+        next_ms = max(self.next_ms, unseen[limit - 1][0] if more else until_ms)
         from_ms = max(self.from_ms, next_ms - overlap_ms)
-        known = partition_offsets.from_refs(
-            place for place, timestamp in rows.items() if timestamp >= from_ms and (place in told or self.has(place))
+        seen = partition_offsets.from_refs(
+            ref for ref, timestamp in timestamps.items() if timestamp >= from_ms and (ref in new or self.has_seen(ref))
         )
         return NewMessages(
-            told, Cursor(from_ms, next_ms, known if whole else partition_offsets.union(known, self.seen)), more
+            new, Cursor(from_ms, next_ms, seen if complete else partition_offsets.union(seen, self.seen)), more
         )
 
     def to_json(self) -> dict[str, Any]:
-        """
-        Write it as JSON.
-
-        :return: ``mqs.cursor/1``
-        """
+        """Return it as ``mqs.cursor/1``."""
         return {
             "schema": SCHEMA,
             "from_ms": self.from_ms,
@@ -106,72 +105,48 @@ class Cursor:
 
     @classmethod
     def from_json(cls, value: Any) -> Cursor:
-        """
-        Read what ``to_json`` wrote.
-
-        :param value: perhaps written by another version
-        :return: the cursor
-        :raises ConfigurationError: another schema, or broken
-        """
+        """Read what ``to_json`` of this or another version wrote; a wrong cursor would lose or repeat messages."""
         schema = value.get("schema") if isinstance(value, dict) else None
         if schema != SCHEMA:
             raise ConfigurationError(
-                f"The stored cursor has schema {schema!r:.60}; this version reads {SCHEMA!r}. Remove it to begin anew."
+                f"The stored cursor has schema {schema!r:.60}; this version reads {SCHEMA!r}. Remove it to start anew."
             )
         from_ms, next_ms = value.get("from_ms"), value.get("next_ms")
         if not (offset_ranges.is_offset(from_ms) and offset_ranges.is_offset(next_ms) and from_ms <= next_ms):
             raise ConfigurationError(
-                "The stored cursor is broken: from_ms and next_ms must be epoch ms, in order. Remove it to begin anew."
+                "The stored cursor is broken: from_ms and next_ms must be epoch ms, in order. Remove it to start anew."
             )
         return cls(from_ms, next_ms, partition_offsets.from_json(value.get("seen"), "seen"))
 
 
 @dataclass(frozen=True, slots=True)
 class NewMessages:
-    """
-    What a look brought.
+    """The messages that a poll publishes."""
 
-    :param told: the new messages, by place with the timestamp, epoch ms
-    :param cursor: where the next look begins, once these were handed over
-    :param more: whether there are more than were to be told at once
-    """
-
-    told: Mapping[MessageRef, int]
+    timestamps: Mapping[MessageRef, int]
     cursor: Cursor
+    """Where the next poll begins, once they are published."""
     more: bool
+    """Whether the window holds more new messages than may be published at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
-    """
-    What is handed over at once.
-
-    :param document: the new messages as ``mqs.offsets/1``, ``None`` where there are none
-    :param cursor: where the next look begins, once it was handed over
-    :param more: whether there is more to look at right away
-    """
+    """What one event publishes, and the cursor behind it."""
 
     document: dict[str, Any] | None
+    """The new messages as ``mqs.offsets/1``; ``None`` if there are none, which needs no event."""
     cursor: Cursor
     more: bool = False
+    """Whether the next poll is worth making at once."""
 
     def to_json(self) -> dict[str, Any]:
-        """
-        Write it as JSON, to be kept beside the cursor from before, while it is handed over.
-
-        :return: document and cursor
-        """
+        """Return what is kept beside the cursor from before, until the batch is surely published."""
         return {"document": self.document, "cursor": self.cursor.to_json()}
 
     @classmethod
     def from_json(cls, value: Any) -> EventBatch:
-        """
-        Read what ``to_json`` wrote.
-
-        :param value: perhaps written by another version
-        :return: the batch
-        :raises ConfigurationError: it is broken
-        """
+        """Read what ``to_json`` of this or another version wrote."""
         if not isinstance(value, dict) or not isinstance(value.get("document"), dict):
-            raise ConfigurationError("The stored batch of the cursor is broken. Remove the cursor to begin anew.")
+            raise ConfigurationError("The stored batch of the cursor is broken. Remove the cursor to start anew.")
         return cls(value["document"], Cursor.from_json(value.get("cursor")), more=True)

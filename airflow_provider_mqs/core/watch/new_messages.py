@@ -1,4 +1,14 @@
-"""Look what is new in a topic since a cursor: a flow that reads it, and what follows from that."""
+"""
+Read what a topic holds behind a cursor, and find what of it is new.
+
+The two steps are apart because watchers of one topic share the first: a ``Reading`` is the same for all of them, copies
+of replays included. What is new in it depends on each watcher's cursor, and needs no request.
+
+Not everything new is published at once. Rows that a recorded replay is known to have copied into the topic are left
+out. While a replay's copies are not known yet, or the service has not shown everything, the poll is *provisional*: a
+later one may know better, and whoever polls may hold it back for a while. Published anyway, its document says
+``complete: false``, which the resend refuses. ``cursor`` says which messages are not new any more.
+"""
 
 from __future__ import annotations
 
@@ -15,173 +25,144 @@ from airflow_provider_mqs.core.values.time_window import SOURCE_EVENT, TimeWindo
 from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from airflow_provider_mqs.core.client.api import MqsApi
     from airflow_provider_mqs.core.client.flow import Flow
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef
     from airflow_provider_mqs.core.values.message import Message, Row, Rows, Topic
     from airflow_provider_mqs.core.watch.cursor import Cursor, NewMessages
+    from airflow_provider_mqs.core.watch.watch_options import WatchOptions
 
 _READ_AHEAD = 4
-"""So many times the batch is read before a shorter time is looked at instead."""
-
-
-@dataclass(frozen=True, slots=True)
-class WatchOptions:
-    """
-    What is looked for.
-
-    :param topic: topic name
-    :param overlap_ms: how late a message may come
-    :param most: most messages that are told at once
-    :param copies: what earlier replays have put into the topic; left out
-    """
-
-    topic: str
-    overlap_ms: int
-    most: int
-    copies: KnownCopies = field(default_factory=KnownCopies)
+"""A reading holds this many times the messages of one event at most; if there are more, a shorter time is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """
-    What a window of a topic holds, copies included; the same for all who watch it.
-
-    :param window: what was read; ends before the one that was asked for where that holds very much
-    :param rows: the messages, by place
-    :param topic: the topic, ``None`` where these credentials may not list it
-    :param cut: whether it ends before the one that was asked for
-    :param hidden: a sentence for each reason why the service may not have shown all
-    :param notes: sentences for the log
-    """
+    """What a window of a topic holds, copies included; the same for all who watch it."""
 
     window: TimeWindow
+    """What was read; ends before the window that was asked for if that holds very much."""
     rows: Mapping[MessageRef, Row | Message]
     topic: Topic | None = None
-    cut: bool = False
-    hidden: tuple[str, ...] = ()
+    """``None`` if these credentials may not list topics."""
+    copies: KnownCopies = field(default_factory=KnownCopies)
+    """Which of them earlier replays have put there."""
+    truncated: bool = False
+    """Whether it ends before the window that was asked for."""
+    why_incomplete: tuple[str, ...] = ()
+    """A sentence for each reason why the service may not have shown all."""
     notes: tuple[str, ...] = ()
+    """Sentences for the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """
-    What a look found.
-
-    :param offsets: the new messages; the window begins where the last look ended, or with the first late message
-    :param news: them by place, and the next cursor
-    :param doubts: a sentence for each reason why messages may be missing, or may be copies
-    :param notes: sentences for the log
-    :param unsettled: whether a later look may know better: some of them may be copies, or some were not shown
-    """
+    """What is new in a reading."""
 
     offsets: Offsets
-    news: NewMessages
-    doubts: tuple[str, ...] = ()
+    """The new messages; the window begins where the last poll ended, or with the first late message."""
+    new: NewMessages
+    why_incomplete: tuple[str, ...] = ()
+    """A sentence for each reason why messages may be missing, or may be copies."""
     notes: tuple[str, ...] = ()
-    unsettled: bool = False
+    """Sentences for the log."""
+    provisional: bool = False
+    """Whether a later poll may know better: some of them may be copies, or some were not shown."""
 
 
 class _TooManyError(MqsError):
     """More new messages than are worth keeping in memory."""
 
 
-class _Rows:
-    """The rows of a window by place, until too many of them are new."""
-
-    def __init__(self, cursor: Cursor, limit: int | None) -> None:
-        self.found: dict[MessageRef, Row | Message] = {}
-        self._cursor, self._limit = cursor, limit
-        self._new = 0
-
-    def take(self, rows: Rows) -> None:
-        for row in rows:
-            place = (row.partition, row.message_offset)
-            if place not in self.found:
-                self._new += row.timestamp >= self._cursor.from_ms and not self._cursor.has(place)
-                self.found[place] = row
-        if self._limit is not None and self._new > self._limit:
-            raise _TooManyError("There is more than is looked at in one go.")
-
-
-def read_topic(api: MqsApi, name: str, cursor: Cursor, window: TimeWindow, *, most: int) -> Flow[Reading]:
+def read_topic(
+    api: MqsApi, options: WatchOptions, cursor: Cursor, window: TimeWindow, copies: KnownCopies
+) -> Flow[Reading]:
     """
-    Read what a window holds.
+    Read what a window holds that begins at the cursor or before.
 
-    Where it holds very much, as after a long pause, a shorter one is read: the rest comes with the next looks.
-
-    :param api: the calls
-    :param name: topic name
-    :param cursor: how far the topic was watched
-    :param window: what to read, from ``cursor.window``; it may begin earlier
-    :param most: messages that are told at once; a few times as many new ones are read
-    :return: the reading
-    :raises ConfigurationError: the topic does not exist
-    :raises ApiError: the service refused
+    If it holds far more than one event may publish, as after a long pause, a shorter one is read: the rest comes with
+    the next polls, and a million messages need not fit into memory for the sake of a batch of a few.
     """
-    topic, notes = yield from find_topic(api, name)
+    topic, notes = yield from find_topic(api, options.topic)
     partitions = range(topic.partitions) if topic and topic.partitions else None
     end_ms = window.end_ms
     while True:
-        shortest = end_ms - cursor.next_ms <= 1
-        rows = _Rows(cursor, None if shortest else most * _READ_AHEAD)
-        reader = WindowReader(api, name, rows.take, partitions)
+        rows: dict[MessageRef, Row | Message] = {}
+        # a single millisecond cannot be shortened
+        limit = options.max_messages * _READ_AHEAD if end_ms - cursor.next_ms > 1 else None
+        reader = WindowReader(api, options.topic, _collector(rows, cursor, limit), partitions)
         try:
             yield from reader.read(Slice(window.start_ms, end_ms))
         except _TooManyError:
             end_ms = cursor.next_ms + (end_ms - cursor.next_ms) // 2
         else:
-            break
-    read = replace(window, end_ms=end_ms)
-    return Reading(read, rows.found, topic, end_ms < window.end_ms, tuple(reader.why_incomplete), tuple(notes))
+            return Reading(
+                window=replace(window, end_ms=end_ms),
+                rows=rows,
+                topic=topic,
+                copies=copies,
+                truncated=end_ms < window.end_ms,
+                why_incomplete=tuple(reader.why_incomplete),
+                notes=tuple(notes),
+            )
 
 
-def find_news(
-    api: MqsApi, watch: WatchOptions, cursor: Cursor, reading: Reading, *, until_ms: int | None = None, now_ms: int
+def _collector(rows: dict[MessageRef, Row | Message], cursor: Cursor, limit: int | None) -> Callable[[Rows], None]:
+    """Return a sink that adds rows, until more than ``limit`` of them are new."""
+    new = 0
+
+    def add(page: Rows) -> None:
+        nonlocal new
+        for row in page:
+            ref = (row.partition, row.message_offset)
+            if ref not in rows:
+                new += row.timestamp >= cursor.from_ms and not cursor.has_seen(ref)
+                rows[ref] = row
+        if limit is not None and new > limit:
+            raise _TooManyError("The window holds more than is read at once.")
+
+    return add
+
+
+def find_new_messages(
+    api: MqsApi, options: WatchOptions, cursor: Cursor, reading: Reading, *, until_ms: int | None = None, now_ms: int
 ) -> PollResult:
     """
-    Find in a reading what was not told yet. Pure.
+    Find in a reading what is new; no request is made, the client only says which endpoint and instance were read.
 
-    :param api: whose endpoint and instance were read
-    :param watch: what is looked for
-    :param cursor: how far the topic was watched; the reading covers its window
-    :param reading: what the topic holds, perhaps of a longer time
-    :param until_ms: the millisecond behind the last that may be told, default all of the reading
-    :param now_ms: the time of reading, epoch ms
-    :return: what is new; an empty window has no partitions
+    The reading covers the cursor's window and may be longer; messages from ``until_ms`` on are not published yet.
     """
     end_ms = reading.window.end_ms if until_ms is None else max(cursor.next_ms, min(reading.window.end_ms, until_ms))
     window = TimeWindow(cursor.from_ms, end_ms, SOURCE_EVENT)
-    copies, others = watch.copies.split([row for row in reading.rows.values() if row.timestamp in window])
-    rows = {(row.partition, row.message_offset): row for row in others}
-    times = {place: row.timestamp for place, row in rows.items()}
-    news = cursor.advance(times, end_ms, overlap_ms=watch.overlap_ms, most=watch.most, whole=not reading.hidden)
-    if reading.cut:
-        news = replace(news, more=True)
-    gone = tuple(why_expired(reading.topic, window, now_ms))
-    doubts = (*gone, *reading.hidden, *watch.copies.why_incomplete)
-    told = [rows[place] for place in news.told]
-    offsets = _offsets(api, watch.topic, cursor, news, told, copies, complete=not doubts)
-    unsettled = bool(reading.hidden or (news.told and watch.copies.why_incomplete))
-    return PollResult(offsets, news, doubts, reading.notes, unsettled)
-
-
-def _offsets(
-    api: MqsApi, topic: str, cursor: Cursor, news: NewMessages, told: Rows, copies: Rows, *, complete: bool
-) -> Offsets:
-    bag = OffsetAccumulator()
-    bag.update(told)
-    start_ms = min([cursor.next_ms, *news.told.values()])
-    end_ms = max([news.cursor.next_ms, start_ms + 1, *(timestamp + 1 for timestamp in news.told.values())])
-    window = TimeWindow(start_ms, end_ms, SOURCE_EVENT)
-    return Offsets(
+    copies, originals = reading.copies.split([row for row in reading.rows.values() if row.timestamp in window])
+    rows = {(row.partition, row.message_offset): row for row in originals}
+    new = cursor.advance(
+        {ref: row.timestamp for ref, row in rows.items()},
+        end_ms,
+        overlap_ms=options.overlap_ms,
+        limit=options.max_messages,
+        complete=not reading.why_incomplete,
+    )
+    if reading.truncated:
+        new = replace(new, more=True)
+    expired = why_expired(reading.topic, window, now_ms)
+    why_incomplete = (*expired, *reading.why_incomplete, *reading.copies.why_incomplete)
+    found = OffsetAccumulator()
+    found.update([rows[ref] for ref in new.timestamps])
+    start_ms = min([cursor.next_ms, *new.timestamps.values()])
+    # a window is never empty, and holds the messages that are published though more of their millisecond come later
+    end_ms = max([new.cursor.next_ms, start_ms + 1, *(timestamp + 1 for timestamp in new.timestamps.values())])
+    published = TimeWindow(start_ms, end_ms, SOURCE_EVENT)
+    offsets = Offsets(
         endpoint=api.settings.host,
         instance_id=api.instance_id,
-        topic=topic,
-        window=window,
-        partitions=bag.partitions(),
-        complete=complete,
-        excluded_copies=sum(row.timestamp in window for row in copies),
+        topic=options.topic,
+        window=published,
+        partitions=found.partitions(),
+        complete=not why_incomplete,
+        excluded_copies=sum(row.timestamp in published for row in copies),
     )
+    provisional = bool(reading.why_incomplete or (new.timestamps and reading.copies.why_incomplete))
+    return PollResult(offsets, new, why_incomplete, reading.notes, provisional)

@@ -1,4 +1,4 @@
-"""Counting a window: right whatever the service does at its edges, and with one request where that is enough."""
+"""Counting a window: right whatever the service does at its edges, and with one request if that is enough."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def stored(count: int, behind: int, last: int = 0) -> Store:
     return client.state.store
 
 
-def condition(wanted: int, **more: Any) -> Condition:
-    return Condition("orders", START_MS, END_MS, "explicit", min_messages=wanted, **more)
+def condition(required: int, **more: Any) -> Condition:
+    return Condition("orders", WINDOW, min_messages=required, **more)
 
 
-def count(client: Local, wanted: int = 1, **filters: Any) -> WindowCount:
-    counter = WindowCounter(condition(wanted), Filters(**filters))
+def count(client: Local, required: int = 1, **filters: Any) -> WindowCount:
+    counter = WindowCounter(condition(required, filters=Filters(**filters)))
     return client.run(counter.count(client.api, NOW_MS))
 
 
@@ -54,42 +54,42 @@ def queries(client: Local) -> int:
 
 def cases() -> Iterator[tuple[int, int, int]]:
     for size, behind in product(SIZES, (0, 1, 60)):
-        for wanted in sorted({1, 40, 60, 499, 600, size, size + 1}):
-            yield size, behind, wanted
+        for required in sorted({1, 40, 60, 499, 600, size, size + 1}):
+            yield size, behind, required
 
 
 @pytest.mark.parametrize("hides_total", [False, True])
 @pytest.mark.parametrize("limit", [10, 50])
 @pytest.mark.parametrize("inclusive", [False, True])
 def test_the_comparison_is_right_for_every_edge(limit: int, inclusive: bool, hides_total: bool) -> None:
-    """Enough is said exactly where the window itself holds enough, whoever counts the end moment in."""
+    """It is enough exactly if the window itself holds enough, whether the service includes the end moment or not."""
     behaviour = Behaviour(page_size_limit=limit, end_inclusive=inclusive, cap_hides_total=hides_total)
 
-    for size, behind, wanted in cases():
-        found = count(local(behaviour, stored(size, behind)), max(wanted, 1))
+    for size, behind, required in cases():
+        found = count(local(behaviour, stored(size, behind)), max(required, 1))
 
-        assert (found.count >= max(wanted, 1)) == (size >= max(wanted, 1)), (size, behind, wanted)
-        assert found.count == size or not found.exact, (size, behind, wanted)
+        assert (found.count >= max(required, 1)) == (size >= max(required, 1)), (size, behind, required)
+        assert found.count == size or not found.exact, (size, behind, required)
 
 
 @pytest.mark.parametrize("inclusive", [False, True])
 @pytest.mark.parametrize("size", [0, 1, 50, 300, 501])
-def test_one_request_is_enough_where_the_edge_does_not_decide(size: int, inclusive: bool) -> None:
+def test_one_request_is_enough_if_the_edge_does_not_decide(size: int, inclusive: bool) -> None:
     """An empty window, a page, a large window, and one with clearly too few cost one request each."""
-    for wanted in (1, 40, 499 if size < 400 else 1):
+    for required in (1, 40, 499 if size < 400 else 1):
         client = local(Behaviour(end_inclusive=inclusive), stored(size, behind=1))
 
-        count(client, wanted)
+        count(client, required)
 
-        assert queries(client) == 1, wanted
+        assert queries(client) == 1, required
 
 
 @pytest.mark.parametrize("inclusive", [False, True])
-def test_messages_of_the_end_moment_are_asked_for_where_they_decide(inclusive: bool) -> None:
-    """299 messages and one at the end are no 300; the second request covers two milliseconds."""
+def test_messages_of_the_end_moment_are_asked_for_if_they_decide(inclusive: bool) -> None:
+    """299 messages and one at the end are not 300; the second request covers two milliseconds."""
     client = local(Behaviour(end_inclusive=inclusive), stored(299, behind=1, last=3))
 
-    found = count(client, wanted=299)
+    found = count(client, required=299)
 
     assert (found.count, found.exact) == (299, True)
     assert queries(client) == 2
@@ -106,15 +106,15 @@ def test_rows_of_a_page_are_counted_one_by_one_and_timed() -> None:
 
 
 def test_a_total_of_the_cap_means_at_least() -> None:
-    """Whether the service holds more than 500 back is not known, and said so."""
+    """Nobody can know whether the service holds back more than 500, and the count says so."""
     found = count(local(Behaviour(cap_hides_total=True), stored(700, behind=0)))
 
     assert (found.count, found.exact, found.at_least) == (500, False, True)
 
 
 def test_more_than_the_cap_is_counted_row_by_row() -> None:
-    """Where 500 or more are wanted the window is read in slices."""
-    found = count(local(Behaviour(cap_hides_total=True), stored(700, behind=1)), wanted=600)
+    """If 500 or more are required, the window is read in slices."""
+    found = count(local(Behaviour(cap_hides_total=True), stored(700, behind=1)), required=600)
 
     assert (found.count, found.exact) == (700, True)
     assert found.first_timestamp == START_MS
@@ -128,9 +128,9 @@ def test_a_filter_is_exact() -> None:
 
 
 def test_the_topic_list_is_read_once() -> None:
-    """Later looks of the same counter cost one request."""
+    """Later polls of the same counter cost one request."""
     client = local(store=stored(300, behind=0))
-    counter = WindowCounter(condition(1), Filters())
+    counter = WindowCounter(condition(1))
 
     for _ in range(3):
         client.run(counter.count(client.api, NOW_MS))
@@ -146,16 +146,16 @@ def test_an_unknown_topic_fails_for_good() -> None:
 
 
 def test_a_window_that_begins_before_what_is_kept_fails_for_good() -> None:
-    """What may be gone can neither be counted nor waited for; also when it ages while somebody waits."""
+    """What may be gone can neither be counted nor waited for, even if it ages while somebody waits."""
     client = local(store=stored(49, behind=0))
-    counter = WindowCounter(condition(1), Filters())
+    counter = WindowCounter(condition(1))
 
     assert client.run(counter.count(client.api, NOW_MS)).count == 49
     with pytest.raises(ConfigurationError, match=r"keeps .* hours of topic 'orders'"):
         client.run(counter.count(client.api, NOW_MS + 1_000_000_000))
 
 
-def test_without_the_right_to_list_topics_it_counts_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_permission_to_list_topics_it_still_counts(caplog: pytest.LogCaptureFixture) -> None:
     """One warning says what is not known."""
     client = local(store=stored(49, behind=0))
     client.state.faults.error_403 = Rule(probability=1.0, operations=frozenset({"topics"}))
@@ -176,11 +176,11 @@ def test_a_service_that_refuses_fifty_rows_is_asked_for_ten() -> None:
     """The same number, from a smaller page."""
     client = local(Behaviour(page_size_limit=10, refuse_large_pages=True), stored(51, behind=0))
 
-    assert count(client, wanted=51).count == 51
+    assert count(client, required=51).count == 51
 
 
 def test_any_other_refusal_is_passed_on() -> None:
-    """A smaller page is tried for nothing else."""
+    """No other error makes it try a smaller page."""
     client = local(store=stored(51, behind=0))
     client.state.faults.error_400 = Rule(probability=1.0, operations=frozenset({"query"}))
 
@@ -189,7 +189,7 @@ def test_any_other_refusal_is_passed_on() -> None:
     assert queries(client) == 1
 
 
-def test_rows_without_the_filtered_field_are_no_match_and_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_rows_without_the_filtered_field_do_not_match_and_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     """A row that lacks the key is not counted, and the log says how many do."""
     client = local()
     seed(client.state, "orders", 30, START_MS, END_MS, partitions=3, missing_key_every=3)
@@ -201,19 +201,19 @@ def test_rows_without_the_filtered_field_are_no_match_and_told(caplog: pytest.Lo
 
 
 def test_rows_that_do_not_add_up_are_no_count() -> None:
-    """Where every row is needed and the service shows fewer than its total, nothing is claimed."""
+    """If every row is needed and the service shows fewer than its total, there is no answer."""
     client = local(Behaviour(content_by_offset=False, partition_narrows=False), stored(501, behind=0, last=501))
 
     with pytest.raises(IncompleteWindowError):
         count(client, partitions=frozenset({0}))
 
 
-def looked_for(store: Store, filters: Filters | None = None, **more: Any) -> WindowCount:
+def counted(store: Store, **more: Any) -> WindowCount:
     client = local(store=store)
-    return client.run(WindowCounter(condition(1, **more), filters or Filters()).count(client.api, NOW_MS))
+    return client.run(WindowCounter(condition(1, **more)).count(client.api, NOW_MS))
 
 
-def test_each_partition_of_the_topic_is_counted_where_that_is_asked_for() -> None:
+def test_each_partition_of_the_topic_is_counted_on_request() -> None:
     """One without a message counts, too; a filter says which ones matter."""
     store = local().state.store
     state = local(store=store).state
@@ -222,9 +222,9 @@ def test_each_partition_of_the_topic_is_counted_where_that_is_asked_for() -> Non
         for _ in range(number):
             state.append("orders", partition, "x", timestamp_ms=START_MS)
 
-    assert looked_for(store, min_per_partition=1).partitions == {"0": 2, "1": 0, "2": 1}
-    assert looked_for(store, Filters(partitions=frozenset({2})), min_per_partition=1).partitions == {"2": 1}
-    assert looked_for(store).partitions is None
+    assert counted(store, min_per_partition=1).partitions == {"0": 2, "1": 0, "2": 1}
+    assert counted(store, filters=Filters(partitions=frozenset({2})), min_per_partition=1).partitions == {"2": 1}
+    assert counted(store).partitions is None
 
 
 def test_partitions_that_cannot_be_listed_are_not_guessed() -> None:
@@ -232,8 +232,8 @@ def test_partitions_that_cannot_be_listed_are_not_guessed() -> None:
     client = local(store=stored(49, behind=0))
     client.state.faults.error_403 = Rule(probability=1.0, operations=frozenset({"topics"}))
 
-    with pytest.raises(ConfigurationError, match="min_per_partition needs to know which partitions"):
-        client.run(WindowCounter(condition(1, min_per_partition=1), Filters()).count(client.api, NOW_MS))
+    with pytest.raises(ConfigurationError, match="min_per_partition needs the topic's number of partitions"):
+        client.run(WindowCounter(condition(1, min_per_partition=1)).count(client.api, NOW_MS))
 
 
 def test_expected_keys_that_no_message_has_are_missing() -> None:
@@ -244,5 +244,5 @@ def test_expected_keys_that_no_message_has_are_missing() -> None:
     for partition, key in ((0, "a"), (1, "b"), (2, None)):
         state.append("orders", partition, "x", timestamp_ms=START_MS, key=key)
 
-    assert looked_for(store, expected_keys=["c", "a", "b"]).missing_keys == ["c"]
-    assert looked_for(store, Filters(partitions=frozenset({0})), expected_keys=["a", "b"]).missing_keys == ["b"]
+    assert counted(store, expected_keys=("c", "a", "b")).missing_keys == ["c"]
+    assert counted(store, filters=Filters(partitions=frozenset({0})), expected_keys=("a", "b")).missing_keys == ["b"]
