@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 OURS, WATCHERS, SLEEPERS = "MessagesInWindowTrigger", "NewMessagesTrigger", "DateTimeTrigger"
 SHAPE = Shape(100, latency_ms=20)
 _BEAT_S = 0.01
-_WARM_UP_S = 4.0
-_START_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +56,10 @@ class Load:
     poke_interval_s: float = 15.0
     seconds: float = 25.0
     port: int = 0
+    warm_up_s: float = 4.0
+    """Until then the first one has loaded everything."""
+    start_s: float = 5.0
+    """Until then the others are created; their windows become final."""
 
 
 class Pulse:
@@ -115,8 +117,8 @@ async def measured(load: Load) -> dict[str, Any]:
     pulse, triggerer = Pulse(), _triggerer()
     tasks = [asyncio.create_task(pulse.beat()), asyncio.create_task(triggerer.arun())]
     triggerer.add(_workloads(range(1), load.trigger, 1.0, time.time()))
-    await asyncio.sleep(_WARM_UP_S)
-    loading, memory, final_s = pulse.longest_s(), resident(), time.time() + _START_S
+    await asyncio.sleep(load.warm_up_s)
+    loading, memory, final_s = pulse.longest_s(), resident(), time.time() + load.start_s
     sensors = range(1, load.sensors + 1)
     watchers = range(sensors.stop, sensors.stop + load.watchers)
     triggerer.add(

@@ -18,6 +18,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 # where version managers keep interpreters that are not on the PATH
 MANAGED = (".pyenv/versions/3.{}.*/bin/python3", ".local/share/uv/python/cpython-3.{}.*/bin/python3")
+PROBE_S, INSTALL_S = 60, 1200
 PROBE = "import sys; print(*sys.version_info[:2]); import venv, ensurepip"
 
 
@@ -51,7 +52,7 @@ def candidates(series: Series) -> list[str]:
 
 def problem(python: str, series: Series) -> str | None:
     """Say why an interpreter cannot be used, None when it can."""
-    probe = subprocess.run([python, "-c", PROBE], capture_output=True, text=True, check=False)
+    probe = subprocess.run([python, "-c", PROBE], capture_output=True, text=True, timeout=PROBE_S, check=False)
     version = tuple(int(part) for part in probe.stdout.split())
     if not version:
         return f"{python} does not start."
@@ -89,7 +90,7 @@ def fingerprint(series: Series) -> str:
 
 def succeeds(*command: str | Path) -> bool:
     """Run a command in the repository and say whether it succeeded."""
-    return subprocess.run([str(part) for part in command], cwd=ROOT, check=False).returncode == 0
+    return subprocess.run([str(part) for part in command], cwd=ROOT, timeout=INSTALL_S, check=False).returncode == 0
 
 
 def install(python: Path, series: Series) -> bool:

@@ -7,6 +7,7 @@ Airflow reads its environment when it is first imported, so that is set here, be
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from importlib.metadata import version
@@ -31,7 +32,6 @@ for _name in [name for name in os.environ if name.lower().endswith("_proxy")]:
 
 import pytest  # noqa: E402 - the environment comes first
 from hypothesis import HealthCheck, settings  # noqa: E402 - same
-from xdist.scheduler import LoadScopeScheduling  # noqa: E402 - same
 
 from airflow_provider_mqs.core.client import api, token_cache  # noqa: E402 - same
 
@@ -40,20 +40,16 @@ settings.register_profile("suite", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("suite")
 
 
-_WITH_AN_AIRFLOW = ("/test_real_scheduler.py", "/test_real_triggerer.py", "/test_real_waiting.py", "/test_chaos.py")
+def pytest_configure() -> None:
+    """End in order if the time limit of the whole run ends it, so that no program of a test is left running."""
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", 128 + signal.SIGTERM))
 
 
-class OneAirflow(LoadScopeScheduling):
-    """Any worker may have any test, but one at a time runs an Airflow; with pytest 9.2, ``loadgroup`` fails."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return "a whole Airflow" if nodeid.partition("::")[0].endswith(_WITH_AN_AIRFLOW) else nodeid
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneAirflow | None:
-    """Distribute the tests over the workers of ``-n``."""
-    return OneAirflow(config, log) if config.getvalue("dist") == "load" else None
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests with a whole Airflow more time, and end them by an exception, so that their programs are stopped."""
+    for item in items:
+        if item.get_closest_marker("airflow"):
+            item.add_marker(pytest.mark.timeout(900, method="signal"))
 
 
 def pytest_sessionfinish() -> None:

@@ -132,7 +132,7 @@ class Scenes(dict[str, "Callable[[Any], None]"]):
 
         def register(play: Callable[[Any], None]) -> Callable[..., None]:
             def outcome(played: dict[str, Future[None]]) -> None:
-                played[dag_id].result()
+                played[dag_id].result(900)
 
             self[dag_id] = play
             outcome.__name__, outcome.__doc__ = play.__name__, play.__doc__

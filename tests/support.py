@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +24,7 @@ from airflow_provider_mqs.emulator.store import Store
 from airflow_provider_mqs.emulator.wire import HttpRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from airflow_provider_mqs.core.client.auth import Auth
     from airflow_provider_mqs.core.values.message import Message, Row
@@ -38,6 +41,46 @@ async def until(holds: Callable[[], object]) -> None:
     """Give way until something holds that the service brings about in its own thread."""
     while not holds():  # noqa: ASYNC110 - nobody sets an event for us over there
         await asyncio.sleep(0.001)
+
+
+@contextmanager
+def beside(work: Callable[[threading.Event], object]) -> Iterator[None]:
+    """
+    Run a helper in a thread beside the block, which must be in the main thread; its failure ends the block.
+
+    The helper is given an event that is set when the block is over. It waits for what it needs until then, and not for
+    a number of seconds: the time limit of the test holds for both.
+    """
+    begun, over, failures = threading.Event(), threading.Event(), list[BaseException]()
+
+    def run() -> None:
+        begun.wait()
+        try:
+            work(over)
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            failures.append(error)
+            interrupted = threading.main_thread().ident or 0
+            while not over.is_set():  # more than once: what runs in the block may catch the first
+                signal.pthread_kill(interrupted, signal.SIGUSR1)
+                over.wait(1)
+
+    def interrupt(*_: object) -> None:
+        if not over.is_set():
+            raise failures[0]
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        begun.set()
+        yield
+    finally:
+        over.set()
+        thread.join(30)
+        signal.signal(signal.SIGUSR1, before)
+    assert not thread.is_alive(), "the helper does not end"
+    if failures:
+        raise failures[0]
 
 
 def place_of(row: Row | Message) -> tuple[int, int]:

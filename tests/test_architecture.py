@@ -67,7 +67,9 @@ def test_parsing_a_dag_file_loads_nothing_heavy() -> None:
         "ResendMessagesOperator(task_id='resend', messages=query.output, dag=dag);"
         "print(*sorted(set(sys.modules) - before))"
     )
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT
+    )
     news = set(loaded.stdout.split())
 
     assert "airflow_provider_mqs.operators.resend" in news
@@ -85,5 +87,5 @@ def test_provider_discovery_is_cheap() -> None:
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
     command = [sys.executable, "-c", code]
-    loaded = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)  # ours
+    loaded = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=ROOT)  # ours
     assert not HEAVY & set(loaded.stdout.split())

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
-pytestmark = pytest.mark.skipif(AIRFLOW < (3, 3), reason="the programs of the demo are those of the main series")
+pytestmark = [
+    pytest.mark.airflow,
+    pytest.mark.skipif(AIRFLOW < (3, 3), reason="the programs of the demo are those of Airflow 3.3"),
+]
 HERE = Path(__file__).resolve().parent
 END = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
 START = END - timedelta(hours=1)

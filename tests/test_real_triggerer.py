@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.testing import MqsEmulator
     from scripts.demo.running import Running
 
-pytestmark = pytest.mark.skipif(AIRFLOW < (3, 3), reason="the programs of the demo are those of the main series")
+pytestmark = [
+    pytest.mark.airflow,
+    pytest.mark.skipif(AIRFLOW < (3, 3), reason="the programs of the demo are those of Airflow 3.3"),
+]
 HERE = Path(__file__).resolve().parent
 TOPIC = "watched"
 SETTINGS = {

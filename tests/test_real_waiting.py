@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.emulator.service import LoggedRequest
     from scripts.demo.running import Running
 
-pytestmark = pytest.mark.skipif(AIRFLOW < (3, 3), reason="the programs of the demo are those of the main series")
+pytestmark = [
+    pytest.mark.airflow,
+    pytest.mark.skipif(AIRFLOW < (3, 3), reason="the programs of the demo are those of Airflow 3.3"),
+]
 HERE = Path(__file__).resolve().parent
 HOUR = timedelta(hours=1)
 THIS_HOUR = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)

@@ -25,7 +25,7 @@ END = START + timedelta(hours=1)
 def _status(url: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> int:
     request = urllib.request.Request(url, data, headers or {})  # noqa: S310  # http to our own service
     try:
-        with urllib.request.urlopen(request) as answer:  # noqa: S310  # same
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # same
             return int(answer.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -36,7 +36,7 @@ def test_the_plugin_is_cheap() -> None:
     """Loading it imports neither aiohttp, nor Airflow, nor the service."""
     heavy = ("aiohttp", "airflow", "airflow_provider_mqs.emulator")
     code = f"import sys, airflow_provider_mqs.testing; print([name for name in {heavy} if name in sys.modules])"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)  # our own code
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)  # our own code
     assert shown.stdout == b"[]\n"
 
 

@@ -153,4 +153,4 @@ def _killer(after_s: float | None) -> Iterator[list[int]]:
     finally:
         over.set()
         if after_s is not None:
-            thread.join()
+            thread.join(60)

@@ -20,7 +20,7 @@ def test_a_crowd_of_sensors_logs_in_once_and_leaves_no_connection_open(bench: Be
     """In Airflow's own runner, watchers among them: all look, share their connections, run on, and are cancelled."""
     from benchmarks.deferred import OURS, Load, run
 
-    found = run(bench, Load(OURS, 60, watchers=20, poke_interval_s=1.0, seconds=2.0))
+    found = run(bench, Load(OURS, 60, watchers=20, poke_interval_s=1.0, seconds=2.0, warm_up_s=1.5, start_s=2.0))
 
     assert found["running"] == 81
     assert found["polls"] >= 60
@@ -35,7 +35,7 @@ def test_sleepers_ask_nothing(bench: Bench) -> None:
     """What the sensors are compared with runs as long in the same runner."""
     from benchmarks.deferred import SLEEPERS, Load, run
 
-    found = run(bench, Load(SLEEPERS, 60, seconds=0.1))
+    found = run(bench, Load(SLEEPERS, 60, seconds=0.1, warm_up_s=0.5, start_s=1.0))
 
     assert (found["running"], found["polls"], found["connections"]) == (61, 0, 0)
 

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO, cast
 from urllib.error import URLError
@@ -18,13 +17,16 @@ from urllib.request import urlopen
 import pytest
 
 from airflow_provider_mqs.emulator import command
+from tests.support import beside
 
 if TYPE_CHECKING:
+    import threading
     from pathlib import Path
 
 _PROGRAM = """
 import argparse, sys
 from airflow_provider_mqs.emulator import command
+from tests.support import beside
 parser = argparse.ArgumentParser()
 command.add_arguments(parser)
 sys.exit(command.run(parser.parse_args()))
@@ -78,16 +80,15 @@ def test_it_stops_in_process_too(capsys: pytest.CaptureFixture[str]) -> None:
     """Handlers are set before it listens, so the first one who gets an answer may stop it."""
     port = _free_port()
 
-    def stop() -> None:
-        while True:
+    def stop(over: threading.Event) -> None:
+        while not over.wait(0.01):
             with suppress(URLError):
                 _get(f"http://127.0.0.1:{port}/admin")
-                return os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
 
-    thread = threading.Thread(target=stop)
-    thread.start()
-    assert command.run(_parse("--port", str(port), "--seed", "demo", "--fault", "throttle_429=0.5")) == 0
-    thread.join()
+    with beside(stop):
+        assert command.run(_parse("--port", str(port), "--seed", "demo", "--fault", "throttle_429=0.5")) == 0
     assert f"listening on http://127.0.0.1:{port} " in capsys.readouterr().out
 
 

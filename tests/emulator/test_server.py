@@ -108,7 +108,7 @@ def test_many_clients_at_once_lose_nothing(mqs_emulator: MqsEmulator) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert [one.message_offset for one in mqs_emulator.messages("orders")] == list(range(201))
 
 

@@ -57,7 +57,7 @@ def test_threads_and_loops_share_one_login(mqs_emulator: MqsEmulator) -> None:
     together = threading.Barrier(8)
 
     def synchronous() -> int:
-        together.wait()
+        together.wait(60)
         with MqsClient(settings(mqs_emulator)) as client:
             return len(client.run(client.api.show_instance()))
 
@@ -66,7 +66,7 @@ def test_threads_and_loops_share_one_login(mqs_emulator: MqsEmulator) -> None:
             async with AsyncMqsClient(settings(mqs_emulator)) as client:
                 return sum(map(len, await gather(client, *(client.api.show_instance() for _ in range(5)))))
 
-        together.wait()
+        together.wait(60)
         return asyncio.run(several())
 
     with ThreadPoolExecutor(8) as pool:
