@@ -54,7 +54,7 @@ def beside(work: Callable[[threading.Event], object]) -> Iterator[None]:
     begun, over, failures = threading.Event(), threading.Event(), list[BaseException]()
 
     def run() -> None:
-        begun.wait()
+        begun.wait(60)
         try:
             work(over)
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
