@@ -1,7 +1,7 @@
 """
-What every test starts from: an Airflow home of its own, no token and no query path known from an earlier test.
+What every test starts from: an Airflow home of its own, and no token or query path of an earlier test.
 
-Airflow reads its environment when it is first imported, so that is set here, before any test module is.
+Airflow reads its environment when it is first imported, so the environment is set here, before that.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ settings.load_profile("suite")
 
 
 def pytest_configure() -> None:
-    """End in order if the time limit of the whole run ends it, so that no program of a test is left running."""
+    """On SIGTERM, leave through the fixtures, which stop the programs that they have started."""
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", 128 + signal.SIGTERM))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests with a whole Airflow more time, and end them by an exception, so that their programs are stopped."""
+    """Allow tests with a whole Airflow more time; an exception ends them, so that their fixtures stop its programs."""
     for item in items:
         if item.get_closest_marker("airflow"):
             item.add_marker(pytest.mark.timeout(900, method="signal"))
 
 
 def pytest_sessionfinish() -> None:
-    """Leave nothing in the temporary folder."""
+    """Delete the Airflow home."""
     import shutil
 
     shutil.rmtree(_HOME, ignore_errors=True)
@@ -61,14 +61,14 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(autouse=True)
 def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test process-wide caches of its own, as a new worker has them."""
+    """Start each test with empty process-wide caches, like a new worker."""
     monkeypatch.setattr(token_cache, "_slots", {})
     monkeypatch.setattr(api, "_settled_styles", {})
     _forget_secrets()
 
 
 def _forget_secrets() -> None:
-    """Empty Airflow's list of values to mask: hundreds of tests with tokens of their own make it slow beyond use."""
+    """Empty Airflow's list of values to mask: the tokens of hundreds of tests make masking unbearably slow."""
     for name, module in list(sys.modules.items()):
         if name.endswith("secrets_masker") and hasattr(module, "_secrets_masker"):
             masker = module._secrets_masker()
@@ -77,6 +77,6 @@ def _forget_secrets() -> None:
 
 @pytest.fixture
 def mqs(mqs_emulator: object, monkeypatch: pytest.MonkeyPatch) -> object:
-    """Run the local service behind ``mqs_default``."""
+    """Run the local service as the connection ``mqs_default``."""
     monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", mqs_emulator.connection_json())  # type: ignore[attr-defined]
     return mqs_emulator

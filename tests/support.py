@@ -1,4 +1,4 @@
-"""What several test files need: the local service without a socket, and a client that drives flows straight into it."""
+"""What several test files need: the local service without a socket, and a driver that runs flows against it."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ END_MS = START_MS + 3_600_000
 
 
 async def until(holds: Callable[[], object]) -> None:
-    """Give way until something holds that the service brings about in its own thread."""
-    while not holds():  # noqa: ASYNC110 - nobody sets an event for us over there
+    """Wait for something that the service does in its own thread."""
+    while not holds():  # noqa: ASYNC110 - the service's thread sets no event
         await asyncio.sleep(0.001)
 
 
 @contextmanager
 def beside(work: Callable[[threading.Event], object]) -> Iterator[None]:
     """
-    Run a helper in a thread beside the block, which must be in the main thread; its failure ends the block.
+    Run a helper in a thread beside the block; its failure ends the block, which must be in the main thread.
 
-    The helper is given an event that is set when the block is over. It waits for what it needs until then, and not for
-    a number of seconds: the time limit of the test holds for both.
+    The helper gets an event that is set once the block is over, so it needs no time limit of its own: pytest's limit
+    ends both.
     """
     begun, over, failures = threading.Event(), threading.Event(), list[BaseException]()
 
@@ -89,13 +89,13 @@ def place_of(row: Row | Message) -> tuple[int, int]:
 
 
 def started_by(*payloads: Any) -> dict[str, Any]:
-    """Give the context of a run that a watcher's events with these payloads started."""
+    """Return the context of a run that a watcher started with events of these payloads."""
     events = [SimpleNamespace(extra={"from_trigger": True, "payload": payload}) for payload in payloads]
     return {"triggering_asset_events": {"mqs://host/instance/watched": events}}
 
 
 def settings_for(url: str = "http://127.0.0.1:1", **changes: Any) -> ConnectionSettings:
-    """Settings of a connection to the local service, with a few of them changed."""
+    """Return the settings of a connection to the local service, with some changes."""
     identity = Identity()
     settings = ConnectionSettings.parse(
         host=url,
@@ -113,7 +113,7 @@ def settings_for(url: str = "http://127.0.0.1:1", **changes: Any) -> ConnectionS
 
 @dataclass
 class Local:
-    """The service's core and a driver that performs the steps of flows on it, with a clock that only sleeping moves."""
+    """The service's core, and a driver that performs flows on it with a clock that moves only when they sleep."""
 
     service: Service
     settings: ConnectionSettings
@@ -154,7 +154,7 @@ class Local:
 
 
 def local(behaviour: Behaviour | None = None, store: Store | None = None, **changes: Any) -> Local:
-    """A service in memory and a client that has a valid token for it."""
+    """Return a service in memory and a client with a valid token for it."""
     now_s = [NOW_S]
     state = State(store or Store(), behaviour=behaviour or Behaviour(), clock=lambda: now_s[0])
     service = Service(state)

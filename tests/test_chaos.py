@@ -1,4 +1,4 @@
-"""Replays that are killed again and again, in real task processes under Airflow's supervisor."""
+"""Replays in real task processes under Airflow's supervisor, killed again and again."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.airflow
-@pytest.mark.skipif(AIRFLOW < (3, 3), reason="the task's state store came with Airflow 3.3")
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="the task state store came with Airflow 3.3")
 def test_eight_kills_lose_nothing_and_send_nothing_twice() -> None:
-    """Both stores and both orderings, on a service that throttles, answers 504 after the append, and appends late."""
+    """Both stores and both orderings, against a service that throttles, appends before a 504, and appends late."""
     command = [sys.executable, "-m", "scripts.chaos"]
     own = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
 

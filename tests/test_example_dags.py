@@ -1,4 +1,4 @@
-"""Each example DAG is run, on a real metadata database and the real local service."""
+"""Each example DAG runs on a real metadata database, against the local service."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOUR = timedelta(hours=1)
 END = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - HOUR
 START = END - HOUR
 MIDNIGHT = END.replace(hour=0)
-NEEDS_APPROVAL = pytest.mark.skipif(AIRFLOW < (3, 3), reason="before 3.3 the approval needs a triggerer")
+NEEDS_APPROVAL = pytest.mark.skipif(AIRFLOW < (3, 3), reason="before Airflow 3.3 an approval needs a triggerer")
 
 
 def example(name: str) -> Any:
@@ -40,12 +40,12 @@ def example(name: str) -> Any:
 
 
 def once(mqs: MqsEmulator, start: datetime, end: datetime) -> bool:
-    """Whether the service's own log shows each message of the window once, and no other."""
+    """Check that the service's own log shows each message of the window once, and no other."""
     return mqs.resend_counts("orders") == dict.fromkeys(mqs.offsets("orders", start, end), 1)
 
 
 def test_hourly_replay_sends_the_hour_before_the_logical_date(mqs: MqsEmulator) -> None:
-    """A manual run waits, queries and resends its interval."""
+    """A manual run waits for its interval, queries it and resends it."""
     mqs.seed("orders", 60, START, END, partitions=3)
 
     run = run_dag(example("mqs_hourly_replay"), END)
@@ -54,8 +54,8 @@ def test_hourly_replay_sends_the_hour_before_the_logical_date(mqs: MqsEmulator) 
     assert once(mqs, START, END)
 
 
-def test_adhoc_replay_is_dry_until_told_otherwise(mqs: MqsEmulator) -> None:
-    """The form's values reach the operators; nothing is sent before the switch is turned."""
+def test_adhoc_replay_is_a_dry_run_by_default(mqs: MqsEmulator) -> None:
+    """The values of the form reach the operators; nothing is sent until ``dry_run`` is off."""
     mqs.seed("orders", 60, START, END, partitions=3)
     form = {"start": START.isoformat(), "end": END.isoformat(), "consumer_key": "keyA"}
 
@@ -70,7 +70,7 @@ def test_adhoc_replay_is_dry_until_told_otherwise(mqs: MqsEmulator) -> None:
 
 
 def test_mapped_replay_sends_the_day_in_batches(mqs: MqsEmulator) -> None:
-    """A manual run of the daily example resends yesterday, batch by batch."""
+    """A manual run of the daily example resends the day before in batches."""
     mqs.seed("orders", 60, MIDNIGHT - 24 * HOUR, MIDNIGHT, partitions=3)
 
     run = run_dag(example("mqs_mapped_replay"), MIDNIGHT)
@@ -95,7 +95,7 @@ def airflows_api() -> Iterator[TestClient]:
 
 @NEEDS_APPROVAL
 @pytest.mark.parametrize(("answer", "sent"), [("Approve", 60), ("Reject", 0)])
-def test_approved_replay_sends_what_a_person_has_seen(
+def test_approved_replay_sends_what_a_person_approved(
     mqs: MqsEmulator, airflows_api: TestClient, answer: str, sent: int
 ) -> None:
     """The approval shows window, counts and receivers; only "Approve" sends."""

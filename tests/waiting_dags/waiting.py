@@ -1,7 +1,7 @@
 """
 One DAG for each way that waiting ends, on a topic and a connection of its name; see ``tests/test_real_waiting.py``.
 
-A window ends when its task starts: one with a ``settle`` is never final at the first look, however late that comes.
+A window ends when its task starts: one with a ``settle`` is never final at the first poll, however late that comes.
 """
 
 from __future__ import annotations
