@@ -34,7 +34,7 @@ chaos: setup ## kill replays more than a hundred times and write the result to d
 	.venv/bin/python -m scripts.chaos --seed $(SEED) --kills $(KILLS) --output docs/chaos.md
 
 e2e: setup ## run the tests that `make test` leaves out, each with a whole Airflow: users' actions, kills, waits (6 minutes)
-	.venv/bin/python -m pytest -m airflow -v
+	.venv/bin/python -m pytest -m airflow -o faulthandler_timeout=890 -v
 
 bench: setup ## compare with a bare aiohttp pool, HttpOperator and the vendor's SDK (20 minutes; QUICK=1: 4 minutes, writes nothing)
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-bench.txt
