@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TIMEOUT_S = 180.0
+FINAL = {"success", "skipped", "failed", "upstream_failed", "removed"}
 
 
 @dataclass
@@ -61,21 +62,22 @@ class Stage:
     def until_sent(self, count: int) -> None:
         self.until(f"{count} messages are sent", lambda: len(self.sends) >= count or None, pause_s=0.02)
 
-    def until(self, what: str, answer: Callable[[], T | None], pause_s: float = 0.5) -> T:
+    def until(self, what: str, answer: Callable[[], T | None], pause_s: float = 1.0) -> T:
         return self.running.programs.until(f"{self.dag_id}: {what}", answer, TIMEOUT_S, pause_s)
 
     def task(self, run_id: str = "first", task_id: str = "") -> dict[str, Any]:
         return self.api.task(self.dag_id, run_id, task_id or self.task_id)
 
     def ended(self, state: str, run_id: str = "first", *, task_id: str = "", other_than: str = "") -> dict[str, Any]:
-        """Wait until the task (another one than the given id) is in one of the states; fail if it has failed."""
+        """Wait until the task (another one than the given id) is in one of the states; fail if it ends in another."""
+        wanted = set(state.split(" or "))
 
         def reached() -> dict[str, Any] | None:
             task = self.task(run_id, task_id)
-            return task if task["state"] in {*state.split(" or "), "failed"} and task["id"] != other_than else None
+            return task if task["state"] in wanted | FINAL and task["id"] != other_than else None
 
         task = self.until(f"{run_id} is {state}", reached)
-        assert task["state"] in state, self.api.log(task)[-3000:]
+        assert task["state"] in wanted, self.api.log(task)[-3000:]
         return task
 
     def finished(self, run_id: str = "first") -> None:
