@@ -9,6 +9,9 @@ Installed as a pytest plugin, so a test only names the fixture::
         my_dag.test(logical_date=end)
         assert set(mqs_emulator.resend_counts("orders").values()) == {1}
 
+Tokens and query paths are remembered per process. A test that changes what a connection may do behind the same
+endpoint starts afresh with :func:`airflow_provider_mqs.process_state.reset`.
+
 Importing this module imports neither aiohttp nor Airflow: pytest loads it in every run.
 """
 # ruff: noqa: PLC0415  # the service is imported where it is used, see above

@@ -33,7 +33,7 @@ for _name in [name for name in os.environ if name.lower().endswith("_proxy")]:
 import pytest  # noqa: E402 - the environment comes first
 from hypothesis import HealthCheck, settings  # noqa: E402 - same
 
-from airflow_provider_mqs.core.client import api, token_cache  # noqa: E402 - same
+from airflow_provider_mqs import process_state  # noqa: E402 - same
 
 # a machine under load is slow, not wrong
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -60,10 +60,9 @@ def pytest_sessionfinish() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start each test with empty process-wide caches, like a new worker."""
-    monkeypatch.setattr(token_cache, "_slots", {})
-    monkeypatch.setattr(api, "_settled_styles", {})
+def _fresh_process() -> None:
+    """Start each test with empty process-wide caches, as a new worker does."""
+    process_state.reset()
     _forget_secrets()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import threading
 from contextlib import contextmanager
@@ -35,6 +36,44 @@ NOW_S = 1_700_100_000.0
 NOW_MS = int(NOW_S * 1000)
 START_MS = 1_700_000_000_000
 END_MS = START_MS + 3_600_000
+
+
+def has_content(message: Message) -> bool:
+    """Tell whether a message came with its content, as a ``message_filter``."""
+    return message.value is not None
+
+
+_EXAMPLES: dict[str, Any] = {
+    "partitions": [0, 2],
+    "key": "key-1",
+    "tag": "a",
+    "message_id": "message-1",
+    "app_id": "app-1",
+    "message_filter": has_content,
+    "fetch_values": True,
+}
+"""A value for each filter; a new one needs a line here."""
+
+
+def example_of(name: str, leave_out: str = "") -> dict[str, Any]:
+    """Arguments that set one filter, and what it needs."""
+    needed = {"fetch_values": ("message_filter",)}.get(name, ())
+    return {one: _EXAMPLES[one] for one in (*needed, name) if one != leave_out}
+
+
+class MemoryStore:
+    """Keeps values as long as the test lives; as JSON, so that nothing is kept that a real store could not keep."""
+
+    name = "memory"
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    def get(self, key: str) -> Any | None:
+        return json.loads(self.values.get(key, "null"))
+
+    def set(self, key: str, value: Any) -> None:
+        self.values[key] = json.dumps(value)
 
 
 async def until(holds: Callable[[], object]) -> None:

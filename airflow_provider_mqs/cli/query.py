@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.cli import ledger_folder, output
+from airflow_provider_mqs.cli import ledger_path, output
+from airflow_provider_mqs.core.query.filters import FUNCTIONS, Filters
 from airflow_provider_mqs.core.values.time_window import TimeWindow, duration_s, instant_ms, iso
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.hooks.mqs import MqsHook
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _FRESH_MS = 60_000
 _CONCURRENCY = 16
+_FILTERS = tuple(one for one in fields(Filters) if one.name not in FUNCTIONS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,11 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", help="first moment of the window: ISO or epoch ms")
     parser.add_argument("--end", help="the moment behind the last: ISO or epoch ms (default: now)")
     parser.add_argument("--lookback", metavar="SECONDS", help="length of the window, in place of --start")
-    parser.add_argument("--partitions", metavar="0,2", help="only these partitions (default: all)")
-    parser.add_argument("--key", help="only messages with exactly this key")
-    parser.add_argument("--tag", help="only messages with exactly this tag")
-    parser.add_argument("--message-id", help="only messages with exactly this message id")
-    parser.add_argument("--app-id", help="only messages of exactly this application")
+    for one in _FILTERS:
+        option = f"--{one.name.replace('_', '-')}"
+        parser.add_argument(option, metavar=one.metadata.get("metavar"), help=one.metadata["help"])
     parser.add_argument("--max-messages", metavar="N", help="fail where there are more (default: no limit)")
     parser.add_argument(
         "--on-incomplete",
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to do with a window that the service does not show whole (default: fail)",
     )
     parser.add_argument("--include-copies", action="store_true", help="do not leave out the copies of earlier resends")
-    ledger_folder.add_argument(parser)
+    ledger_path.add_argument(parser)
     output.add_arguments(parser)
 
 
@@ -62,8 +63,9 @@ def _query(args: argparse.Namespace, emit: output.Emit) -> int:
     offsets = run_query(
         MqsHook(args.conn_id, args.instance_id),
         {**vars(args), "concurrency": _CONCURRENCY},
+        filters=Filters.read(**{one.name: vars(args)[one.name] for one in _FILTERS}),
         window=_window(args, now_ms),
-        records=() if args.include_copies else ledger_folder.ledger_folder(args.ledger_path).records,
+        records=() if args.include_copies else ledger_path.stores_of_command(args.ledger_path).records,
         now_ms=now_ms,
     )
     emit(offsets.to_xcom())

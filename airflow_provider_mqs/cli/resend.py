@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_mqs.cli import ledger_folder, output
+from airflow_provider_mqs.cli import ledger_path, output
 from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.hooks.mqs import MqsHook
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--canary", metavar="N", default=0, help="send and verify so many before the others")
     memory = parser.add_mutually_exclusive_group()
-    ledger_folder.add_argument(memory)
+    ledger_path.add_argument(memory)
     memory.add_argument("--no-ledger", action="store_true", help="remember nothing; a second call sends all again")
     output.add_arguments(parser)
 
@@ -101,7 +101,7 @@ def _job(hook: MqsHook, args: argparse.Namespace) -> ReplayJob:
         hook,
         {**vars(args), "messages": _read(args.file)},
         run={**_NO_RUN, "conn_id": args.conn_id},
-        memory=ReplayStores() if args.no_ledger else ledger_folder.ledger_folder(args.ledger_path),
+        memory=ReplayStores() if args.no_ledger else ledger_path.stores_of_command(args.ledger_path),
         dry_run=not args.yes,
     )
 

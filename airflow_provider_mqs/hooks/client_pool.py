@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from weakref import WeakValueDictionary
 
 from airflow_provider_mqs.hooks.base import MqsBaseHook
+from airflow_provider_mqs.process_state import process_wide
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -26,7 +27,7 @@ _Key: TypeAlias = "tuple[int, str, str | None]"
 _YOUNG_S: Final = 60.0
 """So long newcomers take what is there; later ones read the connection anew, since somebody may have changed it."""
 
-_clients: WeakValueDictionary[_Key, SharedClient] = WeakValueDictionary()
+_clients: WeakValueDictionary[_Key, SharedClient] = process_wide(WeakValueDictionary())
 
 
 class SharedClient:

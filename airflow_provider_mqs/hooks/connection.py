@@ -17,13 +17,14 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoun
 from airflow_provider_mqs._compat import amask_secret, mask_secret
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.exceptions import ConfigurationError
+from airflow_provider_mqs.process_state import process_wide
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 _log = logging.getLogger(__name__)
 _LOOK_UP_ERRORS: Final = (AirflowException, ValueError, TypeError)
-_warned: set[tuple[str, ...]] = set()
+_warned: set[tuple[str, ...]] = process_wide(set())
 
 
 def settings_for(conn_id: str) -> ConnectionSettings:

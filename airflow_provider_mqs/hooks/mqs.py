@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs._compat import mask_secret
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
     from datetime import datetime
 
+    from typing_extensions import Unpack
+
     from airflow_provider_mqs.core.connection.settings import ConnectionSettings
     from airflow_provider_mqs.core.offsets.document import Offsets
+    from airflow_provider_mqs.core.query.filters import FilterArguments
     from airflow_provider_mqs.core.values.message import Message, Topic
 
 _TEST_S: Final = 10.0
@@ -62,7 +65,7 @@ class MqsHook(MqsBaseHook):
         end: datetime | str | int,
         *,
         on_incomplete: str = "fail",
-        **filters: Any,
+        **filters: Unpack[FilterArguments],
     ) -> Offsets:
         """
         Find the offsets of a window, many requests at a time. Read-only.
@@ -71,13 +74,12 @@ class MqsHook(MqsBaseHook):
         :param start: first moment: datetime, ISO text or epoch ms
         :param end: the moment behind the last, not later than now
         :param on_incomplete: ``fail``, or ``warn`` where some messages may be missing from the result
-        :param filters: ``partitions``, ``key``, ``tag``, ``message_id``, ``app_id``, ``message_filter`` and
-            ``fetch_values``; exact, on our side
+        :param filters: which messages count, as for ``QueryMessagesOperator``: see ``FilterArguments``
         :return: the offsets; ``to_xcom()`` is what ``ResendMessagesOperator`` takes; an empty window has no partitions
         :raises IncompleteWindowError: messages may be missing and ``on_incomplete`` is ``fail``
         :raises MqsError: an argument or the connection is wrong, or the service refused
         """
-        query = _query(topic, start, end, on_incomplete, filters)
+        query = _query(topic, start, end, on_incomplete, Filters.read(**filters))
         found = self.run_concurrently(lambda api: query_offsets(api, query, now_ms=_now_ms()))
         self._tell(found.doubts, found.notes, on_incomplete)
         return found.offsets
@@ -89,10 +91,10 @@ class MqsHook(MqsBaseHook):
         end: datetime | str | int,
         *,
         on_incomplete: str = "fail",
-        **filters: Any,
+        **filters: Unpack[FilterArguments],
     ) -> Offsets:
         """See ``query``."""
-        query = _query(topic, start, end, on_incomplete, filters)
+        query = _query(topic, start, end, on_incomplete, Filters.read(**filters))
         client = await self.aget_conn()
         found = await client.run(query_offsets(client.api, query, now_ms=_now_ms()))
         self._tell(found.doubts, found.notes, on_incomplete)
@@ -253,18 +255,13 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _query(topic: str, start: Any, end: Any, on_incomplete: str, filters: dict[str, Any]) -> Query:
+def _query(topic: str, start: Any, end: Any, on_incomplete: str, filters: Filters) -> Query:
     window = _window(start, end)
     if window.end_ms > _now_ms():
         raise ConfigurationError(
             f"end must not be later than now, as messages may still arrive; got {iso(window.end_ms)}."
         )
-    unknown = filters.keys() - {known.name for known in fields(Filters)}
-    if unknown:
-        raise ConfigurationError(f"There is no filter {min(unknown)!r}.")
-    return Query(
-        topic_name(topic), window, Filters(**filters), choice(on_incomplete, "on_incomplete", ("fail", "warn"))
-    )
+    return Query(topic_name(topic), window, filters, choice(on_incomplete, "on_incomplete", ("fail", "warn")))
 
 
 def _window(start: Any, end: Any) -> TimeWindow:

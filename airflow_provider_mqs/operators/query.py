@@ -12,26 +12,26 @@ from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, choice, 
 from airflow_provider_mqs.core.values.time_window import TimeWindow, iso
 from airflow_provider_mqs.exceptions import ConfigurationError, EmptyWindowError
 from airflow_provider_mqs.operators.base import RecordedOperator
+from airflow_provider_mqs.tasks.filtered import FilteredOperator
 from airflow_provider_mqs.tasks.permanent_errors import permanent_errors_fail
-from airflow_provider_mqs.tasks.stores import stores_of_run
+from airflow_provider_mqs.tasks.stores import stores_of_task
 from airflow_provider_mqs.tasks.window import window_of_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime, timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.offsets.document import Offsets
-    from airflow_provider_mqs.core.values.message import Message
 
 _FRESH_MS = 60_000
 _MAX_XCOM_BYTES = 4 * 1024 * 1024
 _MAX_MAP_LENGTH = 1024
 
 
-class QueryMessagesOperator(RecordedOperator):
+class QueryMessagesOperator(FilteredOperator, RecordedOperator):
     """
     Find the messages of a window and push their offsets to XCom, ready for ``ResendMessagesOperator``.
 
@@ -46,13 +46,7 @@ class QueryMessagesOperator(RecordedOperator):
     :param start: first moment of the window: datetime, ISO text or epoch ms
     :param end: the moment behind the last; the window is half-open
     :param lookback: length of the window that ends where the run's interval does: seconds or ``timedelta``
-    :param partitions: only these partitions, default all
-    :param key: only messages with exactly this key
-    :param tag: only messages with exactly this tag
-    :param message_id: only messages with exactly this message id
-    :param app_id: only messages of exactly this application
-    :param message_filter: ``callable(Message) -> bool``; an exception in it fails the task
-    :param fetch_values: whether ``message_filter`` sees contents, at one request a message; default false
+    {filter_params}
     :param max_messages: a window with more fails; nothing is cut off. Default no limit
     :param batch_size: push a list of batches of this many offsets, for ``.expand(messages=query.output)``; default one
         document
@@ -74,12 +68,7 @@ class QueryMessagesOperator(RecordedOperator):
         "start",
         "end",
         "lookback",
-        "partitions",
-        "key",
-        "tag",
-        "message_id",
-        "app_id",
-        "fetch_values",
+        *FilteredOperator.filter_template_fields,
         "max_messages",
         "batch_size",
         "on_empty",
@@ -100,13 +89,6 @@ class QueryMessagesOperator(RecordedOperator):
         start: datetime | str | int | None = None,
         end: datetime | str | int | None = None,
         lookback: timedelta | float | str | None = None,
-        partitions: Sequence[int] | str | None = None,
-        key: str | None = None,
-        tag: str | None = None,
-        message_id: str | None = None,
-        app_id: str | None = None,
-        message_filter: Callable[[Message], bool] | None = None,
-        fetch_values: bool | str = False,
         max_messages: int | str | None = None,
         batch_size: int | str | None = None,
         on_empty: str = "succeed",
@@ -124,13 +106,6 @@ class QueryMessagesOperator(RecordedOperator):
         self.start = start
         self.end = end
         self.lookback = lookback
-        self.partitions = partitions
-        self.key = key
-        self.tag = tag
-        self.message_id = message_id
-        self.app_id = app_id
-        self.message_filter = message_filter
-        self.fetch_values = fetch_values
         self.max_messages = max_messages
         self.batch_size = batch_size
         self.on_empty = on_empty
@@ -162,7 +137,14 @@ class QueryMessagesOperator(RecordedOperator):
             on_empty = choice(self.on_empty, "on_empty", ("succeed", "skip", "fail"))
             batch_size = optional_number(self.batch_size, "batch_size", minimum=1)
             hook = MqsHook(self.mqs_conn_id, self.instance_id)
-            offsets = run_query(hook, vars(self), window=window, records=self._records(context), now_ms=now_ms)
+            offsets = run_query(
+                hook,
+                vars(self),
+                filters=self.read_filters(),
+                window=window,
+                records=self._records(context),
+                now_ms=now_ms,
+            )
             if not offsets.count:
                 self._end_empty(window, on_empty)
             return _pushed(offsets, batch_size)
@@ -184,7 +166,7 @@ class QueryMessagesOperator(RecordedOperator):
     def _records(self, context: Context) -> Sequence[Store]:
         if not flag(self.exclude_copies, "exclude_copies"):
             return ()
-        records = stores_of_run(context, self.ledger_path).records
+        records = stores_of_task(context, self.ledger_path).records
         if not records:
             self.log.warning("There is no record of earlier replays: their copies are not told from originals.")
         return records

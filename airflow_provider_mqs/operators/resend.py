@@ -19,7 +19,7 @@ from airflow_provider_mqs.operators.base import RecordedOperator
 from airflow_provider_mqs.tasks.events import EVENTS, messages_of_events, place_of
 from airflow_provider_mqs.tasks.permanent_errors import permanent_errors_fail
 from airflow_provider_mqs.tasks.self_trigger import started_by_topic
-from airflow_provider_mqs.tasks.stores import stores_of_run
+from airflow_provider_mqs.tasks.stores import stores_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -189,7 +189,7 @@ class ResendMessagesOperator(RecordedOperator):
 
         dry_run = flag(self.dry_run, "dry_run")
         hook = MqsHook(self.mqs_conn_id, self.instance_id)
-        memory = stores_of_run(context, self.ledger_path) if flag(self.durable, "durable") else ReplayStores()
+        memory = stores_of_task(context, self.ledger_path) if flag(self.durable, "durable") else ReplayStores()
         job = job_of(
             hook,
             {**vars(self), "messages": self._messages(context, hook)},

@@ -20,15 +20,15 @@ from airflow_provider_mqs._compat import AIRFLOW_VERSION
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag
 from airflow_provider_mqs.core.watch.condition import SETTLE_S, Decision
 from airflow_provider_mqs.exceptions import ConfigurationError
+from airflow_provider_mqs.tasks.filtered import FilteredOperator
 from airflow_provider_mqs.tasks.permanent_errors import PERMANENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_mqs.core.values.message import Message
     from airflow_provider_mqs.sensors.window_watch import WindowWatch
 
 _GRACE_S = 60.0
@@ -40,7 +40,7 @@ _FAILURES: dict[str, type[AirflowException]] = {
 }
 
 
-class MessagesInWindowSensor(BaseSensorOperator):
+class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
     """
     Wait until a window is final and holds enough messages.
 
@@ -58,7 +58,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
     ``min_per_partition`` also ``"partitions"``: beyond one page ``count`` is the service's own total, which may hold
     messages of exactly the end moment (``exact`` is false), and ``at_least`` tells that there may be more. Every row is
     read with filters, ``min_per_partition``, ``expected_keys``, or ``min_messages`` of 500 and more. All arguments but
-    ``message_filter`` and ``deferrable`` are templated.
+    ``message_filter`` and ``deferrable`` are templated, and a ``message_filter`` cannot wait in the triggerer.
 
     Source: API document "Querying Messages".
 
@@ -79,13 +79,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
     :param max_consecutive_errors: errors in a row (no answer, 5xx, throttling …) that fail the task, default 10; what
         asking again cannot mend fails it at once. In reschedule mode below Airflow 3.3, where no poke knows the one
         before, ``timeout`` alone is the bound
-    :param partitions: count only these partitions, default all
-    :param key: count only messages with exactly this key
-    :param tag: count only messages with exactly this tag
-    :param message_id: count only messages with exactly this message id
-    :param app_id: count only messages of exactly this application
-    :param message_filter: ``callable(Message) -> bool``; not when deferrable
-    :param fetch_values: whether ``message_filter`` sees contents, at one request a message; default false
+    {filter_params}
     :param deferrable: whether to wait in the triggerer; default ``[operators] default_deferrable``. There the first
         look comes at a random moment, up to half a minute or the poke interval late, so that not all look at once
     :param end_from_trigger: whether a deferred sensor that is satisfied, or skips, ends in the triggerer instead of
@@ -107,12 +101,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
         "stable_polls",
         "on_closed_empty",
         "max_consecutive_errors",
-        "partitions",
-        "key",
-        "tag",
-        "message_id",
-        "app_id",
-        "fetch_values",
+        *FilteredOperator.filter_template_fields,
         "end_from_trigger",
         "mqs_conn_id",
         "instance_id",
@@ -133,13 +122,6 @@ class MessagesInWindowSensor(BaseSensorOperator):
         stable_polls: int | str = 1,
         on_closed_empty: str = "skip",
         max_consecutive_errors: int | str = 10,
-        partitions: Sequence[int] | str | None = None,
-        key: str | None = None,
-        tag: str | None = None,
-        message_id: str | None = None,
-        app_id: str | None = None,
-        message_filter: Callable[[Message], bool] | None = None,
-        fetch_values: bool | str = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         end_from_trigger: bool | str = False,
         mqs_conn_id: str = DEFAULT_CONN_ID,
@@ -158,13 +140,6 @@ class MessagesInWindowSensor(BaseSensorOperator):
         self.stable_polls = stable_polls
         self.on_closed_empty = on_closed_empty
         self.max_consecutive_errors = max_consecutive_errors
-        self.partitions = partitions
-        self.key = key
-        self.tag = tag
-        self.message_id = message_id
-        self.app_id = app_id
-        self.message_filter = message_filter
-        self.fetch_values = fetch_values
         self.deferrable = deferrable
         self.end_from_trigger = end_from_trigger
         self.mqs_conn_id = mqs_conn_id
@@ -259,8 +234,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
 
     def _watched(self, context: Context) -> WindowWatch:
         """Resolve and check the arguments, once in each execution."""
-        from airflow_provider_mqs.core.query.filter_arguments import FILTER_NAMES, filters_of  # noqa: PLC0415 - not to parse
-        from airflow_provider_mqs.sensors.window_watch import PollStateStore, WindowWatch, condition_of, poll_policy_of  # noqa: PLC0415 - same
+        from airflow_provider_mqs.sensors.window_watch import PollStateStore, WindowWatch, condition_of, poll_policy_of  # noqa: PLC0415 - not to parse a DAG
 
         if self._watch is None:
             if self.deferrable and self.message_filter is not None:
@@ -268,7 +242,7 @@ class MessagesInWindowSensor(BaseSensorOperator):
                     "message_filter does not work with deferrable=True, since a function does not travel to the "
                     "triggerer: set deferrable=False, or leave the filter to the query."
                 )
-            filters = filters_of(**{name: getattr(self, name) for name in FILTER_NAMES})
+            filters = self.read_filters()
             condition = condition_of(context, vars(self), filters)
             alone = self.mode == "reschedule" and not self.deferrable
             memory = PollStateStore.of(context) if alone else None

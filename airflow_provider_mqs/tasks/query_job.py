@@ -6,7 +6,6 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.ledger.known_copies import known_copies_in
-from airflow_provider_mqs.core.query.filter_arguments import FILTER_NAMES, filters_of
 from airflow_provider_mqs.core.query.query import Query, check_found, query_offsets
 from airflow_provider_mqs.core.values.arguments import choice, optional_number, topic_name, whole_number
 from airflow_provider_mqs.tasks.events import place_of
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.offsets.document import Offsets
+    from airflow_provider_mqs.core.query.filters import Filters
     from airflow_provider_mqs.core.values.time_window import TimeWindow
     from airflow_provider_mqs.hooks.mqs import MqsHook
 
@@ -23,13 +23,20 @@ _log = logging.getLogger(__name__)
 
 
 def run_query(
-    hook: MqsHook, arguments: Mapping[str, Any], *, window: TimeWindow, records: Iterable[Store], now_ms: int
+    hook: MqsHook,
+    arguments: Mapping[str, Any],
+    *,
+    filters: Filters,
+    window: TimeWindow,
+    records: Iterable[Store],
+    now_ms: int,
 ) -> Offsets:
     """
     Find the offsets of a window.
 
     :param hook: the connection; closed at the end
-    :param arguments: ``topic``, ``on_incomplete``, ``max_messages``, ``concurrency``, ``FILTER_NAMES``; perhaps others
+    :param arguments: ``topic``, ``on_incomplete``, ``max_messages``, ``concurrency``; perhaps others
+    :param filters: which messages count
     :param window: the time window
     :param records: where earlier replays are recorded, whose copies are left out
     :param now_ms: the time of asking, epoch ms
@@ -39,7 +46,6 @@ def run_query(
     :raises MqsError: the service refused
     """
     topic = topic_name(arguments["topic"])
-    filters = filters_of(**{name: arguments[name] for name in FILTER_NAMES if name in arguments})
     on_incomplete = choice(arguments["on_incomplete"], "on_incomplete", ("fail", "warn"))
     most = optional_number(arguments["max_messages"], "max_messages", minimum=1)
     concurrency = whole_number(arguments["concurrency"], "concurrency", minimum=1, maximum=256)

@@ -1,4 +1,23 @@
-"""Where Airflow keeps ledgers and the record of replays: task and asset state stores, Variables, folders."""
+"""
+Where Airflow keeps ledgers and the replay record, and which of these stores a task, a trigger and a command use.
+
+``choose_stores`` is the only place that decides. *Folder* is ``ledger_path``, else ``[mqs] ledger_path``, and for a
+command else the user's state folder.
+
+=====================  ===================================  =================================================
+who asks               ledger                               replay record, in the order of writing
+=====================  ===================================  =================================================
+task, Airflow 3.3+     folder, else the task's state store  state store of the record's asset, and the folder
+task, 2.11 to 3.2      folder, else none                    folder, else Variables
+trigger, Airflow 3.3+  (reads only)                         state store of the record's asset, and the folder
+trigger, 2.11 to 3.2   (reads only)                         folder, else Variables
+command                folder                               folder
+plain dict as context  folder, else none                    folder, else none
+=====================  ===================================  =================================================
+
+The folder is a record on Airflow 3.3 too, so that tasks and commands know of each other. A store that holds the record
+also holds the ledger, so that a retry on Airflow 2.11 without a folder resumes from Variables.
+"""
 
 from __future__ import annotations
 
@@ -20,113 +39,51 @@ if TYPE_CHECKING:
 
 RECORD_NAME: Final = "mqs-replay-record"
 RECORD_URI: Final = f"mqs://{RECORD_HOST}"
-_HAS_STATE_STORES: Final = AIRFLOW_VERSION >= (3, 3)
-_PREFIX: Final = "mqs_replay__"
+HAS_STATE_STORES: Final = AIRFLOW_VERSION >= (3, 3)
+_VARIABLE_PREFIX: Final = "mqs_replay__"
 
 
-class TaskStateStore:
+def choose_stores(
+    folder: FileStore | None,
+    *,
+    record_state: Any | None = None,
+    task_state: Any | None = None,
+    variables: bool = False,
+) -> ReplayStores:
     """
-    Keeps values for one task instance, over all its tries; they never expire.
+    Choose the stores for what a caller can reach, as in the table above.
 
-    Source: Airflow documentation, "Task State Store" (3.3 and later).
-
-    :param accessor: ``context["task_state_store"]``
+    ``record_state`` and ``task_state`` are accessors of Airflow's state stores; ``variables`` says whether there is an
+    Airflow that answers for Variables.
     """
-
-    name = "the task's state store"
-
-    def __init__(self, accessor: Any) -> None:
-        self._accessor = accessor
-
-    def get(self, key: str) -> Any | None:
-        """See ``Store``."""
-        return _asked(self.name, lambda: self._accessor.get(key))
-
-    def set(self, key: str, value: Any) -> None:
-        """See ``Store``."""
-        # there since 3.3, as is the store; the type stub lacks it
-        from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # noqa: PLC0415
-
-        _asked(self.name, lambda: self._accessor.set(key, value, retention=NEVER_EXPIRE))
-
-
-class AssetStateStore:
-    """
-    Keeps values for all tasks that name one constant asset as an inlet.
-
-    Source: Airflow documentation, "Asset State Store" (3.3 and later).
-
-    :param accessor: ``context["asset_state_store"][asset]``
-    """
-
-    name = f"the state store of asset {RECORD_NAME!r}"
-
-    def __init__(self, accessor: Any) -> None:
-        self._accessor = accessor
-
-    def get(self, key: str) -> Any | None:
-        """See ``Store``."""
-        return _asked(self.name, lambda: self._accessor.get(key))
-
-    def set(self, key: str, value: Any) -> None:
-        """See ``Store``."""
-        _asked(self.name, lambda: self._accessor.set(key, value))
-
-
-class VariableStore:
-    """Keeps each value in an Airflow Variable, ``mqs_replay__<key>``; for Airflow before 3.3."""
-
-    name = f"Airflow Variables ({_PREFIX}*)"
-
-    def get(self, key: str) -> Any | None:
-        """See ``Store``."""
-        default: dict[str, Any] = {"default" if AIRFLOW_VERSION >= (3, 0) else "default_var": None}
-        return _asked(self.name, lambda: Variable.get(_PREFIX + key, deserialize_json=True, **default))
-
-    def set(self, key: str, value: Any) -> None:
-        """See ``Store``."""
-        _asked(self.name, lambda: Variable.set(_PREFIX + key, value, serialize_json=True))
-
-
-def record_inlets() -> list[Any]:
-    """
-    Name what an operator must declare to reach the record of replays.
-
-    :return: the asset on Airflow 3.3 and later, nothing before
-    """
-    return [Asset(name=RECORD_NAME, uri=RECORD_URI)] if _HAS_STATE_STORES else []
-
-
-def stores_of_run(context: Mapping[str, Any], path: Any) -> ReplayStores:
-    """
-    Find where a replay is remembered, and where earlier ones are.
-
-    :param context: Airflow's context; a plain dict will do
-    :param path: folder, local or of an object storage; absent for ``[mqs] ledger_path``
-    :return: the ledger in the folder, else in the task's state store (3.3 and later); the records in the state store
-        of the record's asset (3.3 and later) and in the folder, else in Variables; nowhere outside a task without a
-        folder
-    :raises ConfigurationError: the folder cannot be understood
-    """
-    task, assets, folder = context.get("task_state_store"), context.get("asset_state_store"), ledger_folder(path)
-    records: list[Store] = [] if assets is None else [AssetStateStore(assets[record_inlets()[0]])]
+    records: list[Store] = [] if record_state is None else [AssetStateStore(record_state)]
     if folder is not None:
-        # also where there is a state store: commands look here
         records.append(folder)
-    # a stand-in of somebody's unit test has no Airflow behind it
-    if not records and type(context.get("ti")).__module__.startswith("airflow."):
+    if not records and variables:
         records.append(VariableStore())
-    return ReplayStores(folder or (None if task is None else TaskStateStore(task)), tuple(records))
+    return ReplayStores(folder or (None if task_state is None else TaskStateStore(task_state)), tuple(records))
 
 
-def folder_store(path: str) -> FileStore:
-    """
-    Keep values in a folder.
+def stores_of_task(context: Mapping[str, Any], ledger_path: Any) -> ReplayStores:
+    """Choose the stores of a task; without a folder, a plain dict as context has none."""
+    assets = context.get("asset_state_store")
+    return choose_stores(
+        configured_folder(ledger_path),
+        record_state=None if assets is None else assets[record_inlets()[0]],
+        task_state=context.get("task_state_store"),
+        # a stand-in from somebody's unit test has no Airflow behind it
+        variables=type(context.get("ti")).__module__.startswith("airflow."),
+    )
 
-    :param path: absolute, or the URL of a folder that ``ObjectStoragePath`` knows
-    :return: the store; the folder is made when it is first written to
-    :raises ConfigurationError: the path is relative, or of a storage that is not installed
-    """
+
+def configured_folder(ledger_path: Any = None) -> FileStore | None:
+    """Return the folder that ``ledger_path`` names, else ``[mqs] ledger_path``; ``None`` if neither is set."""
+    path = conf.get("mqs", "ledger_path", fallback="") if is_absent(ledger_path) else ledger_path
+    return open_folder(str(path)) if path else None
+
+
+def open_folder(path: str) -> FileStore:
+    """Return the store for an absolute path or a URL of ``ObjectStoragePath``; nothing is created before a write."""
     scheme, _, rest = path.rpartition("://")
     if scheme in ("", "file"):
         folder = Path(rest).expanduser()
@@ -144,20 +101,73 @@ def folder_store(path: str) -> FileStore:
         ) from error
 
 
-def ledger_folder(path: Any = None) -> FileStore | None:
+def record_inlets() -> list[Any]:
+    """Return the inlets that give an operator access to the replay record: its asset on 3.3 and later, else none."""
+    return [Asset(name=RECORD_NAME, uri=RECORD_URI)] if HAS_STATE_STORES else []
+
+
+class TaskStateStore:
     """
-    Find the folder for ledgers.
+    The state of one task instance, over all its tries; values never expire.
 
-    :param path: folder, local or of an object storage; absent for ``[mqs] ledger_path``
-    :return: the store, ``None`` where none is configured
-    :raises ConfigurationError: the folder cannot be understood
+    Source: Airflow documentation, "Task State Store" (3.3 and later).
     """
-    wanted = conf.get("mqs", "ledger_path", fallback="") if is_absent(path) else path
-    return folder_store(str(wanted)) if wanted else None
+
+    name = "the task's state store"
+
+    def __init__(self, accessor: Any) -> None:
+        self._accessor = accessor
+
+    def get(self, key: str) -> Any | None:
+        """Return a value, ``None`` if there is none."""
+        return _call_airflow(self.name, lambda: self._accessor.get(key))
+
+    def set(self, key: str, value: Any) -> None:
+        """Write a value."""
+        # there since 3.3, as is the store; the type stub lacks it
+        from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # noqa: PLC0415
+
+        _call_airflow(self.name, lambda: self._accessor.set(key, value, retention=NEVER_EXPIRE))
 
 
-def _asked(name: str, call: Callable[[], Any]) -> Any:
-    """Ask Airflow; whatever goes wrong there, nothing may be sent."""
+class AssetStateStore:
+    """
+    The state of the record's asset, shared by all tasks that declare the asset as an inlet.
+
+    Source: Airflow documentation, "Asset State Store" (3.3 and later).
+    """
+
+    name = f"the state store of asset {RECORD_NAME!r}"
+
+    def __init__(self, accessor: Any) -> None:
+        self._accessor = accessor
+
+    def get(self, key: str) -> Any | None:
+        """Return a value, ``None`` if there is none."""
+        return _call_airflow(self.name, lambda: self._accessor.get(key))
+
+    def set(self, key: str, value: Any) -> None:
+        """Write a value."""
+        _call_airflow(self.name, lambda: self._accessor.set(key, value))
+
+
+class VariableStore:
+    """One Airflow Variable for each value, ``mqs_replay__<key>``; for Airflow before 3.3."""
+
+    name = f"Airflow Variables ({_VARIABLE_PREFIX}*)"
+
+    def get(self, key: str) -> Any | None:
+        """Return a value, ``None`` if there is none."""
+        default: dict[str, Any] = {"default" if AIRFLOW_VERSION >= (3, 0) else "default_var": None}
+        return _call_airflow(self.name, lambda: Variable.get(_VARIABLE_PREFIX + key, deserialize_json=True, **default))
+
+    def set(self, key: str, value: Any) -> None:
+        """Write a value."""
+        _call_airflow(self.name, lambda: Variable.set(_VARIABLE_PREFIX + key, value, serialize_json=True))
+
+
+def _call_airflow(name: str, call: Callable[[], Any]) -> Any:
+    # Airflow raises errors of many kinds here, and after each of them nothing may be sent
     try:
         return call()
     except Exception as error:

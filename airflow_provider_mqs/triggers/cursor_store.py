@@ -6,10 +6,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_mqs._compat import AIRFLOW_VERSION
 from airflow_provider_mqs.core.ledger.known_copies import KnownCopies, known_copies_in
 from airflow_provider_mqs.exceptions import StoreError
-from airflow_provider_mqs.tasks.stores import AssetStateStore, VariableStore, ledger_folder, record_inlets
+from airflow_provider_mqs.tasks.stores import HAS_STATE_STORES, choose_stores, configured_folder, record_inlets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +34,7 @@ class CursorStore:
     def __init__(self, accessors: Any) -> None:
         self._accessors = accessors
         self._in_triggerer = accessors is not None
-        self._folder = ledger_folder()
+        self._folder = configured_folder()
         self._told: set[str] = set()
 
     async def load(self, key: str) -> Any | None:
@@ -89,15 +88,10 @@ class CursorStore:
         found: KnownCopies = await _in_thread(lambda: known_copies_in(records, window, **place))
         return found
 
-    def _records(self) -> list[Store]:
-        records: list[Store] = [] if self._folder is None else [self._folder]
-        if record_inlets():
-            accessors = _record_accessors()
-            if self._in_triggerer and accessors is not None:
-                records.append(AssetStateStore(_FromThread(accessors, asyncio.get_running_loop())))
-        elif not records:
-            records.append(VariableStore())
-        return records
+    def _records(self) -> tuple[Store, ...]:
+        reachable = HAS_STATE_STORES and self._in_triggerer
+        accessor = _FromThread(_record_accessor(), asyncio.get_running_loop()) if reachable else None
+        return choose_stores(self._folder, record_state=accessor, variables=not HAS_STATE_STORES).records
 
     def _tell(self, sentence: str) -> None:
         """Warn once."""
@@ -117,10 +111,8 @@ class _FromThread:
         return asyncio.run_coroutine_threadsafe(_call(self._accessor, "get", key), self._loop).result(_ANSWER_S)
 
 
-def _record_accessors() -> Any | None:
-    """Give the accessor of the record's asset; a trigger is given only those of the assets that it watches."""
-    if AIRFLOW_VERSION < (3, 3):
-        return None
+def _record_accessor() -> Any:
+    """Return the accessor of the record's asset; Airflow gives a trigger only those of the assets that it watches."""
     from airflow.sdk.execution_time.context import AssetStateStoreAccessors  # noqa: PLC0415 - 3.3 and later
 
     return AssetStateStoreAccessors(inlets=record_inlets())[record_inlets()[0]]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from importlib import import_module
 
-_loaded: set[str] = set()
+from airflow_provider_mqs.process_state import process_wide
+
+_loaded: set[str] = process_wide(set())
 
 
 async def load(*names: str) -> None:

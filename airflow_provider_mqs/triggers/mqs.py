@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_mqs.core.query.filter_arguments import filters_of
+from airflow_provider_mqs.core.query.filters import Filters
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID
 from airflow_provider_mqs.core.watch.condition import Condition, Decision, PollPolicy, PollState, decide
 from airflow_provider_mqs.exceptions import MqsError
@@ -171,7 +171,7 @@ class MessagesInWindowTrigger(BaseTrigger):
         from airflow_provider_mqs.core.watch.window_count import WindowCounter  # noqa: PLC0415 - loaded by now
 
         client = await shared.client()
-        counter = WindowCounter(self.condition, filters_of(**self.condition.filters), shared.topics)
+        counter = WindowCounter(self.condition, Filters.from_xcom(self.condition.filters), shared.topics)
         return await client.run(counter.count(client.api, int(self._now_s() * 1000)))
 
     def _first_s(self) -> float:

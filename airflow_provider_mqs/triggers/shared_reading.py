@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from airflow_provider_mqs.exceptions import MqsError
+from airflow_provider_mqs.process_state import process_wide
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
@@ -142,7 +143,7 @@ def _settled_ms(moment_s: float, settle_s: float) -> int:
     return int(moment_s * 1000) - int(settle_s * 1000)
 
 
-_readings: WeakValueDictionary[Hashable, SharedReadings] = WeakValueDictionary()
+_readings: WeakValueDictionary[Hashable, SharedReadings] = process_wide(WeakValueDictionary())
 
 
 def readings_of(*topic: Hashable) -> SharedReadings:

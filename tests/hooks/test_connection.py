@@ -87,7 +87,6 @@ def test_unknown_extras_are_warned_about_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The warning names the keys, not their values, and comes once per process."""
-    monkeypatch.setattr(hook_connection, "_warned", set())
     monkeypatch.setenv(VARIABLE, json.dumps({**FIELDS, "extra": {"domain_name": "acme", "projectid": SECRET}}))
     with caplog.at_level(logging.WARNING, logger=hook_connection.__name__):
         settings_for("mqs_test")

@@ -1,4 +1,4 @@
-"""Where Airflow keeps ledgers and records, in real tasks of a real Airflow."""
+"""Which stores a task has for its ledger and the replay record, in real tasks of a real Airflow."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from airflow_provider_mqs.tasks.stores import (
     RECORD_NAME,
     AssetStateStore,
     TaskStateStore,
-    folder_store,
+    open_folder,
     record_inlets,
-    stores_of_run,
+    stores_of_task,
 )
 from tests.airflow import AIRFLOW, run_dag, xcom
 
@@ -36,7 +36,7 @@ class Remembering(RecordedOperator):
         self.number = number
 
     def execute(self, context: Any) -> dict[str, Any]:
-        stores = stores_of_run(context, None).stores
+        stores = stores_of_task(context, None).stores
         key = f"a-key-{self.number}"
         before = [store.get(key) for store in stores]
         for store in stores:
@@ -77,20 +77,20 @@ def test_the_inlet_is_declared_once_beside_the_users_own() -> None:
 def test_a_relative_folder_is_refused(path: str) -> None:
     """It would be another one on each worker."""
     with pytest.raises(ConfigurationError, match="ledger_path must be an absolute path"):
-        folder_store(path)
+        open_folder(path)
 
 
 def test_a_folder_may_be_a_path_or_a_url(tmp_path: Path) -> None:
     """``file://`` and a plain path are the same."""
-    assert folder_store(str(tmp_path)) == folder_store(f"file://{tmp_path}") == FileStore(tmp_path)
+    assert open_folder(str(tmp_path)) == open_folder(f"file://{tmp_path}") == FileStore(tmp_path)
 
 
 def test_the_configuration_may_name_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The argument goes before it."""
     monkeypatch.setenv("AIRFLOW__MQS__LEDGER_PATH", str(tmp_path))
 
-    assert stores_of_run({}, None) == ReplayStores(FileStore(tmp_path), (FileStore(tmp_path),))
-    assert stores_of_run({}, str(tmp_path / "own")).ledger == FileStore(tmp_path / "own")
+    assert stores_of_task({}, None) == ReplayStores(FileStore(tmp_path), (FileStore(tmp_path),))
+    assert stores_of_task({}, str(tmp_path / "own")).ledger == FileStore(tmp_path / "own")
 
 
 def test_a_folder_is_a_record_beside_the_asset(tmp_path: Path) -> None:
@@ -98,21 +98,21 @@ def test_a_folder_is_a_record_beside_the_asset(tmp_path: Path) -> None:
     assets = {asset: object() for asset in record_inlets()}
     context = {"ti": object(), **({"asset_state_store": assets} if assets else {})}
 
-    memory = stores_of_run(context, str(tmp_path))
+    stores = stores_of_task(context, str(tmp_path))
 
-    assert memory.ledger == FileStore(tmp_path)
-    assert [type(store) for store in memory.records] == [AssetStateStore, FileStore][not assets :]
+    assert stores.ledger == FileStore(tmp_path)
+    assert [type(store) for store in stores.records] == [AssetStateStore, FileStore][not assets :]
 
 
 def test_outside_a_task_there_is_no_store() -> None:
-    """A plain dict as context has no memory."""
-    assert stores_of_run({}, None) == stores_of_run({"ti": object()}, None) == ReplayStores()
+    """A plain dict as context has none."""
+    assert stores_of_task({}, None) == stores_of_task({"ti": object()}, None) == ReplayStores()
 
 
-def test_a_storage_that_is_not_installed_is_told() -> None:
+def test_a_storage_that_is_not_installed_is_an_error() -> None:
     """Before anything is sent."""
     with pytest.raises((ConfigurationError, StoreError), match="nowhere"):
-        folder_store("nowhere://mqs-ledgers").get("key")
+        open_folder("nowhere://mqs-ledgers").get("key")
 
 
 @pytest.mark.skipif(not NEW, reason="state stores came with Airflow 3.3")

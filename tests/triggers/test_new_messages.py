@@ -12,13 +12,12 @@ import pytest
 
 from airflow_provider_mqs.core.client.client import AsyncMqsClient
 from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
-from airflow_provider_mqs.core.ledger.stores import MemoryStore
 from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.emulator.rules import ALWAYS
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.triggers import cursor_store as keeping
 from airflow_provider_mqs.triggers.mqs import NewMessagesTrigger
-from tests.support import START_MS
+from tests.support import START_MS, MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -113,8 +112,8 @@ def service(mqs: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> MqsEmulator:
 @pytest.fixture(autouse=True)
 def no_record(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no triggerer here, so nobody answers for the record's asset."""
-    monkeypatch.setattr(keeping, "_record_accessors", AssetStore)
-    monkeypatch.setattr(keeping, "VariableStore", MemoryStore)
+    monkeypatch.setattr(keeping, "_record_accessor", AssetStore)
+    monkeypatch.setattr("airflow_provider_mqs.tasks.stores.VariableStore", MemoryStore)
 
 
 @pytest.fixture

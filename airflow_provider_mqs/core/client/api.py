@@ -24,6 +24,7 @@ from airflow_provider_mqs.exceptions import (
     ConfigurationError,
     ProtocolError,
 )
+from airflow_provider_mqs.process_state import process_wide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +37,7 @@ _HEADERS = {
     "Accept": "application/json",
     "Content-Type": "application/json;charset=UTF-8",
 }
-_settled_styles: dict[tuple[str, str], str] = {}
+_settled_styles: dict[tuple[str, str], str] = process_wide({})
 """Which query path a connection has, found once per process: (query endpoint, identity) -> ``dms`` or ``mqs``."""
 
 

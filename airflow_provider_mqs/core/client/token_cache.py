@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from airflow_provider_mqs.exceptions import ApiError, AuthenticationError, MqsError, PermissionDeniedError
+from airflow_provider_mqs.process_state import process_wide
 
 _REJECTION_LASTS_S = 900.0
 """IAM's default lock time: asking again earlier with the same password only keeps the user locked."""
@@ -87,7 +88,7 @@ class TokenSlot:
             pending.set_result(None)
 
 
-_slots: dict[str, TokenSlot] = {}
+_slots: dict[str, TokenSlot] = process_wide({})
 
 
 def slot_for(identity: str) -> TokenSlot:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakValueDictionary
 
 from airflow_provider_mqs.core.client.transport_aiohttp import AiohttpTransport
+from airflow_provider_mqs.process_state import process_wide
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -37,7 +38,7 @@ class _Shared:
 
 
 # weak, so that clients that nobody closed keep neither a wire nor its loop alive
-_transports: WeakValueDictionary[_Key, _Shared] = WeakValueDictionary()
+_transports: WeakValueDictionary[_Key, _Shared] = process_wide(WeakValueDictionary())
 
 
 class PooledTransport:

@@ -41,23 +41,6 @@ class Store(Protocol):
         """
 
 
-class MemoryStore:
-    """Keeps values as long as the process lives; for tests and single calls."""
-
-    name = "memory"
-
-    def __init__(self) -> None:
-        self._values: dict[str, str] = {}
-
-    def get(self, key: str) -> Any | None:
-        """See ``Store``."""
-        return json.loads(self._values.get(key, "null"))
-
-    def set(self, key: str, value: Any) -> None:
-        """See ``Store``."""
-        self._values[key] = json.dumps(value)
-
-
 class FileStore:
     """
     Keeps each value in a file of a folder, ``<key>.json``.

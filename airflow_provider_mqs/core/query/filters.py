@@ -1,108 +1,151 @@
 """
-Which rows of a window count: exact comparison, on our side.
+Which messages of a window count: read from arguments, compared exactly on our side, written to XCom and trigger.
 
 Filters are never sent to the service: its own key search is "contains", reads 10,000 messages at most and answers 10.
+
+To add a filter: a field here, its name in ``FilterArguments`` and ``read``, its comparison in ``match_row``; then the
+argument in ``tasks/filtered.py``. JSON, command-line option and documentation follow from the field.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
 
+from airflow_provider_mqs.core.values.arguments import flag, is_absent, whole_number
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from typing_extensions import Self
+
     from airflow_provider_mqs.core.values.message import Message, Rows
 
-FILTER_FIELDS = ("key", "tag", "message_id", "app_id")
+PartitionsArgument: TypeAlias = Iterable[int | str] | int | str | None
+"""Numbers, or text with commas or as JSON."""
+MessageFilter: TypeAlias = Callable[["Message"], bool]
+
+FUNCTIONS: Final = ("message_filter", "fetch_values")
+"""The filters that need a function, which can be written neither as JSON nor on a command line."""
+
+
+class FilterArguments(TypedDict, total=False):
+    """The filters as keyword arguments: ``def query(..., **filters: Unpack[FilterArguments])``."""
+
+    partitions: PartitionsArgument
+    key: str | None
+    tag: str | None
+    message_id: str | None
+    app_id: str | None
+    message_filter: MessageFilter | None
+    fetch_values: bool | str
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """
-    What a row must be to count. What is not set does not matter.
+    """What a message must be to count; all that is set must match. The metadata documents the argument."""
 
-    :param partitions: one of these partitions
-    :param key: exactly this key
-    :param tag: exactly this tag
-    :param message_id: exactly this message id
-    :param app_id: exactly this application id
-    :param message_filter: a function that says so; an exception in it is never "no match"
-    :param fetch_values: whether ``message_filter`` sees the content, which costs one request a message
-    """
+    partitions: frozenset[int] | None = field(
+        default=None,
+        metadata={"help": "only these partitions: numbers, or text with commas (default: all)", "metavar": "0,2"},
+    )
+    key: str | None = field(default=None, metadata={"help": "only messages with exactly this key"})
+    tag: str | None = field(default=None, metadata={"help": "only messages with exactly this tag"})
+    message_id: str | None = field(default=None, metadata={"help": "only messages with exactly this message id"})
+    app_id: str | None = field(default=None, metadata={"help": "only messages of exactly this application"})
+    message_filter: MessageFilter | None = field(
+        default=None,
+        metadata={"help": "``callable(Message) -> bool``: only messages for which it is true; its errors are raised"},
+    )
+    fetch_values: bool = field(
+        default=False,
+        metadata={"help": "whether ``message_filter`` sees the contents, at one request a message (default: false)"},
+    )
 
-    partitions: frozenset[int] | None = None
-    key: str | None = None
-    tag: str | None = None
-    message_id: str | None = None
-    app_id: str | None = None
-    message_filter: Callable[[Message], bool] | None = None
-    fetch_values: bool = False
+    @classmethod
+    def read(
+        cls,
+        *,
+        partitions: PartitionsArgument = None,
+        key: str | None = None,
+        tag: str | None = None,
+        message_id: str | None = None,
+        app_id: str | None = None,
+        message_filter: MessageFilter | None = None,
+        fetch_values: bool | str = False,
+    ) -> Self:
+        """Check and convert arguments as people and templates write them."""
+        if message_filter is not None and not callable(message_filter):
+            raise ConfigurationError("message_filter must be a function that takes a Message.")
+        filters = cls(
+            partitions=_partitions(partitions),
+            key=_text(key, "key"),
+            tag=_text(tag, "tag"),
+            message_id=_text(message_id, "message_id"),
+            app_id=_text(app_id, "app_id"),
+            message_filter=message_filter,
+            fetch_values=not is_absent(fetch_values) and flag(fetch_values, "fetch_values"),
+        )
+        if filters.fetch_values and message_filter is None:
+            raise ConfigurationError("fetch_values needs a message_filter to pass the contents to.")
+        return filters
 
     @property
     def unset(self) -> bool:
-        """Whether every row counts."""
+        """Whether every message counts."""
         return self == _UNSET
 
     def to_xcom(self) -> dict[str, Any]:
-        """
-        Write down what was asked for.
-
-        :return: only what is set; a function by its name
-        """
-        wanted: dict[str, Any] = dict(self._wanted())
-        if self.partitions is not None:
-            wanted["partitions"] = sorted(self.partitions)
+        """Write what is set as plain JSON; a function by its name."""
+        values = {one.name: (getattr(self, one.name), one.default) for one in fields(self)}
+        written = {name: _json(value) for name, (value, default) in values.items() if value != default}
         if self.message_filter is not None:
-            wanted["message_filter"] = getattr(self.message_filter, "__qualname__", "callable")
-            wanted["fetch_values"] = self.fetch_values
-        return wanted
+            written["fetch_values"] = self.fetch_values
+        return written
+
+    @classmethod
+    def from_xcom(cls, document: Mapping[str, Any]) -> Self:
+        """Read what ``to_xcom`` wrote; a function, or a filter of another version, is an error and never ignored."""
+        unknown = document.keys() - {one.name for one in fields(cls)}
+        if unknown:
+            raise ConfigurationError(f"There is no filter {min(unknown)!r:.40}.")
+        return cls.read(**document)
 
     def match_row(self, message: Message) -> bool:
-        """
-        Decide by what a row shows.
-
-        :param message: a row of the window
-        :return: whether it may count; ``message_filter`` is asked here unless it needs contents
-        """
+        """Compare what a row shows; ``message_filter`` is asked here, too, unless it needs the content."""
         if self.partitions is not None and message.partition not in self.partitions:
             return False
-        if any(getattr(message, name) != value for name, value in self._wanted()):
+        if any(actual != wanted for _, wanted, actual in self._texts(message)):
             return False
         return self.fetch_values or self.match_value(message)
 
     def match_value(self, message: Message) -> bool:
-        """
-        Ask ``message_filter``.
-
-        :param message: a row, or with ``fetch_values`` the message with its content
-        :return: what it says; ``True`` where there is none
-        """
+        """Ask ``message_filter`` about a row, or with ``fetch_values`` about the message with its content."""
         return self.message_filter is None or bool(self.message_filter(message))
 
     def lacking(self, message: Message) -> list[str]:
-        """
-        Name the filtered fields that a row does not carry.
+        """Name the filtered fields that a row does not carry."""
+        return [name for name, _, actual in self._texts(message) if not actual]
 
-        :param message: a row of the window
-        :return: their names
-        """
-        return [name for name, _ in self._wanted() if not getattr(message, name)]
-
-    def _wanted(self) -> list[tuple[str, str]]:
-        return [(name, value) for name in FILTER_FIELDS if (value := getattr(self, name)) is not None]
+    def _texts(self, message: Message) -> list[tuple[str, str, str | None]]:
+        """Return name, wanted and actual value of each text that is filtered by."""
+        texts = (
+            ("key", self.key, message.key),
+            ("tag", self.tag, message.tag),
+            ("message_id", self.message_id, message.message_id),
+            ("app_id", self.app_id, message.app_id),
+        )
+        return [(name, wanted, actual) for name, wanted, actual in texts if wanted is not None]
 
 
 _UNSET = Filters()
 
 
-class Tally:
-    """
-    Counts which filtered fields the rows of a window carry.
-
-    :param filters: the filters
-    """
+class FieldTally:
+    """Chooses the rows that match, and counts those that lack a filtered field."""
 
     def __init__(self, filters: Filters) -> None:
         self._filters = filters
@@ -110,12 +153,7 @@ class Tally:
         self._lacking: dict[str, int] = {}
 
     def matching(self, rows: Rows) -> Rows:
-        """
-        Count rows, and choose those that count.
-
-        :param rows: of the window
-        :return: those that the filters let through by what a row shows
-        """
+        """Count new rows, and return those that match."""
         if self._filters.unset:
             return rows
         return [row for row in rows if self._matches(row.message)]
@@ -126,13 +164,8 @@ class Tally:
             self._lacking[name] = self._lacking.get(name, 0) + 1
         return self._filters.match_row(message)
 
-    def check(self) -> list[str]:
-        """
-        Judge the filters by the whole window.
-
-        :return: a sentence for each field that some rows lack
-        :raises ConfigurationError: no row at all carries a field, so that a filter on it says nothing
-        """
+    def notes(self) -> list[str]:
+        """Return a sentence for each field that some rows lack; refuse a filter on one that all of them lack."""
         for name, rows in self._lacking.items():
             if rows == self._rows:
                 raise ConfigurationError(
@@ -142,3 +175,32 @@ class Tally:
             f"{rows} rows have no {name} and do not match the filter on it."
             for name, rows in sorted(self._lacking.items())
         ]
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return getattr(value, "__qualname__", "callable") if callable(value) else value
+
+
+def _text(value: Any, name: str) -> str | None:
+    # "none" and "null" may be somebody's key; "None" is what Jinja makes of an empty Param
+    if value is None or value in ("", "None"):
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ConfigurationError(f"{name} must be text; got {value!r:.40}.")
+    return str(value)
+
+
+def _partitions(value: Any) -> frozenset[int] | None:
+    if is_absent(value):
+        return None
+    try:
+        if isinstance(value, str):
+            value = json.loads(value if value.strip().startswith("[") else f"[{value}]")
+        given = [value] if isinstance(value, int) else list(value)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"partitions must be whole numbers, like 0,2; got {value!r:.40}.") from error
+    if not given:
+        raise ConfigurationError("partitions is an empty list; leave it out to mean all.")
+    return frozenset(whole_number(number, "partitions", minimum=0, maximum=2**31 - 1) for number in given)

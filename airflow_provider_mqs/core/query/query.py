@@ -11,7 +11,7 @@ from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
 from airflow_provider_mqs.core.offsets import offset_ranges
 from airflow_provider_mqs.core.offsets.accumulator import OffsetAccumulator
 from airflow_provider_mqs.core.offsets.document import Offsets
-from airflow_provider_mqs.core.query.filters import Filters, Tally
+from airflow_provider_mqs.core.query.filters import FieldTally, Filters
 from airflow_provider_mqs.core.query.slices import Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.core.values.time_window import iso
@@ -82,7 +82,7 @@ def query_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[QueryResult
     :raises ConfigurationError: the topic does not exist, or a filter can match nothing
     :raises ApiError: the service refused
     """
-    bag, excluded, tally = OffsetAccumulator(), OffsetAccumulator(), Tally(query.filters)
+    bag, excluded, tally = OffsetAccumulator(), OffsetAccumulator(), FieldTally(query.filters)
     keys: set[str | None] = set()
 
     def sink(rows: Rows) -> None:
@@ -95,7 +95,7 @@ def query_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[QueryResult
 
     doubts, notes = yield from _read(api, query.topic, query.window, sink, now_ms)
     doubts += query.copies.doubts
-    notes += tally.check()
+    notes += tally.notes()
     if query.filters.message_filter and query.filters.fetch_values:
         bag = yield from _with_values(api, query, bag)
     offsets = Offsets(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_mqs.core.ledger.index import IndexEntry, ReplayIndex
-from airflow_provider_mqs.core.ledger.stores import MemoryStore
 from airflow_provider_mqs.exceptions import StoreError
+from tests.support import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ def test_two_writers_at_once_lose_nothing(at: int) -> None:
 def _shard(number: int) -> str:
     written = MemoryStore()
     index(written).put(entry(number))
-    return next(iter(written._values))
+    return next(iter(written.values))
 
 
 def test_old_replays_are_forgotten() -> None:
@@ -102,7 +102,7 @@ def test_a_broken_index_is_told() -> None:
     """Nothing is sent where earlier replays cannot be known."""
     store = MemoryStore()
     index(store).put(entry(1))
-    store.set(next(iter(store._values)), [{"replay_id": "r1"}])
+    store.set(next(iter(store.values)), [{"replay_id": "r1"}])
 
     with pytest.raises(StoreError, match="index of earlier replays is broken"):
         index(store).entries()

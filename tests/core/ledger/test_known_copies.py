@@ -10,9 +10,10 @@ import pytest
 from airflow_provider_mqs.core.ledger.known_copies import KnownCopies, known_copies_in
 from airflow_provider_mqs.core.ledger.ledger import MARGIN_MS, Owner
 from airflow_provider_mqs.core.ledger.session import session_for
-from airflow_provider_mqs.core.ledger.stores import MemoryStore, ReplayStores
+from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.values.time_window import TimeWindow
+from tests.support import MemoryStore
 
 PLACE = {"endpoint": "h", "instance_id": "i", "topic": "orders"}
 NOW_MS = time.time_ns() // 1_000_000

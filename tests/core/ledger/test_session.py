@@ -12,9 +12,10 @@ import pytest
 from airflow_provider_mqs.core.ledger.index import ReplayIndex
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, LEASE_MS, SENDING, Owner
 from airflow_provider_mqs.core.ledger.session import LedgerSession, session_for
-from airflow_provider_mqs.core.ledger.stores import MemoryStore, ReplayStores
+from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.exceptions import ConfigurationError, ReplayInProgressError, StoreError
+from tests.support import MemoryStore
 
 NOW_MS = 1_700_000_000_000
 PLAN = Plan("orders", {0: ((0, 9),)})

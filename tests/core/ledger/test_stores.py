@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_mqs.core.ledger.stores import FileStore, MemoryStore
+from airflow_provider_mqs.core.ledger.stores import FileStore
 from airflow_provider_mqs.exceptions import StoreError
+from tests.support import MemoryStore
 
 
 def test_values_come_back(tmp_path: Path) -> None:

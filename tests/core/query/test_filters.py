@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
-from airflow_provider_mqs.core.query.filters import FILTER_FIELDS, Filters, Tally
+from airflow_provider_mqs.core.query.filters import FUNCTIONS, FieldTally, FilterArguments, Filters
 from airflow_provider_mqs.core.values.message import Message
 from airflow_provider_mqs.exceptions import ConfigurationError
+from tests.support import example_of
+
+NAMES = [one.name for one in fields(Filters)]
 
 
 def message(**fields: Any) -> Message:
     return Message(**{"topic": "orders", "partition": 0, "message_offset": 4, "timestamp": 1, **fields})
 
 
-@pytest.mark.parametrize("name", FILTER_FIELDS)
+@pytest.mark.parametrize("name", ["key", "tag", "message_id", "app_id"])
 @pytest.mark.parametrize(
     ("value", "matches"), [("A-1", True), ("A-10", False), ("a-1", False), ("A-1 ", False), ("", False), (None, False)]
 )
 def test_fields_compare_exactly(name: str, value: str | None, matches: bool) -> None:
     """Neither parts nor other letters match, unlike the service's own search; what is absent does not, either."""
-    filters = Filters(**{name: "A-1"})  # type: ignore[arg-type]  # one of the texts
+    filters = Filters.read(**{name: "A-1"})  # type: ignore[arg-type]  # one of the texts
 
     assert filters.match_row(message(**{name: value})) is matches
 
@@ -83,10 +88,10 @@ def test_what_was_asked_for_is_written_down() -> None:
 
 
 def tallied(filters: Filters, *rows: Message) -> list[str]:
-    tally = Tally(filters)
+    tally = FieldTally(filters)
     for row in rows:
         tally.matching([row])
-    return tally.check()
+    return tally.notes()
 
 
 @pytest.mark.parametrize("absent", ["", None])
@@ -111,3 +116,119 @@ def test_empty_window_says_nothing_about_fields() -> None:
 def test_fields_without_a_filter_do_not_matter() -> None:
     """Rows without key, tag and ids are usual."""
     assert tallied(Filters(), message()) == []
+
+
+def test_every_filter_is_an_argument_of_the_reader() -> None:
+    """The typed arguments of the hook, the reader and the class have the same names."""
+    assert sorted(FilterArguments.__annotations__) == sorted(NAMES)
+    assert sorted(Filters.read.__kwdefaults__) == sorted(NAMES)  # type: ignore[attr-defined]  # of the function
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_filter_is_read(name: str) -> None:
+    """One that the reader dropped would let every message through."""
+    assert Filters.read(**example_of(name)) != Filters.read(**example_of(name, leave_out=name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_filter_is_applied(name: str) -> None:
+    """A message that has nothing in common with the example does not match it, once its content is known."""
+    filters = Filters.read(**example_of(name))
+
+    assert not (filters.match_row(message(partition=7)) and filters.match_value(message(partition=7)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_filter_survives_json(name: str) -> None:
+    """What a trigger or an XCom says is what was asked for; a function is refused, since it cannot be restored."""
+    filters = Filters.read(**example_of(name))
+    document = json.loads(json.dumps(filters.to_xcom()))
+
+    assert name in document
+    if name in FUNCTIONS:
+        with pytest.raises(ConfigurationError, match="message_filter"):
+            Filters.from_xcom(document)
+    else:
+        assert Filters.from_xcom(document) == filters
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_filter_documents_itself(name: str) -> None:
+    """Its text is the help of the commands and the documentation of operators and sensors."""
+    (metadata,) = (one.metadata for one in fields(Filters) if one.name == name)
+
+    assert metadata["help"]
+
+
+def test_a_filter_of_another_version_is_refused_by_name() -> None:
+    """A filter that is ignored widens what is counted and sent."""
+    with pytest.raises(ConfigurationError, match="no filter 'min_age'"):
+        Filters.from_xcom({"key": "k", "min_age": 4})
+
+
+def test_an_unknown_argument_is_refused_by_name() -> None:
+    """A misspelt filter is not no filter."""
+    with pytest.raises(TypeError, match="'keys'"):
+        Filters.read(keys="k")  # type: ignore[call-arg]  # that is the mistake
+
+
+@pytest.mark.parametrize("value", [None, "", "None", " none "])
+def test_partitions_that_are_left_out_mean_all(value: Any) -> None:
+    """A template that renders to nothing is no filter."""
+    assert Filters.read(partitions=value) == Filters()
+
+
+@pytest.mark.parametrize("name", ["key", "tag", "message_id", "app_id", "fetch_values"])
+@pytest.mark.parametrize("value", [None, "", "None"])
+def test_what_is_left_out_filters_nothing(name: str, value: Any) -> None:
+    """A template that renders to nothing is no filter."""
+    assert Filters.read(**{name: value}) == Filters()
+
+
+@pytest.mark.parametrize("value", ["none", "null", "0"])
+def test_a_key_may_look_like_nothing(value: str) -> None:
+    """Only what Jinja makes of an empty Param is absent: anything else may be a key."""
+    assert Filters.read(key=value).key == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[0, 2], (0, 2), {0, 2}, frozenset({0, 2}), "0,2", "[0, 2]", " 0, 2 ", [2, 0, 0], ["0", "2"], '["0", "2"]'],
+)
+def test_partitions_are_read_from_lists_and_text(value: Any) -> None:
+    """Numbers, text with commas and JSON are the same set."""
+    assert Filters.read(partitions=value).partitions == {0, 2}
+
+
+@pytest.mark.parametrize("value", [3, "3", ["3"]])
+def test_one_partition_needs_no_list(value: Any) -> None:
+    """A single number is a set of one."""
+    assert Filters.read(partitions=value).partitions == {3}
+
+
+def test_digits_of_native_templates_are_text() -> None:
+    """Native rendering turns a key of digits into a number; it is compared as text."""
+    assert Filters.read(key=4711).key == "4711"  # type: ignore[arg-type]  # what a template makes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"partitions": "a"}, "partitions"),
+        ({"partitions": 1.5}, "partitions"),
+        ({"partitions": []}, "partitions"),
+        ({"partitions": [True]}, "partitions"),
+        ({"partitions": ["0", "x"]}, "partitions"),
+        ({"partitions": [-1]}, "partitions"),
+        ({"partitions": 2**31}, "partitions"),
+        ({"key": 1.5}, "key"),
+        ({"app_id": True}, "app_id"),
+        ({"message_filter": "lambda message: True"}, "message_filter"),
+        ({"fetch_values": True}, "fetch_values"),
+        ({"fetch_values": "perhaps", "message_filter": bool}, "fetch_values"),
+    ],
+)
+def test_other_kinds_are_refused_by_name(arguments: dict[str, Any], name: str) -> None:
+    """The error is one sentence that names the argument."""
+    with pytest.raises(ConfigurationError, match=name):
+        Filters.read(**arguments)

@@ -11,7 +11,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from airflow_provider_mqs.core.client.flow import Parallel, Request, Response, Step, drive
-from airflow_provider_mqs.core.ledger.stores import MemoryStore
 from airflow_provider_mqs.core.query.query import Query, query_offsets
 from airflow_provider_mqs.core.query.slices import Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
@@ -20,7 +19,7 @@ from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.records import StoredMessage, Topic
 from tests.core.resend.test_replay import BOTH, replayed, seeded
-from tests.support import END_MS, START_MS, Local, local, place_of
+from tests.support import END_MS, START_MS, Local, MemoryStore, local, place_of
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.testing import MqsEmulator

@@ -16,13 +16,14 @@ from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Owner
 from airflow_provider_mqs.core.ledger.session import session_for
-from airflow_provider_mqs.core.ledger.stores import MemoryStore, ReplayStores
+from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
 from airflow_provider_mqs.core.resend.options import ResendOptions
 from airflow_provider_mqs.core.resend.replay import Replay
 from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.testing import running_emulator
+from tests.support import MemoryStore
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.flow import Step
@@ -140,7 +141,7 @@ class Crashes(RuleBasedStateMachine):
                 break
         self.nothing_is_sent_twice()
         assert len(self.emulator.resend_counts("orders")) == COUNT
-        [ledger] = [value for key in self.store._values if not key.startswith("i-") and (value := self.store.get(key))]
+        [ledger] = [value for key in self.store.values if not key.startswith("i-") and (value := self.store.get(key))]
         assert (ledger["state"], ledger["claimed"]) == (COMPLETE, {})
 
     def attempt(self, life: Life) -> Replay | None:

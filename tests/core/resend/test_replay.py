@@ -13,13 +13,14 @@ from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.core.ledger.ledger import Owner
 from airflow_provider_mqs.core.ledger.session import session_for
-from airflow_provider_mqs.core.ledger.stores import MemoryStore, ReplayStores
+from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
 from airflow_provider_mqs.core.resend.options import ResendOptions
 from airflow_provider_mqs.core.resend.replay import Replay
 from airflow_provider_mqs.emulator.rules import Rule
 from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
+from tests.support import MemoryStore
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.testing import MqsEmulator

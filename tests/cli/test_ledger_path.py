@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_mqs.cli.ledger_folder import ledger_folder
+from airflow_provider_mqs.cli.ledger_path import stores_of_command
 from airflow_provider_mqs.core.ledger.stores import FileStore
 
 
 def _folder(path: str | None = None) -> str:
-    memory = ledger_folder(path)
-    [store] = memory.records
+    stores = stores_of_command(path)
+    [store] = stores.records
     assert isinstance(store, FileStore)
-    assert memory.ledger == store
+    assert stores.ledger == store
     return str(store.folder)
 
 
@@ -36,7 +36,7 @@ def test_default_is_the_state_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_configured_folder_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``[mqs] ledger_path`` is where the operators keep theirs; what the user says goes before it."""
+    """``[mqs] ledger_path`` is where the operators keep theirs; what the user gives goes before it."""
     monkeypatch.setenv("AIRFLOW__MQS__LEDGER_PATH", "/shared")
     assert _folder() == "/shared"
     assert _folder("/mine") == "/mine"
