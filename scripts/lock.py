@@ -29,7 +29,7 @@ COMPILE = [
 
 
 def resolve(name: str, group: str, constraints: str, *more: str) -> str:
-    """Resolve the package with a dependency group, or leave with what uv says."""
+    """Resolve the package with a dependency group, or exit with the error of uv."""
     command = [*COMPILE, "--group", f"pyproject.toml:{group}", *more]
     done = subprocess.run(
         command, cwd=ROOT, input=constraints, capture_output=True, text=True, timeout=RESOLVE_S, check=False
@@ -40,7 +40,7 @@ def resolve(name: str, group: str, constraints: str, *more: str) -> str:
 
 
 def write(name: str, header: str, pins: str) -> None:
-    """Write a file of pins."""
+    """Write a file of pins and say how many they are."""
     (ROOT / name).write_text(header + pins)
     print(f"{name}: {len(pins.splitlines())} pins")
 
