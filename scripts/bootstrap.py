@@ -124,7 +124,9 @@ def main() -> None:
     if not succeeds(base, "-m", "venv", "--clear", series.venv):
         sys.exit(f"{base} could not create {series.venv}; the reason is above.")
     if not install(python, series):
-        sys.exit("The packages could not be installed; the reason is above. pip's settings decide where they come from.")
+        sys.exit(
+            "The packages could not be installed; the reason is above. pip's settings decide where they come from."
+        )
     stamp.write_text(wanted)
 
 
