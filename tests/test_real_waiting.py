@@ -373,19 +373,18 @@ def test_the_scheduled_run_of_the_hourly_example_posts_nothing(stage: Waiting) -
 
 
 @scene("back_filled")
-def test_empty_hours_of_a_backfill_are_skipped_at_once(stage: Waiting) -> None:
-    """Each takes one poll; the messages of the other hours are sent once each."""
-    hours = [THIS_HOUR.replace(hour=hour) - 24 * HOUR for hour in (10, 11, 12, 13)]
-    for hour in hours[::2]:
-        stage.fill(60, hour, hour + HOUR)
-    stage.api.backfill(stage.dag_id, hours[0].isoformat(), hours[-1].isoformat())
+def test_an_empty_hour_of_a_backfill_is_skipped_at_once(stage: Waiting) -> None:
+    """It takes one poll; the messages of the other hour are sent once each."""
+    full = THIS_HOUR.replace(hour=10) - 24 * HOUR
+    empty = full + HOUR
+    stage.fill(60, full, empty)
+    stage.api.backfill(stage.dag_id, full.isoformat(), empty.isoformat())
     stage.api.unpause(stage.dag_id)
     runs = [run["dag_run_id"] for run in stage.api.runs(stage.dag_id)]
     states = [
         [stage.ended("success or skipped", run, task_id=task_id)["state"] for task_id in ("wait", "query", "resend")]
         for run in runs
     ]
-    assert states == [["success"] * 3, ["skipped"] * 3] * 2
+    assert states == [["success"] * 3, ["skipped"] * 3]
     assert stage.each_was_sent_once
-    for hour in hours[1::2]:
-        assert len(stage.asked(hour)) == 1
+    assert len(stage.asked(empty)) == 1
