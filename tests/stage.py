@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scripts.demo.running import Running
 
 T = TypeVar("T")
-TIMEOUT_S = 180.0
+TIMEOUT_S = 300.0
 FINAL = {"success", "skipped", "failed", "upstream_failed", "removed"}
 
 
