@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 OURS, WATCHERS, SLEEPERS = "MessagesInWindowTrigger", "NewMessagesTrigger", "DateTimeTrigger"
 SHAPE = Shape(100, latency_ms=20)
 _BEAT_S = 0.01
+_PATIENCE_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ async def measured(load: Load) -> dict[str, Any]:
     pulse, triggerer = Pulse(), _triggerer()
     tasks = [asyncio.create_task(pulse.beat()), asyncio.create_task(triggerer.arun())]
     triggerer.add(_workloads(range(1), load.trigger, 1.0, time.time()))
+    await asyncio.wait_for(triggerer.until_running(1), _PATIENCE_S)
     await asyncio.sleep(load.warm_up_s)
     loading, memory, final_s = pulse.longest_s(), resident(), time.time() + load.start_s
     sensors = range(1, load.sensors + 1)
@@ -125,6 +127,7 @@ async def measured(load: Load) -> dict[str, Any]:
         _workloads(sensors, load.trigger, load.poke_interval_s, final_s)
         + [one for number in watchers for one in _workloads((number,), WATCHERS, load.poke_interval_s, number)]
     )
+    await asyncio.wait_for(triggerer.until_running(1 + load.sensors + load.watchers), _PATIENCE_S)
     await asyncio.sleep(final_s - time.time())
     before, cpu_s = await asyncio.to_thread(counts_at, load.port), time.process_time()
     await asyncio.sleep(load.seconds)
@@ -161,12 +164,19 @@ def _triggerer() -> Any:
 
         def add(self, workloads: list[RunTrigger]) -> None:
             """Create triggers at the next turn, as for what the supervisor has found in the database."""
-            self.new = workloads
+            self.new += workloads
+
+        async def until_running(self, count: int) -> None:
+            """Wait until so many have been created."""
+            while len(self.triggers) < count:  # noqa: ASYNC110 - the runner is Airflow's
+                await asyncio.sleep(_BEAT_S)
 
         async def end(self) -> None:
             """Cancel all, as when a user has cleared their tasks, and wait until they have ended."""
-            self.gone = set(self.triggers)
-            while self.triggers:  # noqa: ASYNC110 - the runner is Airflow's
+            cancelled: set[int] = set()
+            while self.triggers:
+                self.gone |= set(self.triggers) - cancelled
+                cancelled |= self.gone
                 await asyncio.sleep(_BEAT_S)
 
         async def init_comms(self) -> None:

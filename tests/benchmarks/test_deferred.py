@@ -20,7 +20,7 @@ def test_a_crowd_of_sensors_logs_in_once_and_leaves_no_connection_open(bench: Be
     """In Airflow's own runner, watchers among them: all look, share their connections, run on, and are cancelled."""
     from benchmarks.deferred import OURS, Load, run
 
-    found = run(bench, Load(OURS, 60, watchers=20, poke_interval_s=1.0, seconds=2.0, warm_up_s=1.5, start_s=2.0))
+    found = run(bench, Load(OURS, 60, watchers=20, poke_interval_s=1.0, seconds=2.5, warm_up_s=1.0, start_s=2.0))
 
     assert found["running"] == 81
     assert found["polls"] >= 60
