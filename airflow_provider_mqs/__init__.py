@@ -1,4 +1,4 @@
-"""Apache Airflow provider for Huawei Cloud ROMA Connect MQS. Importing this package imports nothing else."""
+"""Apache Airflow provider for Huawei Cloud ROMA Connect MQS. Importing this package imports none of its modules."""
 
 from __future__ import annotations
 

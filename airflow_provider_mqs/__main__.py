@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_mqs``: finds the command; each is imported only when it is asked for."""
+"""``python -m airflow_provider_mqs``: finds the command and imports only that one."""
 
 from __future__ import annotations
 
@@ -18,12 +18,7 @@ _PROGRAM: Final = "python -m airflow_provider_mqs"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Run one command.
-
-    :param argv: the words behind the program's name; default those of this process
-    :return: exit code
-    """
+    """Run one command and return its exit code; ``argv`` is what follows the program's name."""
     words = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
@@ -35,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = parser.parse_args(words[:1]).command
     module_name, summary = COMMANDS[command]
     with redirect_stdout(sys.stderr):
-        # Airflow logs while it is imported, and stdout is for documents
+        # Airflow logs while it is imported, but stdout is for documents
         module = import_module(module_name)
     own = argparse.ArgumentParser(prog=f"{_PROGRAM} {command}", description=f"{summary}.")
     module.add_arguments(own)
@@ -46,5 +41,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        # while something was imported; commands end in order by themselves
+        # while something was imported; a running command handles it itself
         sys.exit(128 + signal.SIGINT)

@@ -1,5 +1,5 @@
 """
-The few names of Airflow that ``common.compat`` does not have at our floor of 1.12.0; nothing else belongs here.
+The few names of Airflow that ``common.compat`` lacks at our floor of 1.12.0; nothing else belongs here.
 
 Works on Airflow 2.11 and 3.0 to 3.3 without a deprecation warning.
 """
@@ -15,18 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 AIRFLOW_VERSION: Final = tuple(int(part) for part in __version__.split(".")[:2])
-"""Series of the installed Airflow, as in ``(3, 3)``."""
+"""Series of the installed Airflow, such as ``(3, 3)``."""
 
 _NEW_MASKER: Final = "airflow.sdk.log"
 _OLD_MASKERS: Final = ("airflow.sdk.execution_time.secrets_masker", "airflow.utils.log.secrets_masker")
 
 
 def mask_secret(secret: str) -> None:
-    """
-    Hide a value in the logs of this process, and of the one that supervises it.
-
-    :param secret: the value; Airflow leaves values of five characters and fewer alone
-    """
+    """Mask a value in the logs of this process and its supervisor; Airflow leaves fewer than six characters alone."""
     # 3.1 and later, 3.0, 2.11: in this order, since later series warn about the older modules
     found = (_find(module, "mask_secret") for module in (_NEW_MASKER, *_OLD_MASKERS))
     next(filter(None, found))(secret)
@@ -34,12 +30,10 @@ def mask_secret(secret: str) -> None:
 
 async def amask_secret(secret: str) -> None:
     """
-    Hide a value in logs, from a coroutine.
+    Mask a value in logs, from a coroutine.
 
     The synchronous call talks to the supervisor, which an event loop must not do while another call is in flight.
-    Before Airflow 3.3 it runs in a thread, one that asgiref knows, since its answer comes through this loop.
-
-    :param secret: the value
+    Before Airflow 3.3 it therefore runs in a thread: one that asgiref knows, since its answer comes through this loop.
     """
     masker = _find(_NEW_MASKER, "amask_secret")
     if masker is not None:

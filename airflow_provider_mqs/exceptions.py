@@ -5,25 +5,27 @@ The errors of this package, and nothing else: no HTTP, no Airflow.
 
     MqsError
     ├── ConfigurationError            a wrong connection field or argument; also a ValueError
-    ├── TransportError                no whole answer came; ``sent`` says whether the request may have arrived
-    ├── ProtocolError                 an answer came that the API documents do not allow
-    ├── IncompleteWindowError         the service did not give every message of a window
-    ├── EmptyWindowError              a window holds no message, and the caller asked for that to be an error
-    ├── StoreError                    a ledger or a record cannot be read or written
+    ├── TransportError                no complete response; ``sent`` says whether the request may have arrived
+    ├── ProtocolError                 a response that the API documents do not allow
+    ├── IncompleteWindowError         some messages of a window may be missing
+    ├── EmptyWindowError              a window has no messages, and the caller made that an error
+    ├── StoreError                    a ledger or replay record cannot be read or written
     ├── ResendError                   not every message of a plan was surely resent
-    │   └── ReplayInProgressError     another run is sending some of them at this moment
+    │   └── ReplayInProgressError     another run is sending some of the same messages right now
     └── ApiError                      the service refused; carries ``status``, ``error_code``, ``request_id``
-        ├── AuthenticationError       401: who are you?
-        ├── PermissionDeniedError     403: you may not
+        ├── AuthenticationError       401: credentials not accepted
+        ├── PermissionDeniedError     403: credentials accepted, action not allowed
         ├── NotFoundError             404: no such instance, topic or message
         │   └── ApiNotPublishedError  404 of the gateway: this path does not exist here
-        ├── RateLimitedError          429, or 404 with number 10240407
-        ├── WindowTooLargeError       408 or 501 that asks for a shorter time range, or a page too far in
+        ├── RateLimitedError          429: too many requests, this one was not executed
+        ├── WindowTooLargeError       408 or 501: the time range must be shorter, or the page is too far in
         ├── BadRequestError           any other 4xx
         └── ServerError               5xx
 
-Messages are made of a status, an error code, the service's own sentence and a request id. They never hold headers,
-request bodies or message contents, so they are safe in logs, XComs and the UI.
+The statuses are the usual ones: an error code, if it is known, decides first (``core/client/errors.py``).
+
+The message of an ``ApiError`` is made of the status, the error code, the service's own sentence and the request id. No
+error holds headers, request bodies or message contents, so they are safe in logs, XComs and the UI.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class MqsError(Exception):
     """
     Base of everything that this package raises by itself.
 
-    ``at_login`` tells that it happened while logging in, so that the request which needed the login was not sent.
+    ``at_login``: it happened during a login, so the request that needed the login was not sent.
     """
 
     at_login = False
@@ -47,11 +49,11 @@ class ConfigurationError(MqsError, ValueError):
 
 class TransportError(MqsError):
     """
-    No whole answer came back.
+    There is no complete response.
 
-    :param message: one safe sentence
-    :param phase: how far it came: ``resolve`` (no address for the host name), ``connect``, ``tls``, or ``exchange``
-        (the connection stood)
+    :param message: one sentence without secrets
+    :param phase: how far the request came: ``resolve`` (no address for the host name), ``connect``, ``tls``, or
+        ``exchange`` (the connection was established)
     """
 
     def __init__(self, message: str, phase: Literal["resolve", "connect", "tls", "exchange"]) -> None:
@@ -63,20 +65,20 @@ class TransportError(MqsError):
 
     @property
     def sent(self) -> bool:
-        """Whether the request may have reached the service; ``False`` only where it surely did not."""
+        """Whether the request may have reached the service; ``False`` only if it surely did not."""
         return self.phase == "exchange"
 
 
 class ProtocolError(MqsError):
-    """An answer came that the API documents do not allow, such as a redirect or HTML where JSON belongs."""
+    """The response is one that the API documents do not allow, such as a redirect, or HTML instead of JSON."""
 
 
 class IncompleteWindowError(MqsError):
-    """The service did not give every message of the window; the message says what is missing and why."""
+    """Some messages of the window may be missing; the error says which and why."""
 
 
 class EmptyWindowError(MqsError):
-    """The window holds no message, and the caller asked for that to be an error."""
+    """The window has no messages, and the caller made that an error."""
 
 
 class ResendError(MqsError):
@@ -84,11 +86,11 @@ class ResendError(MqsError):
 
 
 class StoreError(MqsError):
-    """A ledger or record cannot be read or written; nothing more may be sent."""
+    """A ledger or replay record cannot be read or written; nothing more may be sent."""
 
 
 class ReplayInProgressError(ResendError):
-    """Another run is sending some of the same messages at this moment; nothing was sent."""
+    """Another run is sending some of the same messages right now; nothing was sent."""
 
 
 class ApiError(MqsError):
@@ -96,9 +98,9 @@ class ApiError(MqsError):
     The service refused a request.
 
     :param status: HTTP status
-    :param error_code: the code as text, for example ``MQS.00400062``; ``""`` when the body had none
+    :param error_code: the code, for example ``MQS.00400062``; ``""`` if the response had none
     :param error_msg: the service's own sentence, shortened
-    :param request_id: the id to give to the vendor's support, ``""`` when there was none
+    :param request_id: what the vendor's support asks for; ``""`` if the response had none
     """
 
     def __init__(self, status: int, error_code: str = "", error_msg: str = "", request_id: str = "") -> None:
@@ -119,7 +121,7 @@ class AuthenticationError(ApiError):
 
 
 class PermissionDeniedError(ApiError):
-    """The credentials are good, but this is not allowed to them."""
+    """The credentials are valid but do not allow this."""
 
 
 class NotFoundError(ApiError):
@@ -131,15 +133,15 @@ class ApiNotPublishedError(NotFoundError):
 
 
 class RateLimitedError(ApiError):
-    """The service is being asked too often; the request was not executed."""
+    """The service receives too many requests; this one was not executed."""
 
 
 class WindowTooLargeError(ApiError):
-    """The time range holds more than the service will read in one query."""
+    """The time range holds more than the service reads in one query."""
 
 
 class BadRequestError(ApiError):
-    """The service does not accept the request as it is; sending it again will not help."""
+    """The service does not accept the request; sending it again will not help."""
 
 
 class ServerError(ApiError):

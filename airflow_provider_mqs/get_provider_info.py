@@ -30,7 +30,7 @@ _JSON_TYPES: Final = {
 _OPTIONS: Final = {
     "max_xcom_bytes": {
         "description": (
-            "The largest XCom that QueryMessagesOperator pushes, in bytes of JSON; a larger one fails the task."
+            "Largest XCom that QueryMessagesOperator may push, in bytes of JSON; a larger one fails the task."
         ),
         "version_added": "0.1.0",
         "type": "integer",
@@ -39,8 +39,8 @@ _OPTIONS: Final = {
     },
     "ledger_path": {
         "description": (
-            "Folder for the ledgers of ResendMessagesOperator, absolute or a URL that ObjectStoragePath knows. "
-            "Workers on several machines need one that they share."
+            "Folder for the ledgers of ResendMessagesOperator: an absolute path, or a URL that ObjectStoragePath "
+            "supports. Workers on several machines need a folder that they share."
         ),
         "version_added": "0.1.0",
         "type": "string",
@@ -59,11 +59,7 @@ _ASSET_URIS: Final = {
 
 
 def get_provider_info() -> dict[str, Any]:
-    """
-    Describe this provider to Airflow.
-
-    :return: the provider's metadata, in the shape of ``provider_info.schema.json``
-    """
+    """Return the provider's metadata, in the shape of Airflow's ``provider_info.schema.json``."""
     return {
         "package-name": "airflow-provider-mqs",
         "name": "Huawei Cloud ROMA Connect MQS",
@@ -113,7 +109,7 @@ def _conn_field(field: Field) -> dict[str, Any]:
         "format": "password" if field.kind == "secret" else None,
         "items": {"type": "string"} if field.kind == "list" else None,
         "enum": list(field.choices) or None,
-        "default": field.default,
+        "default": field.form_default,
         "minimum": field.minimum,
         "maximum": field.maximum,
     }

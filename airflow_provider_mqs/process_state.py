@@ -4,7 +4,6 @@ Everything that this package remembers for as long as its process lives, and one
 =================================  ==========================================================================
 ``core/client/token_cache``        tokens by identity, so that a process logs in once
 ``core/client/api``                the query path that each connection turned out to have (``api_style`` ``auto``)
-``core/client/transport_pool``     open aiohttp sessions by event loop and address
 ``hooks/connection``               connections whose unknown extra fields were warned about
 ``hooks/client_pool``              clients that the triggers of an event loop share
 ``triggers/shared_reading``        readings that the watchers of a topic share
@@ -38,7 +37,7 @@ def process_wide(container: C) -> C:
 
 def reset() -> None:
     """
-    Forget everything, as if the process had just started. For tests; open clients and sessions are not closed.
+    Forget everything, as if the process had just started. For tests; open clients are not closed.
 
     Call it between two tests that reuse an endpoint with another password, project or ``api_style``.
     """

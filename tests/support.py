@@ -18,11 +18,11 @@ from airflow_provider_mqs.core.client.flow import Flow, Request, Response, Sleep
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.emulator.behaviour import Behaviour
+from airflow_provider_mqs.emulator.http import HttpRequest
 from airflow_provider_mqs.emulator.identity import Identity
 from airflow_provider_mqs.emulator.service import Service
 from airflow_provider_mqs.emulator.state import State
 from airflow_provider_mqs.emulator.store import Store
-from airflow_provider_mqs.emulator.wire import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,7 +122,7 @@ def beside(work: Callable[[threading.Event], object]) -> Iterator[None]:
         raise failures[0]
 
 
-def place_of(row: Row | Message) -> tuple[int, int]:
+def ref_of(row: Row | Message) -> tuple[int, int]:
     """Partition and offset of a row."""
     return row.partition, row.message_offset
 

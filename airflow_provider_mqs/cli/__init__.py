@@ -1,3 +1,12 @@
-"""The commands of ``python -m airflow_provider_mqs``: they talk to a person, and leave the thinking to other rooms."""
+"""
+The commands of ``python -m airflow_provider_mqs`` and ``airflow mqs``: arguments in, text for a person out.
+
+- ``airflow_commands``: the commands as Airflow adds them to its own command line
+- ``commands``: all commands by name; the emulator's is in ``emulator.command``
+- ``doctor``: check a connection, and measure how the service behaves, with ``probe`` and ``send_one``
+- ``ledger_path``: where commands keep ledgers
+- ``output``: what ``query`` and ``resend`` share: document, messages and exit codes
+- ``query``, ``resend``: find the messages of a window, and send them again
+"""
 
 from __future__ import annotations

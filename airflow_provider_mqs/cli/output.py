@@ -1,4 +1,4 @@
-"""What ``query`` and ``resend`` share: a document on stdout, all else on stderr, and errors as one sentence."""
+"""What ``query`` and ``resend`` share: a document on stdout, all else on stderr, an error as one sentence."""
 
 from __future__ import annotations
 
@@ -24,37 +24,33 @@ OK: Final = 0
 FAILED: Final = 1
 REFUSED: Final = 2
 SIGNALLED: Final = 128
-"""The number of the signal that ended a command is added to this."""
+"""Add the number of the signal that ended a command."""
 INTERRUPTED: Final = SIGNALLED + 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Declare which connection is used, and where the document goes.
-
-    :param parser: of a command
-    """
+    """Declare which connection is used, and where the document goes."""
     parser.add_argument(
-        "--conn-id", default="mqs_default", help="connection; AIRFLOW_CONN_<ID> is enough (default: mqs_default)"
+        "--conn-id",
+        default="mqs_default",
+        help="connection id; the variable AIRFLOW_CONN_<ID> is enough (default: mqs_default)",
     )
-    parser.add_argument("--instance-id", help="instance to ask (default: that of the connection)")
+    parser.add_argument("--instance-id", help="instance to use (default: that of the connection)")
     parser.add_argument("--output", metavar="FILE", help="file for the JSON document (default: standard output)")
 
 
 def run_command(args: argparse.Namespace, work: Callable[[argparse.Namespace, Emit], int]) -> int:
     """
-    Do the work of a command: its document alone goes to stdout.
+    Do the work of a command and return its exit code: 2 if it refused its arguments, 1 if it failed, 130 after Ctrl-C.
 
-    :param args: see ``add_arguments``
-    :param work: writes its document and gives the exit code
-    :return: what ``work`` gave; 2 where it refused what it was given, 1 where it failed, 130 after Ctrl-C
+    Only the document goes to stdout.
     """
-    # as `airflow connections test` does: with it, Airflow 3 looks into its database too
+    # as `airflow connections test` does: with it, Airflow 3 also reads connections from its database
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     emit = partial(_write, path=args.output, stdout=sys.stdout)
     try:
         _check_output(args.output)
-        with _all_else_on_stderr():
+        with _logs_on_stderr():
             return work(args, emit)
     except ConfigurationError as error:
         return say(str(error), REFUSED)
@@ -65,19 +61,13 @@ def run_command(args: argparse.Namespace, work: Callable[[argparse.Namespace, Em
 
 
 def say(sentence: str, code: int = OK) -> int:
-    """
-    Print a sentence to stderr.
-
-    :param sentence: with its full stop
-    :param code: exit code
-    :return: the exit code
-    """
+    """Print a sentence to stderr and return the exit code."""
     print(sentence, file=sys.stderr, flush=True)
     return code
 
 
 @contextmanager
-def _all_else_on_stderr() -> Iterator[None]:
+def _logs_on_stderr() -> Iterator[None]:
     """Send what is printed and logged to stderr; Airflow logs to stdout."""
     stdout = sys.stdout
     with redirect_stdout(sys.stderr), ExitStack() as before:
@@ -88,12 +78,12 @@ def _all_else_on_stderr() -> Iterator[None]:
 
 
 def _check_output(path: str | None) -> None:
-    """Refuse a file that cannot be written before anything is done, rather than lose the document in the end."""
+    """Refuse a file that cannot be written before anything is sent, or the report would be lost at the end."""
     if path is None:
         return
     file = Path(path)
     if not os.access(file if file.exists() else file.parent, os.W_OK) or file.is_dir():
-        raise ConfigurationError(f"--output {path[:200]!r} cannot be written: name a file in a folder that is there.")
+        raise ConfigurationError(f"--output {path[:200]!r} cannot be written: name a file in an existing folder.")
 
 
 def _write(document: Mapping[str, Any], path: str | None, stdout: TextIO) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_mqs.cli.probe import one_page
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.hooks.mqs import MqsHook
 
 _PAGE: Final = 50
-_PATIENCE_S: Final = 60
+_WAIT_S: Final = 60
 _SKEW_MS: Final = 300_000
 _COMPARED: Final = ("key", "size", "message_id", "app_id", "tag", "timestamp")
 
@@ -31,80 +32,61 @@ def send_one(
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
     """
-    Resend the first message of a window and compare its copy with it.
+    Resend the first message of a window and compare its copy with it; return whether a copy was found.
 
-    The guard rails of the connection apply. Run twice, it makes two copies.
-
-    :param hook: the connection
-    :param topic: topic name
-    :param window: where to take the message from
-    :param ask: puts the question to the user; ``None`` when it is already answered
-    :param say: prints a line
-    :param sleep: waits for a number of seconds
-    :return: whether a copy was found
-    :raises MqsError: the resend was refused, or nobody knows what became of it
+    The guard rails of the connection apply. ``ask`` asks the user first, unless it is ``None``. Each call makes a copy.
     """
     first = one_page(hook.get_conn(), topic, window.start_ms, window.end_ms, limit=_PAGE, offset=0)
     source = next(iter(first.messages), None)
     if source is None:
-        say("  No message in the window to resend; choose another with --start and --end.")
+        say("  No message in the window to resend: choose another one with --start and --end.")
         return False
-    if not _agreed(topic, source, ask):
+    ref = f"{topic}/{source.partition}/{source.message_offset}"
+    try:
+        answer = ask(f"  Resend {ref}? Every consumer of the topic will receive it again. [y/N] ") if ask else "yes"
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in {"y", "yes"}:
         say("  Nothing was sent.")
         return False
-    seen = set(_places(hook, topic, source))
+    before = set(_later_messages(hook, topic, source))
     sent_ms = time.time_ns() // 1_000_000
     hook.resend(topic, source.partition, source.message_offset)
-    say(f"  sent      {topic}/{source.partition}/{source.message_offset} of {iso(source.timestamp)}")
-    for waited_s in range(_PATIENCE_S):
-        for place, row in _places(hook, topic, source).items():
-            if place not in seen:
-                _show(source, row, waited_s, sent_ms, say)
+    say(f"  sent      {ref} of {iso(source.timestamp)}")
+    for waited_s in range(_WAIT_S):
+        for message_offset, message in _later_messages(hook, topic, source).items():
+            if message_offset not in before:
+                _compare(source, message, waited_s, sent_ms, say)
                 return True
         sleep(1)
-    say(f"  FAILED    no copy could be seen within {_PATIENCE_S} s")
+    say(f"  FAILED    no copy was found within {_WAIT_S} s")
     return False
 
 
-def _agreed(topic: str, source: Message, ask: Callable[[str], str] | None) -> bool:
-    if ask is None:
-        return True
-    place = f"{topic}/{source.partition}/{source.message_offset}"
-    try:
-        answer = ask(f"  Resend {place}? Every consumer of the topic will get it again. [y/N] ")
-    except EOFError:
-        return False
-    return answer.strip().lower() in {"y", "yes"}
-
-
-def _places(hook: MqsHook, topic: str, source: Message) -> dict[int, Message]:
-    """Find what lies behind the source in its partition, around now and around the time of the source."""
+def _later_messages(hook: MqsHook, topic: str, source: Message) -> dict[int, Message]:
+    """Return by offset what follows the source in its partition, with a time near now or equal to the source's."""
     now_ms = time.time_ns() // 1_000_000
-    near = (TimeWindow(now_ms - _SKEW_MS, now_ms + _SKEW_MS), TimeWindow(source.timestamp, source.timestamp + 1))
-    return {
-        row.message_offset: row
-        for window in near
-        for row in _rows(hook, topic, window)
-        if row.partition == source.partition and row.message_offset > source.message_offset
-    }
+    windows = (TimeWindow(now_ms - _SKEW_MS, now_ms + _SKEW_MS), TimeWindow(source.timestamp, source.timestamp + 1))
+    found: dict[int, Message] = {}
+    for window in windows:
+        # an incomplete window does not matter here: the next call finds a copy that this one has missed
+        messages, _ = hook.run_concurrently(
+            lambda api, window=window: find_messages(api, topic, window, now_ms=now_ms)  # type: ignore[misc]  # the default binds the window
+        )
+        found |= {message.message_offset: message for message in messages if message.partition == source.partition}
+    return {message_offset: found[message_offset] for message_offset in found if message_offset > source.message_offset}
 
 
-def _rows(hook: MqsHook, topic: str, window: TimeWindow) -> list[Message]:
-    now_ms = time.time_ns() // 1_000_000
-    # what may be missing does not matter here: an unseen copy is looked for again
-    rows, _ = hook.run_concurrently(lambda api: find_messages(api, topic, window, now_ms=now_ms))
-    return rows
-
-
-def _show(source: Message, copy: Message, waited_s: int, sent_ms: int, say: Callable[[str], None]) -> None:
-    say(f"  copy      {copy.partition}/{copy.message_offset}, seen after about {waited_s} s")
+def _compare(source: Message, copy: Message, waited_s: int, sent_ms: int, say: Callable[[str], None]) -> None:
+    say(f"  copy      {copy.partition}/{copy.message_offset}, visible after about {waited_s} s")
+    attributes, attributes_of_copy = asdict(source), asdict(copy)
     for name in _COMPARED:
-        before, after = getattr(source, name), getattr(copy, name)
-        say(f"  {name:10}  {_compare(before, after)}")
-    say(f"  its time is {copy.timestamp - sent_ms:+d} ms from when this machine sent it")
-
-
-def _compare(before: object, after: object) -> str:
-    if before == after:
-        return "the same" if before else "empty in both"
-    return "differs" if before and after else f"{'set' if after else 'empty'} in the copy only"
+        before, after = attributes[name], attributes_of_copy[name]
+        if before == after:
+            comparison = "the same" if before else "empty in both"
+        elif before and after:
+            comparison = "differs"
+        else:
+            comparison = f"{'set' if after else 'empty'} in the copy only"
+        say(f"  {name:10}  {comparison}")
+    say(f"  timestamp of the copy minus the time of sending, by this machine's clock: {copy.timestamp - sent_ms:+d} ms")

@@ -1,18 +1,24 @@
 """
-The clients that triggers share: one for all of an event loop that ask an instance through the same connection.
+One client for all triggers of an event loop that use an instance through the same connection.
 
-A triggerer may hold a thousand sensors of one topic. With a client for each, it would look up the connection and list
-the topics a thousand times, and Python's garbage collector would visit all they hold, which stops everything.
+A triggerer may hold a thousand sensors of one topic. With a client each, it would look up the connection and list the
+topics a thousand times, keep a socket for each, and Python's garbage collector would visit all that they hold, which
+stops everything.
+
+The first user looks the connection up, and so does whoever joins a minute later, since somebody may have changed it. If
+it has changed, newcomers get a new client, and the others keep theirs. A client closes when its last user leaves.
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TypeAlias
 from weakref import WeakValueDictionary
 
-from airflow_provider_mqs.hooks.base import MqsBaseHook
+from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.process_state import process_wide
 
 if TYPE_CHECKING:
@@ -21,71 +27,105 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
+    from airflow_provider_mqs.core.connection.settings import ConnectionSettings
     from airflow_provider_mqs.core.values.message import Topic
 
 _Key: TypeAlias = "tuple[int, str, str | None]"
-_YOUNG_S: Final = 60.0
-"""So long newcomers take what is there; later ones read the connection anew, since somebody may have changed it."""
+_Version: TypeAlias = "tuple[ConnectionSettings, int | None, int | None]"
+_LOOK_UP_LASTS_S: Final = 60.0
 
-_clients: WeakValueDictionary[_Key, SharedClient] = process_wide(WeakValueDictionary())
+# weak: a pool lives as long as one of its users, and so does the event loop whose id is in its key
+_pools: WeakValueDictionary[_Key, _Pool] = process_wide(WeakValueDictionary())
+
+
+def shared_client(mqs_conn_id: str, instance_id: str | None) -> SharedClient:
+    """Return this user's share of the client for a connection and instance, to be entered with ``async with``."""
+    key = (id(asyncio.get_running_loop()), mqs_conn_id, instance_id)
+    pool = _pools.get(key)
+    if pool is None:
+        pool = _pools[key] = _Pool(mqs_conn_id, instance_id)
+    return SharedClient(pool)
 
 
 class SharedClient:
-    """
-    A client with several users; the last one that leaves closes it. Get one with ``shared_client``.
+    """One user's share of a client; ``topics`` is what all users of that client know about topics."""
 
-    :param mqs_conn_id: connection
-    :param instance_id: instance to ask; default the connection's
-    """
+    __slots__ = ("_pool", "_pooled", "topics")
 
-    def __init__(self, mqs_conn_id: str, instance_id: str | None) -> None:
+    def __init__(self, pool: _Pool) -> None:
         self.topics: dict[str, Topic | None] = {}
-        self._hook = MqsBaseHook(mqs_conn_id, instance_id)
-        self._loop = asyncio.get_running_loop()  # kept alive, so that no other loop has its number
-        self._one_look_up = asyncio.Lock()
-        self._users = 0
-        self._born_s = monotonic()
-
-    @property
-    def is_young(self) -> bool:
-        """Whether newcomers may still join."""
-        return monotonic() - self._born_s < _YOUNG_S
+        self._pool = pool
+        self._pooled: _PooledClient | None = None
 
     async def client(self) -> AsyncMqsClient:
-        """
-        Give the client; the first user looks up the connection.
-
-        :return: the same one for all users
-        :raises ConfigurationError: the connection does not exist, or a field of it is wrong
-        """
-        async with self._one_look_up:
-            return await self._hook.aget_conn()
+        """Return the client; raise ``ConfigurationError`` if the connection is missing or wrong."""
+        if self._pooled is None:
+            self._pooled = await self._pool.join()
+            self.topics = self._pooled.topics
+        return self._pooled.client
 
     async def __aenter__(self) -> Self:
-        self._users += 1
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._users -= 1
-        if not self._users:
-            self._born_s = float("-inf")  # before anything is awaited: whoever comes now needs another one
-            await self._hook.aclose()
+        pooled, self._pooled = self._pooled, None
+        if pooled is not None:
+            await self._pool.leave(pooled)
 
 
-def shared_client(mqs_conn_id: str, instance_id: str | None) -> SharedClient:
-    """
-    Give what the others of this event loop use, to be used with ``async with`` at once.
+@dataclass(eq=False, slots=True)
+class _PooledClient:
+    """A client, and who uses it."""
 
-    Settings are read once and hold as long as it is used; whoever comes a minute after that reads them anew.
+    client: AsyncMqsClient
+    hook: MqsHook
+    version: _Version
+    topics: dict[str, Topic | None] = field(default_factory=dict)
+    users: int = 0
 
-    :param mqs_conn_id: connection
-    :param instance_id: instance to ask; default the connection's
-    :return: a client that may be shared
-    """
-    key = (id(asyncio.get_running_loop()), mqs_conn_id, instance_id)
-    shared = _clients.get(key)
-    if shared is None or not shared.is_young:
-        shared = _clients[key] = SharedClient(mqs_conn_id, instance_id)
-    return shared
+
+class _Pool:
+    """The clients of one connection and instance in one event loop: one or, after a change, also older ones."""
+
+    def __init__(self, mqs_conn_id: str, instance_id: str | None) -> None:
+        self._mqs_conn_id = mqs_conn_id
+        self._instance_id = instance_id
+        self._loop = asyncio.get_running_loop()  # kept alive, so that no other loop has its id
+        self._one_look_up = asyncio.Lock()
+        self._looked_up_s = float("-inf")
+        self._newest: _PooledClient | None = None
+
+    async def join(self) -> _PooledClient:
+        """Return the newest client, after looking the connection up if nobody has done so for a minute."""
+        async with self._one_look_up:
+            if self._newest is None or monotonic() - self._looked_up_s >= _LOOK_UP_LASTS_S:
+                hook = MqsHook(self._mqs_conn_id, self._instance_id)
+                version = _version(await hook.asettings())
+                self._looked_up_s = monotonic()
+                # read again: the last user may have left meanwhile
+                if self._newest is None or self._newest.version != version:
+                    self._newest = _PooledClient(await hook.aget_conn(), hook, version)
+            self._newest.users += 1
+            return self._newest
+
+    async def leave(self, pooled: _PooledClient) -> None:
+        """End one use of a client."""
+        pooled.users -= 1
+        if not pooled.users:
+            if self._newest is pooled:
+                self._newest = None  # before anything is awaited: whoever comes now needs another one
+            await pooled.hook.aclose()
+
+
+def _version(settings: ConnectionSettings) -> _Version:
+    """Return what tells a changed connection: also its certificates, which are renewed while a triggerer runs."""
+    return settings, _written_ns(settings.ca_bundle), _written_ns(settings.client_cert)
+
+
+def _written_ns(path: str | None) -> int | None:
+    try:
+        return None if path is None else Path(path).stat().st_mtime_ns
+    except OSError:  # reading the file says what is wrong
+        return None

@@ -1,7 +1,7 @@
 """
 From an Airflow connection to settings, with every secret masked on the way.
 
-Reads ``extra`` as text, because Airflow's own parser talks to the supervisor, which an event loop must not wait for.
+Reads ``extra`` as text: Airflow's own parser talks to the supervisor, which an event loop must not wait for.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
@@ -24,17 +24,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LOOK_UP_ERRORS: Final = (AirflowException, ValueError, TypeError)
-_warned: set[tuple[str, ...]] = process_wide(set())
+_warned: set[tuple[str, ...]] = process_wide(set())  # (connection, unknown fields) that were warned about
 
 
 def settings_for(conn_id: str) -> ConnectionSettings:
-    """
-    Look a connection up and read it.
-
-    :param conn_id: the connection
-    :return: its settings; their secrets are masked in logs from now on
-    :raises ConfigurationError: there is no such connection, or a field of it is wrong
-    """
+    """Look a connection up and read it; mask its secrets in logs from now on."""
     try:
         connection = BaseHook.get_connection(conn_id)
     except _LOOK_UP_ERRORS as error:
@@ -46,13 +40,7 @@ def settings_for(conn_id: str) -> ConnectionSettings:
 
 
 async def asettings_for(conn_id: str) -> ConnectionSettings:
-    """
-    Look a connection up and read it; the asynchronous twin of ``settings_for``.
-
-    :param conn_id: the connection
-    :return: its settings; their secrets are masked in logs from now on
-    :raises ConfigurationError: there is no such connection, or a field of it is wrong
-    """
+    """See ``settings_for``."""
     try:
         connection = await get_async_connection(conn_id)
     except _LOOK_UP_ERRORS as error:
@@ -64,21 +52,22 @@ async def asettings_for(conn_id: str) -> ConnectionSettings:
 
 
 def read(connection: Connection, conn_id: str) -> ConnectionSettings:
-    """
-    Read a connection; its unknown extra fields are warned about once per process.
-
-    :param connection: as Airflow gives it
-    :param conn_id: its name, for the warning
-    :return: its settings
-    :raises ConfigurationError: a field of it is wrong
-    """
+    """Read a connection; warn once per process about unknown extra fields."""
+    try:
+        extra = json.loads(connection.extra) if connection.extra and connection.extra.strip() else {}
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise ConfigurationError(
+            'Connection field \'extra\' is not a JSON object: write it like {"domain_name": "acme"}.'
+        )
     settings = ConnectionSettings.parse(
         host=connection.host,
         schema=connection.schema,
         port=connection.port,
         login=connection.login,
         password=connection.password,
-        extra=_extra(connection.extra),
+        extra=extra,
     )
     unknown = settings.unknown_extras
     if unknown and (conn_id, *unknown) not in _warned:
@@ -87,20 +76,10 @@ def read(connection: Connection, conn_id: str) -> ConnectionSettings:
     return settings
 
 
-def _extra(text: str | None) -> dict[str, Any]:
-    try:
-        extra = json.loads(text) if text and text.strip() else {}
-    except ValueError:
-        extra = None
-    if not isinstance(extra, dict):
-        raise ConfigurationError('Connection field \'extra\' is no JSON object: write it like {"domain_name": "acme"}.')
-    return extra
-
-
 def _unreadable(conn_id: str, error: Exception) -> ConfigurationError:
-    """Name the connection and the kind of error only: what a parser says may quote secrets."""
+    """Return an error that names only the connection and the kind of error: a parser's text may quote secrets."""
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
-    # Airflow 3 says "not found" also for a variable that it could not parse
+    # Airflow 3 reports "not found" also for a variable that it could not parse
     if isinstance(error, AirflowNotFoundException) and variable not in os.environ:
         return ConfigurationError(f"Connection {conn_id!r} does not exist: create it in Airflow, or set {variable}.")
     return ConfigurationError(

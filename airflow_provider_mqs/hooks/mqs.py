@@ -1,62 +1,203 @@
-"""``MqsHook``: the calls of the API on an Airflow connection, for coroutines and for everybody else."""
+"""``MqsHook``: the calls of the API on an Airflow connection, each as a method and as a coroutine."""
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
-from contextlib import closing
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_mqs._compat import mask_secret
-from airflow_provider_mqs.core.client.client import MqsClient
+from airflow.providers.common.compat.sdk import BaseHook
+
+from airflow_provider_mqs._compat import amask_secret, mask_secret
+from airflow_provider_mqs.core.client.client import AsyncMqsClient, MqsClient
+from airflow_provider_mqs.core.connection.fields import CONNECTION_TYPE, HOOK_NAME
+from airflow_provider_mqs.core.connection.settings import path_segment
 from airflow_provider_mqs.core.query.filters import Filters
-from airflow_provider_mqs.core.query.query import Query, find_messages, query_offsets
+from airflow_provider_mqs.core.query.query import (
+    Query,
+    QueryArguments,
+    check_result,
+    closed_window,
+    find_messages,
+    query_offsets,
+)
 from airflow_provider_mqs.core.resend.guard_rails import check_resend
-from airflow_provider_mqs.core.values.arguments import choice, partition_number, topic_name, whole_number
-from airflow_provider_mqs.core.values.time_window import TimeWindow, instant_ms, iso
-from airflow_provider_mqs.exceptions import ConfigurationError, IncompleteWindowError, MqsError, NotFoundError
+from airflow_provider_mqs.core.values.arguments import (
+    DEFAULT_CONN_ID,
+    is_absent,
+    partition_number,
+    topic_name,
+    whole_number,
+)
+from airflow_provider_mqs.core.values.time_window import WindowArguments
+from airflow_provider_mqs.exceptions import IncompleteWindowError, MqsError, NotFoundError
 from airflow_provider_mqs.hooks import connection_form as form
-from airflow_provider_mqs.hooks.base import MqsBaseHook
-from airflow_provider_mqs.hooks.connection_check import STEPS, CheckResult, findings
+from airflow_provider_mqs.hooks.connection import asettings_for, settings_for
+from airflow_provider_mqs.hooks.connection_check import quick_check
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from datetime import datetime
+    from types import TracebackType
 
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
+    from airflow_provider_mqs.core.client.api import MqsApi
+    from airflow_provider_mqs.core.client.flow import Flow
     from airflow_provider_mqs.core.connection.settings import ConnectionSettings
     from airflow_provider_mqs.core.offsets.document import Offsets
     from airflow_provider_mqs.core.query.filters import FilterArguments
     from airflow_provider_mqs.core.values.message import Message, Topic
 
-_TEST_S: Final = 10.0
-_TEST_REQUEST_S: Final = 4.0
-_TOLD: Final = frozenset({"endpoint", "instance", "permission"})
+T = TypeVar("T")
 
 
-class MqsHook(MqsBaseHook):
+class MqsHook(BaseHook):
     """
     Query and resend messages of a Huawei Cloud ROMA Connect MQS instance.
 
-    Each method has a twin with the prefix ``a`` for coroutines. The connection is read on first use. With ``with`` or
-    ``async with`` the sockets are closed at the end; one event loop at a time may use the twins.
+    Each method has a twin with the prefix ``a`` for coroutines. The connection is read on first use. ``with`` and
+    ``async with`` close the sockets at the end; one event loop at a time may use the twins.
 
     :param mqs_conn_id: connection to use
-    :param instance_id: instance to ask; default the connection's
+    :param instance_id: instance to use; default: that of the connection
     """
+
+    conn_name_attr = "mqs_conn_id"
+    default_conn_name = DEFAULT_CONN_ID
+    conn_type = CONNECTION_TYPE
+    hook_name = HOOK_NAME
+
+    def __init__(self, mqs_conn_id: str = default_conn_name, instance_id: str | None = None) -> None:
+        super().__init__()
+        self.mqs_conn_id = mqs_conn_id
+        self._instance_id = None if is_absent(instance_id) else path_segment("instance_id", str(instance_id))
+        self._settings: ConnectionSettings | None = None
+        self._client: MqsClient | None = None
+        self._async_client: AsyncMqsClient | None = None
+        self._masking: set[asyncio.Task[None]] = set()
 
     # Airflow before 3.2 looks for these two in the class itself, not in its bases; later series read the metadata
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Build the connection form's fields."""
+        """Return the extra fields of the connection form."""
         return form.widgets()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Say how the standard fields of the connection form look."""
+        """Return how the standard fields of the connection form look."""
         return form.behaviour()
+
+    @property
+    def settings(self) -> ConnectionSettings:
+        """The connection, checked; read on first use. Raises ``ConfigurationError`` if a field is wrong."""
+        if self._settings is None:
+            self._settings = settings_for(self.mqs_conn_id)
+        return self._settings
+
+    async def asettings(self) -> ConnectionSettings:
+        """See ``settings``."""
+        if self._settings is None:
+            self._settings = await asettings_for(self.mqs_conn_id)
+        return self._settings
+
+    @property
+    def instance_id(self) -> str:
+        """The instance in use. Raises ``ConfigurationError`` if neither hook nor connection names one."""
+        return self.get_conn().api.instance_id
+
+    def get_conn(self) -> MqsClient:
+        """
+        Return the client for single calls.
+
+        :return: the same one until ``close``
+        :raises ConfigurationError: a field of the connection is wrong
+        """
+        if self._client is None:
+            self._client = MqsClient(self.settings, instance_id=self._instance_id, on_secret=mask_secret)
+        return self._client
+
+    async def aget_conn(
+        self, *, concurrency: int = 16, on_secret: Callable[[str], object] | None = None
+    ) -> AsyncMqsClient:
+        """
+        Return the client for coroutines, to be used in the event loop that asked for it first.
+
+        :param concurrency: how many requests may be in flight; only the first call decides
+        :param on_secret: called with each new token instead of Airflow's masker; only the first call decides
+        :return: the same one until ``aclose``
+        :raises ConfigurationError: a field of the connection is wrong
+        """
+        if self._async_client is None:
+            self._async_client = AsyncMqsClient(
+                await self.asettings(),
+                instance_id=self._instance_id,
+                concurrency=concurrency,
+                on_secret=on_secret or self._mask_soon,
+            )
+        return self._async_client
+
+    def _mask_soon(self, secret: str) -> None:
+        # the set keeps the task alive; a loop holds only weak references
+        task = asyncio.get_running_loop().create_task(amask_secret(secret))
+        self._masking.add(task)
+        task.add_done_callback(self._masking.discard)
+
+    def close(self) -> None:
+        """Close the sockets of ``get_conn``; the hook may be used again."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    async def aclose(self) -> None:
+        """Close the sockets of ``aget_conn``; the hook may be used again."""
+        client, self._async_client = self._async_client, None
+        try:
+            await asyncio.gather(*self._masking)
+        finally:
+            if client is not None:
+                await client.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def run_concurrently(self, flow_of: Callable[[MqsApi], Flow[T]], *, concurrency: int = 16) -> T:
+        """
+        Run a flow with many requests in flight, in an event loop of its own.
+
+        Called from a coroutine (in a notebook, say), where no second loop may run, it sends one request at a time.
+
+        :param flow_of: makes the flow from the API
+        :param concurrency: how many requests may be in flight
+        :return: what the flow returns
+        :raises MqsError: the connection is wrong, or what the flow raises
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self._run_in_loop(flow_of, concurrency))
+        client = self.get_conn()
+        return client.run(flow_of(client.api))
+
+    async def _run_in_loop(self, flow_of: Callable[[MqsApi], Flow[T]], concurrency: int) -> T:
+        # a hook of its own, since the asynchronous client of this one may belong to another loop
+        async with type(self)(self.mqs_conn_id, self._instance_id) as hook:
+            hook._settings = self.settings  # noqa: SLF001 - of the same class
+            client = await hook.aget_conn(concurrency=concurrency)
+            return await client.run(flow_of(client.api))
 
     def query(
         self,
@@ -72,17 +213,17 @@ class MqsHook(MqsBaseHook):
 
         :param topic: topic name
         :param start: first moment: datetime, ISO text or epoch ms
-        :param end: the moment behind the last, not later than now
-        :param on_incomplete: ``fail``, or ``warn`` where some messages may be missing from the result
-        :param filters: which messages count, as for ``QueryMessagesOperator``: see ``FilterArguments``
+        :param end: end of the window (exclusive), not later than now
+        :param on_incomplete: ``fail``, or ``warn`` to take a result from which messages may be missing
+        :param filters: ``partitions``, ``key`` and the other filter arguments of ``QueryMessagesOperator``; exact
         :return: the offsets; ``to_xcom()`` is what ``ResendMessagesOperator`` takes; an empty window has no partitions
         :raises IncompleteWindowError: messages may be missing and ``on_incomplete`` is ``fail``
         :raises MqsError: an argument or the connection is wrong, or the service refused
         """
-        query = _query(topic, start, end, on_incomplete, Filters.read(**filters))
-        found = self.run_concurrently(lambda api: query_offsets(api, query, now_ms=_now_ms()))
-        self._tell(found.doubts, found.notes, on_incomplete)
-        return found.offsets
+        arguments = _arguments(topic, start, end, on_incomplete, filters)
+        now_ms = _now_ms()
+        query = _query(arguments, now_ms)
+        return check_result(self.run_concurrently(lambda api: query_offsets(api, query, now_ms=now_ms)), arguments)
 
     async def aquery(
         self,
@@ -94,11 +235,11 @@ class MqsHook(MqsBaseHook):
         **filters: Unpack[FilterArguments],
     ) -> Offsets:
         """See ``query``."""
-        query = _query(topic, start, end, on_incomplete, Filters.read(**filters))
+        arguments = _arguments(topic, start, end, on_incomplete, filters)
+        now_ms = _now_ms()
+        query = _query(arguments, now_ms)
         client = await self.aget_conn()
-        found = await client.run(query_offsets(client.api, query, now_ms=_now_ms()))
-        self._tell(found.doubts, found.notes, on_incomplete)
-        return found.offsets
+        return check_result(await client.run(query_offsets(client.api, query, now_ms=now_ms)), arguments)
 
     def iter_messages(self, topic: str, start: datetime | str | int, end: datetime | str | int) -> Iterator[Message]:
         """
@@ -106,32 +247,32 @@ class MqsHook(MqsBaseHook):
 
         :param topic: topic name
         :param start: first moment: datetime, ISO text or epoch ms
-        :param end: the moment behind the last
+        :param end: end of the window (exclusive)
         :return: the messages by time, partition and offset
         :raises IncompleteWindowError: messages may be missing
         :raises MqsError: an argument or the connection is wrong, or the service refused
         """
-        name, window = topic_name(topic), _window(start, end)
-        messages, doubts = self.run_concurrently(lambda api: find_messages(api, name, window, now_ms=_now_ms()))
-        self._tell(doubts, (), "fail")
+        name, window = topic_name(topic), WindowArguments.read(start=start, end=end).explicit()
+        messages, reasons = self.run_concurrently(lambda api: find_messages(api, name, window, now_ms=_now_ms()))
+        _check_complete(reasons)
         yield from messages
 
     async def aiter_messages(
         self, topic: str, start: datetime | str | int, end: datetime | str | int
     ) -> AsyncIterator[Message]:
         """See ``iter_messages``."""
-        name, window = topic_name(topic), _window(start, end)
+        name, window = topic_name(topic), WindowArguments.read(start=start, end=end).explicit()
         client = await self.aget_conn()
-        messages, doubts = await client.run(find_messages(client.api, name, window, now_ms=_now_ms()))
-        self._tell(doubts, (), "fail")
+        messages, reasons = await client.run(find_messages(client.api, name, window, now_ms=_now_ms()))
+        _check_complete(reasons)
         for message in messages:
             yield message
 
     def show_instance(self) -> dict[str, Any]:
         """
-        Ask what the instance is. Read-only.
+        Return what the service says about the instance. Read-only.
 
-        :return: the answer as it is: ``name``, ``engine``, ``status`` …
+        :return: the response as it is: ``name``, ``engine``, ``status`` …
         :raises MqsError: the connection is wrong, or the service refused
         """
         client = self.get_conn()
@@ -144,7 +285,7 @@ class MqsHook(MqsBaseHook):
 
     def list_topics(self) -> list[Topic]:
         """
-        Ask for the topics that these credentials may see. Read-only.
+        Return the topics that these credentials may see. Read-only.
 
         :return: the topics, with partitions and retention
         :raises MqsError: the connection is wrong, or the service refused
@@ -159,25 +300,25 @@ class MqsHook(MqsBaseHook):
 
     def get_message(self, topic: str, partition: int, message_offset: int, *, download: bool = False) -> Message:
         """
-        Ask for one message with its content. Read-only.
+        Return one message with its content. Read-only.
 
         :param topic: topic name
         :param partition: partition of the topic
-        :param message_offset: position in the partition
-        :param download: whether to have a huge message whole; else the service shortens its value
+        :param message_offset: offset in the partition
+        :param download: whether to fetch a huge message whole; else the service shortens its value
         :return: the message
-        :raises NotFoundError: there is no message at that place, or no longer
+        :raises NotFoundError: there is no message at that offset, or no longer
         :raises MqsError: an argument or the connection is wrong, or the service refused
         """
-        place = _place(topic, partition, message_offset)
+        ref = _checked_ref(topic, partition, message_offset)
         client = self.get_conn()
-        return _found(client.run(client.api.get_message(*place, download=download)), place)
+        return _found(client.run(client.api.get_message(*ref, download=download)), ref)
 
     async def aget_message(self, topic: str, partition: int, message_offset: int, *, download: bool = False) -> Message:
         """See ``get_message``."""
-        place = _place(topic, partition, message_offset)
+        ref = _checked_ref(topic, partition, message_offset)
         client = await self.aget_conn()
-        return _found(await client.run(client.api.get_message(*place, download=download)), place)
+        return _found(await client.run(client.api.get_message(*ref, download=download)), ref)
 
     def resend(self, topic: str, partition: int, message_offset: int, consumer_key: str | None = None) -> None:
         """
@@ -187,107 +328,63 @@ class MqsHook(MqsBaseHook):
 
         :param topic: topic name
         :param partition: partition of the topic
-        :param message_offset: position in the partition
-        :param consumer_key: the one consumer that shall have it, where consumers honour that header; default all
+        :param message_offset: offset in the partition
+        :param consumer_key: the one consumer that should receive it, if consumers honour that header; default: all
         :raises ConfigurationError: an argument is wrong, or the connection does not allow this resend
         :raises ApiError: the service refused
-        :raises TransportError: no answer came; where ``sent`` is true, the copy may be there
+        :raises TransportError: no response came; if ``sent`` is true, the copy may be there
         """
-        place = _place(topic, partition, message_offset)
+        ref = _checked_ref(topic, partition, message_offset)
         check_resend(self.settings, topic=topic, consumer_key=consumer_key, total=1)
         client = self.get_conn()
-        client.run(client.api.resend(*place, consumer_key))
+        client.run(client.api.resend(*ref, consumer_key))
 
     async def aresend(self, topic: str, partition: int, message_offset: int, consumer_key: str | None = None) -> None:
         """See ``resend``."""
-        place = _place(topic, partition, message_offset)
+        ref = _checked_ref(topic, partition, message_offset)
         check_resend(await self.asettings(), topic=topic, consumer_key=consumer_key, total=1)
         client = await self.aget_conn()
-        await client.run(client.api.resend(*place, consumer_key))
+        await client.run(client.api.resend(*ref, consumer_key))
 
     def test_connection(self) -> tuple[bool, str]:
         """
         Check the connection, read-only and within ten seconds; ``doctor`` prints the same steps one by one.
 
-        :return: whether all is well, and one sentence that names the step that failed and the remedy
+        :return: whether all is well, and one sentence: what was found, or which step failed and the remedy
         """
         try:
             settings = self.settings
         except MqsError as error:
             return False, f"connection failed: {error}"
-        return _verdict(self._findings_in_time(settings))
-
-    def _tell(self, doubts: Iterable[str], notes: Iterable[str], on_incomplete: str) -> None:
-        for note in notes:
-            self.log.warning("%s", note)
-        reasons = " ".join(doubts)
-        if reasons and on_incomplete == "fail":
-            raise IncompleteWindowError(reasons)
-        if reasons:
-            self.log.warning("The window may be incomplete: %s", reasons)
-
-    def _findings_in_time(self, settings: ConnectionSettings) -> list[CheckResult]:
-        """Collect what is found in ten seconds; in a thread, since a name look-up heeds no timeout."""
-        hurried = replace(
-            settings,
-            max_retries=0,
-            connect_timeout_s=min(settings.connect_timeout_s, _TEST_REQUEST_S),
-            read_timeout_s=min(settings.read_timeout_s, _TEST_REQUEST_S),
-        )
-        client = MqsClient(hurried, instance_id=self._instance_id, on_secret=mask_secret)
-        found: list[CheckResult] = []
-
-        def collect() -> None:
-            with closing(client):
-                found.extend(findings(client))
-
-        thread = threading.Thread(target=collect, name="mqs-test-connection", daemon=True)
-        thread.start()
-        thread.join(_TEST_S)
-        if thread.is_alive():
-            found.append(
-                CheckResult(_step_after(found), "no answer in time: try again, or run the doctor command", ok=False)
-            )
-        return found
+        return quick_check(settings, self._instance_id)
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _query(topic: str, start: Any, end: Any, on_incomplete: str, filters: Filters) -> Query:
-    window = _window(start, end)
-    if window.end_ms > _now_ms():
-        raise ConfigurationError(
-            f"end must not be later than now, as messages may still arrive; got {iso(window.end_ms)}."
-        )
-    return Query(topic_name(topic), window, filters, choice(on_incomplete, "on_incomplete", ("fail", "warn")))
+def _arguments(topic: str, start: Any, end: Any, on_incomplete: str, filters: FilterArguments) -> QueryArguments:
+    return QueryArguments.read(
+        topic=topic, start=start, end=end, filters=Filters.read(**filters), on_incomplete=on_incomplete
+    )
 
 
-def _window(start: Any, end: Any) -> TimeWindow:
-    start_ms, end_ms = instant_ms(start, "start"), instant_ms(end, "end")
-    if start_ms is None or end_ms is None:
-        raise ConfigurationError("start and end are both needed: datetime, ISO text or epoch ms.")
-    return TimeWindow(start_ms, end_ms)
+def _query(arguments: QueryArguments, now_ms: int) -> Query:
+    window = closed_window(arguments.window.explicit(), now_ms)
+    return Query(arguments.topic, window, arguments.filters, arguments.on_incomplete)
 
 
-def _place(topic: str, partition: int, message_offset: int) -> tuple[str, int, int]:
+def _check_complete(reasons: Iterable[str]) -> None:
+    if reasons:
+        raise IncompleteWindowError(" ".join(reasons))
+
+
+def _checked_ref(topic: str, partition: int, message_offset: int) -> tuple[str, int, int]:
     return topic_name(topic), partition_number(partition), whole_number(message_offset, "message_offset", minimum=0)
 
 
-def _found(message: Message | None, place: tuple[str, int, int]) -> Message:
+def _found(message: Message | None, ref: tuple[str, int, int]) -> Message:
     if message is not None:
         return message
-    topic, partition, message_offset = place
+    topic, partition, message_offset = ref
     raise NotFoundError(200, "", f"No message at {topic}/{partition}/{message_offset}; it may have aged out.")
-
-
-def _step_after(found: list[CheckResult]) -> str:
-    return STEPS[min(len(found), len(STEPS) - 1)]
-
-
-def _verdict(found: list[CheckResult]) -> tuple[bool, str]:
-    last = found[-1]
-    if last.ok is False:
-        return False, f"{last.step} failed: {last.text}."
-    return True, "; ".join(f"{finding.step}: {finding.text}" for finding in found if finding.step in _TOLD) + "."

@@ -16,9 +16,8 @@ from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag, is
 from airflow_provider_mqs.core.values.asset_uri import topic_uri
 from airflow_provider_mqs.exceptions import ConfigurationError, ResendError
 from airflow_provider_mqs.operators.base import RecordedOperator
-from airflow_provider_mqs.tasks.events import EVENTS, messages_of_events, place_of
+from airflow_provider_mqs.tasks.events import EVENTS, messages_of_events, started_by_topic, topic_ref_of
 from airflow_provider_mqs.tasks.permanent_errors import permanent_errors_fail
-from airflow_provider_mqs.tasks.self_trigger import started_by_topic
 from airflow_provider_mqs.tasks.stores import stores_of_task
 
 if TYPE_CHECKING:
@@ -211,7 +210,7 @@ class ResendMessagesOperator(RecordedOperator):
 
     def _check_start(self, context: Context, job: ReplayJob) -> None:
         allowed = flag(self.allow_self_trigger, "allow_self_trigger")
-        if not allowed and started_by_topic(context, place_of(job.hook, job.plan.topic)):
+        if not allowed and started_by_topic(context, topic_ref_of(job.hook, job.plan.topic)):
             raise ConfigurationError(
                 f"This run was started by an event of topic {job.plan.topic!r}, where its copies may start the next "
                 "run, without end; if no copy raises an event, set allow_self_trigger=True."

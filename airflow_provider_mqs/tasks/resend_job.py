@@ -257,7 +257,7 @@ def job_of(
         instance_id=hook.instance_id,
         consumer_key=sending.consumer_key,
         owner=Owner(uuid.uuid4().hex, run, max_tries, socket.gethostname(), os.getpid()),
-        memory=memory,
+        stores=memory,
     )
     concurrency = whole_number(arguments["concurrency"], "concurrency", minimum=1, maximum=256)
     return ReplayJob(hook, plan, sending, session, concurrency, dry_run, brake)

@@ -88,7 +88,7 @@ def test_help_of_airflow(name: str) -> None:
 
 @TAKES_COMMANDS
 def test_query_of_airflow(mqs: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under ``airflow`` the document is alone on stdout, too."""
+    """Under ``airflow``, too, only the document goes to stdout."""
     # Airflow would say so on stdout before it knows the command
     monkeypatch.setenv("AIRFLOW__CORE__UNIT_TEST_MODE", "False")
     end = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)

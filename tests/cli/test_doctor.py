@@ -85,7 +85,7 @@ def test_unreadable_connection_ends_with_1(capsys: pytest.CaptureFixture[str], m
         (["--probe-topic", "nowhere"], "FAILED: HTTP 4"),
     ],
 )
-def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_are_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A wrong argument is named, without a traceback."""
     assert main(["doctor", *words]) == 1
     assert sentence in capsys.readouterr().out
@@ -96,7 +96,7 @@ def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: p
 def test_probe_measures_what_the_service_does(
     paging: str, end_inclusive: bool, mqs_emulator: MqsEmulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever the deployment does, the table says so."""
+    """Whatever the deployment does, the table shows it."""
     mqs_emulator.behave(paging=paging, end_inclusive=end_inclusive, partition_narrows=end_inclusive, page_size_limit=10)
     _seed(mqs_emulator, 60)
     measured = _measured(capsys)
@@ -129,7 +129,7 @@ def test_probe_measures_the_cap(
 
 
 def test_probe_of_equal_timestamps_under_a_cap(mqs_emulator: MqsEmulator, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where all messages have one timestamp, no shorter window can show the cap."""
+    """If all messages have one timestamp, no shorter window can show the cap."""
     mqs_emulator.behave(cap=500, cap_hides_total=True)
     _seed(mqs_emulator, 600, spread="equal")
     assert _measured(capsys)["cap of 500"] == "unknown"
@@ -138,7 +138,7 @@ def test_probe_of_equal_timestamps_under_a_cap(mqs_emulator: MqsEmulator, capsys
 def test_probe_of_a_service_that_does_not_page(
     mqs_emulator: MqsEmulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A service that gives all rows whatever the limit has no meaning of offset to measure."""
+    """If all rows come whatever the limit, ``offset`` has no meaning to measure."""
     rows = tuple(Message("orders", 0, offset, timestamp=1_700_000_000_000 + offset) for offset in range(501))
     monkeypatch.setattr(probe, "one_page", lambda *_, **__: Page(rows, len(rows)))
     _seed(mqs_emulator, 0)
@@ -163,7 +163,7 @@ def test_probe_of_an_empty_topic(mqs_emulator: MqsEmulator, capsys: pytest.Captu
 def test_probe_of_a_service_that_refuses_contents(
     mqs_emulator: MqsEmulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A refused question is unknown, with the service's own words; the others are answered."""
+    """A refused question is unknown, with the service's own words as evidence; the others are answered."""
     mqs_emulator.behave(content_by_offset=False)
     _seed(mqs_emulator, 3)
     measured = _measured(capsys)
@@ -197,7 +197,7 @@ def test_send_one_shows_the_copy(
 def test_send_one_asks_first(
     answer: Any, mqs_emulator: MqsEmulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Anything but a yes sends nothing, and so does a terminal that cannot answer."""
+    """Without a yes nothing is sent; a terminal that cannot answer says no."""
 
     def ask(_: str) -> str:
         if answer is EOFError:
@@ -222,7 +222,7 @@ def test_send_one_after_a_yes(mqs_emulator: MqsEmulator, monkeypatch: pytest.Mon
 def test_send_one_heeds_the_guard_rails(
     mqs_emulator: MqsEmulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A read-only connection is not written through by the doctor either."""
+    """The doctor does not send through a read-only connection either."""
     monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", mqs_emulator.connection_json(allow_resend=False))
     _seed(mqs_emulator, 6)
     assert main(["doctor", "--probe-topic", "orders", "--send-one", "--yes"]) == 1
@@ -240,13 +240,13 @@ def test_send_one_without_messages(mqs_emulator: MqsEmulator, capsys: pytest.Cap
 def test_send_one_waits_for_a_late_copy(
     mqs_emulator: MqsEmulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A copy that nobody ever sees is a failure after a minute of looking."""
+    """If no copy appears within a minute, the command fails."""
     slept: list[float] = []
     monkeypatch.setattr(send_one.send_one, "__kwdefaults__", {"sleep": slept.append})
     monkeypatch.setattr("airflow_provider_mqs.hooks.mqs.MqsHook.resend", lambda *_: None)
     _seed(mqs_emulator, 6)
     assert main(["doctor", "--probe-topic", "orders", "--send-one", "--yes"]) == 1
-    assert "no copy could be seen within 60 s" in capsys.readouterr().out
+    assert "no copy was found within 60 s" in capsys.readouterr().out
     assert len(slept) == 60
 
 
@@ -256,6 +256,6 @@ def test_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("airflow_provider_mqs.cli.doctor._check", interrupt)
+    monkeypatch.setattr("airflow_provider_mqs.cli.doctor.check", interrupt)
     assert main(["doctor"]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "FAILED: interrupted"

@@ -23,7 +23,7 @@ def test_emulator_needs_no_airflow() -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["unknown"], ["doctor", "--unknown"]])
-def test_wrong_words_end_with_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_end_with_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A wrong command or argument shows the usage and exits with 2."""
     with pytest.raises(SystemExit) as caught:
         main(words)

@@ -32,7 +32,7 @@ def connect(mqs_emulator: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> Calla
 
 @pytest.fixture
 def hour(mqs_emulator: MqsEmulator) -> tuple[int, int]:
-    """Give an hour of 120 messages in three partitions of ``orders``, ended a second ago, as epoch ms."""
+    """Return an hour of 120 messages in three partitions of ``orders``, ended a second ago, as epoch ms."""
     end = time.time_ns() // 1_000_000 - 1000
     mqs_emulator.seed("orders", 120, end - HOUR_MS, end, partitions=3)
     return end - HOUR_MS, end

@@ -1,21 +1,28 @@
-"""Triggers that ask the same connection at about the same time share a client."""
+"""Triggers of an event loop that use the same connection share a client."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import weakref
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider_mqs.core.client.client import AsyncMqsClient
 from airflow_provider_mqs.exceptions import ConfigurationError
-from airflow_provider_mqs.hooks import base, client_pool
+from airflow_provider_mqs.hooks import client_pool, mqs
 from airflow_provider_mqs.hooks.client_pool import shared_client
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow_provider_mqs.core.connection.settings import ConnectionSettings
     from airflow_provider_mqs.testing import MqsEmulator
 
+pytestmark = pytest.mark.usefixtures("mqs")
 CONNECTION = "mqs_default"
 
 
@@ -23,13 +30,13 @@ CONNECTION = "mqs_default"
 def look_ups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Collect which connections are looked up."""
     asked: list[str] = []
-    run_query = base.asettings_for
+    look_up = mqs.asettings_for
 
     async def spy(conn_id: str) -> ConnectionSettings:
         asked.append(conn_id)
-        return await run_query(conn_id)
+        return await look_up(conn_id)
 
-    monkeypatch.setattr(base, "asettings_for", spy)
+    monkeypatch.setattr(mqs, "asettings_for", spy)
     return asked
 
 
@@ -47,74 +54,146 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> list[AsyncMqsClient]:
     return found
 
 
-async def test_a_crowd_looks_the_connection_up_once(mqs: MqsEmulator, look_ups: list[str]) -> None:
-    """All have the same client, however many come while the first still looks."""
+@pytest.fixture
+def a_minute_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make each look-up a minute old by the time somebody joins."""
+    monkeypatch.setattr(client_pool, "_LOOK_UP_LASTS_S", 0.0)
 
-    async def use(together: list[AsyncMqsClient]) -> AsyncMqsClient:
-        async with shared_client(CONNECTION, None) as mine:
-            client = await mine.client()
-            together.append(client)
-            while len(together) < 20:  # noqa: ASYNC110 - all stay until all are there
-                await asyncio.sleep(0)
-            return client
 
-    arrived: list[AsyncMqsClient] = []
-    clients = await asyncio.gather(*(use(arrived) for _ in range(20)))
+async def test_a_crowd_looks_the_connection_up_once(look_ups: list[str]) -> None:
+    """All have the same client, however many come during the first look-up."""
+    async with AsyncExitStack() as stack:
+        crowd = [await stack.enter_async_context(shared_client(CONNECTION, None)) for _ in range(20)]
+        clients = await asyncio.gather(*(one.client() for one in crowd))
 
     assert len(set(map(id, clients))) == 1
     assert look_ups == [CONNECTION]
 
 
-async def test_the_last_one_closes_it(mqs: MqsEmulator, closed: list[AsyncMqsClient]) -> None:
+async def test_what_one_user_learns_of_topics_the_others_know() -> None:
+    """So the topics are listed once for a crowd."""
+    async with shared_client(CONNECTION, None) as first, shared_client(CONNECTION, None) as second:
+        await first.client()
+        await second.client()
+        first.topics["orders"] = None
+
+        assert second.topics == {"orders": None}
+
+
+async def test_the_last_user_closes_the_client(closed: list[AsyncMqsClient]) -> None:
     """Whoever comes then has another one."""
     async with shared_client(CONNECTION, None) as first:
         client = await first.client()
         async with shared_client(CONNECTION, None) as second:
-            assert second is first
+            assert await second.client() is client
         assert closed == []
     assert closed == [client]
 
     async with shared_client(CONNECTION, None) as third:
-        assert third is not first
+        assert await third.client() is not client
 
 
-async def test_a_newcomer_a_minute_later_reads_the_connection_anew(
-    mqs: MqsEmulator, look_ups: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Somebody may have changed it; those who are there go on with what they have."""
-    async with shared_client(CONNECTION, None) as early:
-        kept = await early.client()
-        born_s = early._born_s
-        monkeypatch.setattr(client_pool, "monotonic", lambda: born_s + 60.0)
-        async with shared_client(CONNECTION, None) as late:
-            assert late is not early
-            await late.client()
-        assert await early.client() is kept
+async def test_who_comes_while_the_last_one_closes_gets_a_new_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody gets a client that is about to close."""
+    closing, close = asyncio.Event(), asyncio.Event()
+    aclose = AsyncMqsClient.aclose
+
+    async def slow(self: AsyncMqsClient) -> None:
+        closing.set()
+        await close.wait()
+        await aclose(self)
+
+    monkeypatch.setattr(AsyncMqsClient, "aclose", slow)
+
+    async def use() -> AsyncMqsClient:
+        async with shared_client(CONNECTION, None) as mine:
+            return await mine.client()
+
+    first = asyncio.create_task(use())
+    await closing.wait()
+    async with shared_client(CONNECTION, None) as late:
+        client = await late.client()
+        close.set()
+        assert client is not await first
+
+
+async def test_an_unchanged_connection_keeps_its_client(look_ups: list[str], a_minute_later: None) -> None:
+    """A newcomer looks it up and, since nothing has changed, joins the others: few sockets, however they come."""
+    async with shared_client(CONNECTION, None) as early, shared_client(CONNECTION, None) as late:
+        assert await early.client() is await late.client()
 
     assert look_ups == [CONNECTION] * 2
 
 
-async def test_what_asks_elsewhere_is_not_shared(mqs: MqsEmulator) -> None:
+async def test_a_changed_connection_gets_a_new_client(
+    mqs_emulator: MqsEmulator, monkeypatch: pytest.MonkeyPatch, a_minute_later: None, closed: list[AsyncMqsClient]
+) -> None:
+    """For newcomers; those who are there go on with what they have, and each client closes with its last user."""
+    async with shared_client(CONNECTION, None) as early:
+        old = await early.client()
+        monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", mqs_emulator.connection_json(page_size=7))
+        async with shared_client(CONNECTION, None) as late:
+            new = await late.client()
+            assert new.settings.page_size == 7
+            assert await early.client() is old
+        assert closed == [new]
+    assert closed == [new, old]
+
+
+async def test_a_renewed_certificate_gets_a_new_client(
+    mqs_emulator: MqsEmulator,
+    monkeypatch: pytest.MonkeyPatch,
+    a_minute_later: None,
+    tmp_path: Path,
+) -> None:
+    """Whoever comes after its file was written has the file read again."""
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+    monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", mqs_emulator.connection_json(ca_bundle=str(bundle)))
+    async with shared_client(CONNECTION, None) as early, shared_client(CONNECTION, None) as late:
+        old = await early.client()
+        os.utime(bundle, ns=(1, 1))
+
+        assert await late.client() is not old
+
+
+async def test_what_asks_elsewhere_is_not_shared() -> None:
     """Neither with another connection nor with another instance."""
-    mine = shared_client(CONNECTION, None)
+    os.environ["AIRFLOW_CONN_OTHER"] = os.environ["AIRFLOW_CONN_MQS_DEFAULT"]
+    async with (
+        shared_client(CONNECTION, None) as one,
+        shared_client(CONNECTION, "other") as two,
+        shared_client("other", None) as three,
+    ):
+        assert len({id(await share.client()) for share in (one, two, three)}) == 3
+    del os.environ["AIRFLOW_CONN_OTHER"]
 
-    assert shared_client(CONNECTION, None) is mine
-    assert shared_client(CONNECTION, "other") is not mine
-    assert shared_client("other", None) is not mine
 
-
-def test_another_event_loop_has_its_own(mqs: MqsEmulator) -> None:
+def test_another_event_loop_has_its_own_client() -> None:
     """A client belongs to the loop that opened it."""
 
-    async def mine() -> client_pool.SharedClient:
-        return shared_client(CONNECTION, None)
+    async def mine() -> AsyncMqsClient:
+        async with shared_client(CONNECTION, None) as share:
+            return await share.client()
 
     assert asyncio.run(mine()) is not asyncio.run(mine())
 
 
-async def test_a_connection_that_is_missing_is_an_error_for_each(mqs: MqsEmulator) -> None:
-    """The first failure is no end for the others: somebody may create it."""
+async def test_a_missing_connection_is_an_error_for_each() -> None:
+    """A failed look-up is not the end for the others: somebody may create the connection."""
     async with shared_client("nowhere", None) as mine:
         for _ in range(2):
             with pytest.raises(ConfigurationError, match="'nowhere' does not exist"):
                 await mine.client()
+
+
+async def test_a_user_that_nobody_closed_leaves_no_pool() -> None:
+    """A forgotten share keeps neither a client nor its event loop alive."""
+    share = shared_client(CONNECTION, None)
+    await share.client()
+    pool = weakref.ref(share._pool)
+
+    del share
+    gc.collect()
+
+    assert pool() is None

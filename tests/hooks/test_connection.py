@@ -1,4 +1,4 @@
-"""Looking a connection up, as JSON and as URI, and what is said when it cannot be read."""
+"""Looking up a connection, as JSON and as URI, and the error if it cannot be read."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def _both(variable: str, monkeypatch: pytest.MonkeyPatch) -> ConnectionSet
     ids=["json", "text", "uri"],
 )
 async def test_every_spelling_of_a_connection(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """JSON, JSON with extra as text, and URI with text values say the same, in both colours."""
+    """JSON, JSON with extra as text, and a URI mean the same, for method and coroutine."""
     settings = await _both(variable, monkeypatch)
     assert settings.endpoint == "https://roma.cn-north-4.myhuaweicloud.com"
     assert (settings.login, settings.domain_name, settings.page_size) == ("replay", "acme", 7)
@@ -52,7 +52,7 @@ async def test_every_spelling_of_a_connection(variable: str, monkeypatch: pytest
 
 
 async def test_uri_with_scheme_in_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The form that Airflow itself writes for a host with a scheme is read back."""
+    """The URI that Airflow itself writes for a host with a scheme is read back."""
     settings = await _both(URI.replace("mqs://", "mqs://https://"), monkeypatch)
     assert settings.endpoint == "https://roma.cn-north-4.myhuaweicloud.com"
 
@@ -64,17 +64,17 @@ async def test_uri_with_scheme_in_its_host(monkeypatch: pytest.MonkeyPatch) -> N
         ('{"conn_type": "mqs", "password": "s3cret-value"', "cannot be read .*: correct it"),
         ("mqs://replay:s3cret-value@[::1", "cannot be read .*: correct it"),
         (json.dumps({**FIELDS, "port": "many"}), "cannot be read .*: correct it|field 'port'"),
-        (json.dumps({**FIELDS, "extra": "[1]"}), "field 'extra' is no JSON object|cannot be read .*: correct it"),
+        (json.dumps({**FIELDS, "extra": "[1]"}), "field 'extra' is not a JSON object|cannot be read .*: correct it"),
         (
             json.dumps({**FIELDS, "extra": "s3cret-value"}),
-            "field 'extra' is no JSON object|cannot be read .*: correct it",
+            "field 'extra' is not a JSON object|cannot be read .*: correct it",
         ),
     ],
 )
 async def test_unreadable_connection_is_one_sentence(
     variable: str | None, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be read is named with the remedy, in both colours, and without what it holds."""
+    """The error names connection and remedy, and never quotes the content."""
     monkeypatch.setenv(VARIABLE, variable) if variable else monkeypatch.delenv(VARIABLE, raising=False)
     for attempt in (lambda: settings_for("mqs_test"), None):
         with pytest.raises(ConfigurationError, match=sentence) as caught:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_mqs.core.client.retry import RetryPolicy
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.exceptions import AuthenticationError
-from airflow_provider_mqs.hooks.connection_check import STEPS, CheckResult, diagnose, findings
+from airflow_provider_mqs.hooks.connection_check import STEPS, CheckResult, check_connection, diagnose
 from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.testing import running_emulator
 from tests.core.client.certificates import Authority
@@ -27,17 +27,17 @@ pytestmark = pytest.mark.usefixtures("connect")
 OTHER_PROJECT = "fedcba9876543210fedcba9876543210"
 
 
-def _findings() -> list[CheckResult]:
+def _results() -> list[CheckResult]:
     with MqsHook() as hook:
         hook.get_conn().api.policy = RetryPolicy(max_retries=0)
-        return list(findings(hook.get_conn()))
+        return list(check_connection(hook.get_conn()))
 
 
 def test_good_connection_passes_every_step(hour: tuple[int, int]) -> None:
-    """Each step says something, in order, and none fails."""
-    found = _findings()
-    assert tuple(finding.step for finding in found) == STEPS
-    assert all(finding.ok is not False for finding in found)
+    """Each step has a result, in order, and none fails."""
+    found = _results()
+    assert tuple(result.step for result in found) == STEPS
+    assert all(result.ok is not False for result in found)
 
 
 @pytest.mark.parametrize(
@@ -56,19 +56,19 @@ def test_good_connection_passes_every_step(hour: tuple[int, int]) -> None:
     ],
 )
 def test_wrong_field_is_blamed(connect: Callable[..., None], fields: dict[str, Any], step: str, remedy: str) -> None:
-    """The last finding names the step that failed and the field to correct."""
+    """The last result names the step that failed and the field to correct."""
     connect(**fields)
-    last = _findings()[-1]
+    last = _results()[-1]
     assert (last.step, last.ok) == (step, False)
     assert remedy in last.text
 
 
 def test_closed_port(connect: Callable[..., None]) -> None:
-    """Nobody listening is the endpoint's fault."""
+    """If nobody listens, the endpoint is to blame."""
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         connect(host=f"http://127.0.0.1:{taken.getsockname()[1]}")
-        last = _findings()[-1]
+        last = _results()[-1]
     assert (last.step, last.ok) == ("endpoint", False)
     assert "firewall" in last.text
 
@@ -76,24 +76,24 @@ def test_closed_port(connect: Callable[..., None]) -> None:
 def test_https_to_a_http_server(connect: Callable[..., None], mqs_emulator: MqsEmulator) -> None:
     """A server that speaks no TLS can be reached, and fails at TLS."""
     connect(host=mqs_emulator.url.replace("http:", "https:"))
-    *before, last = _findings()
-    assert [finding.step for finding in before] == ["endpoint"]
+    *before, last = _results()
+    assert [result.step for result in before] == ["endpoint"]
     assert (last.step, last.ok) == ("TLS", False)
 
 
 def test_wrong_path_prefix(connect: Callable[..., None], mqs_emulator: MqsEmulator) -> None:
-    """A gateway that knows no such API is no MQS endpoint."""
+    """A gateway without this API is not an MQS endpoint."""
     connect(host=f"{mqs_emulator.url}/elsewhere")
-    last = _findings()[-1]
+    last = _results()[-1]
     assert (last.step, last.ok) == ("endpoint", False)
     assert "path prefix" in last.text
 
 
 def test_connection_without_instance(connect: Callable[..., None]) -> None:
-    """Where the connection names no instance, that is said, and not a failure."""
+    """If the connection names no instance, the result says so and is no failure."""
     connect(extra={"instance_id": None})
-    found = _findings()
-    assert [(finding.step, finding.ok) for finding in found[-2:]] == [("instance", None), ("permission", None)]
+    found = _results()
+    assert [(result.step, result.ok) for result in found[-2:]] == [("instance", None), ("permission", None)]
 
 
 @pytest.mark.parametrize(
@@ -112,18 +112,18 @@ def test_connection_without_instance(connect: Callable[..., None]) -> None:
     ],
 )
 def test_fault_is_blamed_on_its_step(fault: str, operation: str, step: str, mqs_emulator: MqsEmulator) -> None:
-    """Each answer of the service is blamed on the step that it speaks of."""
+    """Each error of the service is blamed on the step that it is about."""
     setattr(mqs_emulator.faults, fault, Rule(next=9, operations=frozenset({operation})))
-    last = _findings()[-1]
+    last = _results()[-1]
     assert (last.step, last.ok) == (step, False)
 
 
-def test_other_engine_is_refused_politely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An instance that is no Kafka has no windows and partitions to replay."""
+def test_other_engine_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An instance that does not run Kafka has no partitions to replay."""
     with MqsHook() as hook:
         client = hook.get_conn()
         monkeypatch.setattr(type(client.api), "show_instance", lambda _: iter_result({"engine": "reliability"}))
-        last = list(findings(client))[-2]
+        last = list(check_connection(client))[-2]
     assert (last.step, last.ok) == ("instance", False)
     assert "Kafka" in last.text
 
@@ -141,20 +141,20 @@ def iter_result(value: dict[str, Any]) -> Any:
 def test_certificate(
     extra: dict[str, Any], ok: bool | None, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A certificate is refused, trusted by the file of its CA, or not checked at all; the step says which."""
+    """A certificate is refused, trusted by its CA's file, or not checked at all; the step says which."""
     authority = Authority(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority.issue("server", address="127.0.0.1"))
     extra = {name: str(authority.path) if name == "ca_bundle" else value for name, value in extra.items()}
     with running_emulator(tls=context) as emulator:
         monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", emulator.connection_json(**extra))
-        (tls,) = [finding for finding in _findings() if finding.step == "TLS"]
+        (tls,) = [result for result in _results() if result.step == "TLS"]
     assert tls.ok is ok
     assert text in tls.text
 
 
 def test_credentials_of_another_project() -> None:
-    """The service's own number for that is blamed on the project, whatever the status."""
+    """The service's own code for that blames the project, whatever the status."""
     with MqsHook() as hook:
         error = AuthenticationError(401, "DMS.10240104", "Project mismatch.")
         found = diagnose("instance", error, hook.settings)

@@ -1,4 +1,4 @@
-"""The form's code must cost nothing where it is not used; what it says is tested with the provider's metadata."""
+"""The form's code costs nothing unless it is used; its content is tested with the provider's metadata."""
 
 from __future__ import annotations
 

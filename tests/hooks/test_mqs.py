@@ -1,4 +1,4 @@
-"""``MqsHook`` on the local service: each call, in both colours."""
+"""``MqsHook`` on the local service: each call, as method and as coroutine."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.exceptions import ConfigurationError, IncompleteWindowError, NotFoundError
-from airflow_provider_mqs.hooks import mqs
+from airflow_provider_mqs.hooks import connection as hook_connection
+from airflow_provider_mqs.hooks import connection_check, mqs
 from airflow_provider_mqs.hooks.mqs import MqsHook
 
 if TYPE_CHECKING:
@@ -18,6 +20,70 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.testing import MqsEmulator
 
 pytestmark = pytest.mark.usefixtures("connect")
+
+
+def test_nothing_is_read_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hook that is created while a DAG file is parsed looks up nothing."""
+    monkeypatch.delenv("AIRFLOW_CONN_MQS_DEFAULT")
+    assert MqsHook().mqs_conn_id == "mqs_default"
+
+
+def test_airflow_finds_the_hook() -> None:
+    """``BaseHook.get_hook`` finds the class by the connection's type."""
+    hook = BaseHook.get_hook("mqs_default")
+    assert isinstance(hook, MqsHook)
+    assert hook.mqs_conn_id == "mqs_default"
+
+
+def test_instance_of_the_argument_comes_first(mqs_emulator: MqsEmulator) -> None:
+    """An operator may name another instance; a rendered ``None`` is none."""
+    assert MqsHook(instance_id="other").get_conn().api.instance_id == "other"
+    assert MqsHook(instance_id="None").get_conn().api.instance_id == mqs_emulator.identity.instance_id
+
+
+def test_token_of_a_login_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token fetched at run time is masked in logs, as the password is."""
+    hidden: list[str] = []
+    monkeypatch.setattr(mqs, "mask_secret", hidden.append)
+    monkeypatch.setattr(hook_connection, "mask_secret", hidden.append)
+    MqsHook().show_instance()
+    password, token = hidden
+    assert password == "demo-password"
+    assert len(token) > 50
+
+
+async def test_token_of_a_login_is_masked_in_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same in a coroutine, where masking must not block the loop."""
+    hidden: list[str] = []
+
+    async def hide(secret: str) -> None:
+        hidden.append(secret)
+
+    monkeypatch.setattr(mqs, "amask_secret", hide)
+    monkeypatch.setattr(hook_connection, "amask_secret", hide)
+    async with MqsHook() as hook:
+        await hook.ashow_instance()
+    assert hidden[0] == "demo-password"
+    assert len(hidden[1]) > 50
+
+
+async def test_a_hook_has_one_asynchronous_client(mqs_emulator: MqsEmulator) -> None:
+    """One client serves all calls of a hook, with the concurrency of the first."""
+    async with MqsHook() as hook:
+        client = await hook.aget_conn(concurrency=3)
+        assert client is await hook.aget_conn()
+        assert client.concurrency == 3
+    await hook.aclose()
+
+
+def test_secrets_stay_out_of_repr(connect: Callable[..., None]) -> None:
+    """Neither hook nor client nor settings show a secret."""
+    connect(extra={"proxy": "http://user:proxy-password@127.0.0.1:3128"})
+    hook = MqsHook()
+    client = hook.get_conn()
+    shown = f"{hook!r} {client!r} {client.settings!r} {client.api!r} {vars(hook)}"
+    assert "demo-password" not in shown
+    assert "proxy-password" not in shown
 
 
 @pytest.mark.parametrize("auth_type", ["password", "access_key", "token"])
@@ -50,10 +116,10 @@ def test_query_finds_every_offset(hour: tuple[int, int], mqs_emulator: MqsEmulat
     """The offsets are exactly those of the window."""
     offsets = MqsHook().query("orders", *hour)
     found = {
-        (number, place)
+        (number, message_offset)
         for number, part in offsets.partitions.items()
-        for run in part.ranges
-        for place in range(run[0], run[1] + 1)
+        for first, last in part.ranges
+        for message_offset in range(first, last + 1)
     }
     assert offsets.complete
     assert found == mqs_emulator.offsets("orders", *hour)
@@ -80,9 +146,9 @@ def test_query_without_a_filter_is_the_whole_window(absent: Any, hour: tuple[int
 
 def test_iter_messages_comes_in_order_of_time(hour: tuple[int, int]) -> None:
     """Messages come by time, partition and offset."""
-    places = [(row.timestamp, row.partition, row.message_offset) for row in MqsHook().iter_messages("orders", *hour)]
-    assert len(places) == 120
-    assert places == sorted(places)
+    refs = [(row.timestamp, row.partition, row.message_offset) for row in MqsHook().iter_messages("orders", *hour)]
+    assert len(refs) == 120
+    assert refs == sorted(refs)
 
 
 async def test_sync_query_works_inside_a_loop(hour: tuple[int, int]) -> None:
@@ -110,7 +176,7 @@ def test_second_run_uses_the_same_sockets_and_token(hour: tuple[int, int], mqs_e
 
 
 def test_absent_message(hour: tuple[int, int]) -> None:
-    """A place without a message is named."""
+    """The error names the offset that has no message."""
     with pytest.raises(NotFoundError, match="orders/0/99999"):
         MqsHook().get_message("orders", 0, 99_999)
 
@@ -123,7 +189,7 @@ def test_absent_message(hour: tuple[int, int]) -> None:
         (lambda hook: hook.resend("orders", 0, "x"), "message_offset"),
         (lambda hook: hook.get_message("", 0, 1), "topic"),
         (lambda hook: hook.query("orders", None, 1_700_000_000_000), "start and end"),
-        (lambda hook: hook.query("orders", 5_000_000_000_000, 5_000_000_000_001), "end must not be later than now"),
+        (lambda hook: hook.query("orders", 5_000_000_000_000, 5_000_000_000_001), "end is in the future"),
         (lambda hook: hook.query("orders", 1_700_000_000_000, 1_700_000_000_000), "window is empty"),
         (lambda hook: hook.query("orders", 1_700_000_000_000, 1_700_000_000_001, on_incomplete="x"), "on_incomplete"),
         (lambda hook: hook.query("orders", 1_700_000_000_000, 1_700_000_000_001, partitions=[]), "partitions"),
@@ -140,7 +206,9 @@ def test_bad_argument_is_refused_before_any_request(
     assert mqs_emulator.requests() == []
 
 
-async def test_guard_rails_hold_in_both_colours(connect: Callable[..., None], mqs_emulator: MqsEmulator) -> None:
+async def test_guard_rails_hold_for_method_and_coroutine(
+    connect: Callable[..., None], mqs_emulator: MqsEmulator
+) -> None:
     """A read-only connection sends nothing."""
     connect(extra={"allow_resend": False})
     with pytest.raises(ConfigurationError, match="allow_resend"):
@@ -155,7 +223,7 @@ async def test_guard_rails_hold_in_both_colours(connect: Callable[..., None], mq
 def test_good_connection_passes_its_test(
     auth_type: str, connect: Callable[..., None], hour: tuple[int, int], mqs_emulator: MqsEmulator
 ) -> None:
-    """The test says where it got and what it saw, and only reads."""
+    """The text says what was reached and found, and the test only reads."""
     connect(auth_type)
     well, sentence = MqsHook().test_connection()
     assert well
@@ -173,7 +241,7 @@ def test_unusable_connection_fails_its_test(connect: Callable[..., None]) -> Non
 
 
 def test_failed_test_is_short_and_tries_once(mqs_emulator: MqsEmulator) -> None:
-    """A failing service is asked once, whatever the retries of the connection."""
+    """A failing service is tried once, whatever the connection's retries."""
     mqs_emulator.faults.error_503 = Rule(operations=frozenset({"instance"}), next=9)
     well, sentence = MqsHook().test_connection()
     assert not well
@@ -182,8 +250,8 @@ def test_failed_test_is_short_and_tries_once(mqs_emulator: MqsEmulator) -> None:
 
 
 def test_test_ends_in_time(monkeypatch: pytest.MonkeyPatch, mqs_emulator: MqsEmulator) -> None:
-    """A service that does not answer cannot hold the web server."""
-    monkeypatch.setattr(mqs, "_TEST_S", 0.2)
+    """A service that does not answer cannot hold up the web server."""
+    monkeypatch.setattr(connection_check, "_QUICK_CHECK_S", 0.2)
     mqs_emulator.faults.latency_s = 3.0
     began = time.monotonic()
     assert MqsHook().test_connection() == (

@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSki
 
 from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.core.resend.replay import Replay
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.exceptions import ResendError
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMessagesOperator
 from tests.support import started_by

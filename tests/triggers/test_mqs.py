@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.core.client import transport_pool as pool
 from airflow_provider_mqs.core.client.client import AsyncMqsClient
 from airflow_provider_mqs.core.watch.condition import Condition, PollPolicy
-from airflow_provider_mqs.emulator.rules import Rule
-from airflow_provider_mqs.hooks.base import MqsBaseHook
+from airflow_provider_mqs.emulator.faults import Rule
+from airflow_provider_mqs.hooks import client_pool
+from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.triggers import mqs as module
 from airflow_provider_mqs.triggers.mqs import MessagesInWindowTrigger
 from tests.airflow import AIRFLOW
@@ -337,8 +337,9 @@ async def test_a_crowd_of_sensors_shares_one_login_and_few_sockets_and_closes_th
     monkeypatch.setattr(MessagesInWindowTrigger, "_sleep", staticmethod(wait))
     crowd += [asyncio.create_task(events(trigger(condition={"on_closed_empty": "wait"}))) for _ in range(40)]
     await asyncio.wait_for(everybody.wait(), 60)
-    (shared,) = pool._transports.values()
-    sockets = sockets_of(shared.transport)
+    (client,) = [pool._newest.client for pool in client_pool._pools.values() if pool._newest]
+    assert client._transport is not None
+    sockets = sockets_of(client._transport)
     for task in crowd:
         task.cancel()
     await asyncio.gather(*crowd, return_exceptions=True)
@@ -347,7 +348,7 @@ async def test_a_crowd_of_sensors_shares_one_login_and_few_sockets_and_closes_th
     assert len(service.requests("query")) == 40
     assert 1 <= len(sockets) <= 16
     assert all(one.fileno() == -1 for one in sockets)
-    assert not pool._transports
+    assert client._transport is None
 
 
 def sockets_of(transport: AiohttpTransport) -> list[Any]:
@@ -418,7 +419,7 @@ async def test_the_connection_is_only_looked_up_asynchronously(
     service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The synchronous look-up would block every trigger of the process."""
-    monkeypatch.setattr(MqsBaseHook, "get_connection", lambda *_: pytest.fail("synchronous look-up"))
+    monkeypatch.setattr(MqsHook, "get_connection", lambda *_: pytest.fail("synchronous look-up"))
 
     assert (await the_event(trigger()))["status"] == "skip"
 
@@ -433,7 +434,7 @@ def test_its_module_loads_little() -> None:
     news = set(loaded.stdout.split())
 
     assert "airflow_provider_mqs.triggers.mqs" in news
-    for heavy in ("aiohttp", "requests", "airflow_provider_mqs.core.client", "airflow_provider_mqs.hooks.base"):
+    for heavy in ("aiohttp", "requests", "airflow_provider_mqs.core.client", "airflow_provider_mqs.hooks.mqs"):
         assert heavy not in news
 
 

@@ -1,7 +1,7 @@
 """
-``MqsClient`` and ``AsyncMqsClient``: the flows of ``MqsApi`` on one of the two wires.
+``MqsClient`` and ``AsyncMqsClient``: the flows of ``MqsApi`` on one of the two transports.
 
-Opened with ``with`` or ``async with``; the wires are imported on first use, so that importing this file stays cheap.
+The transports are imported on first use, so importing this file stays cheap.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from airflow_provider_mqs.core.client.auth import auth_for
 from airflow_provider_mqs.core.client.flow import Flow, Parallel, Request, Sleep, Step, Wait, adrive, drive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Iterable
     from types import TracebackType
 
     from typing_extensions import Self
 
     from airflow_provider_mqs.core.client.retry import RetryPolicy
-    from airflow_provider_mqs.core.client.transport_pool import PooledTransport
+    from airflow_provider_mqs.core.client.transport_aiohttp import AiohttpTransport
     from airflow_provider_mqs.core.client.transport_requests import RequestsTransport
     from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 
@@ -31,32 +31,11 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-def _forget(_: str) -> None:
-    """Nobody asked to be told of new secrets."""
-
-
-def _api(
-    settings: ConnectionSettings,
-    instance_id: str | None,
-    on_secret: Callable[[str], object] | None,
-    policy: RetryPolicy | None,
-) -> MqsApi:
-    return MqsApi(settings, auth_for(settings, on_secret or _forget), instance_id=instance_id, policy=policy)
-
-
-def _announce(sleep: Sleep) -> None:
-    _log.warning("Trying again in %.1f s (%s)", sleep.seconds, sleep.reason)
-
-
 class MqsClient:
     """
-    Run flows one step at a time, over ``requests``.
+    Runs flows one step at a time, over ``requests``.
 
-    :param settings: the connection
-    :param instance_id: default the connection's
-    :param on_secret: told of each new token, so that it can be masked in logs
-    :param policy: how often and how long to try; default from the connection
-    :param sleep: waits for a number of seconds
+    ``on_secret`` is called with each new token, so that it can be masked in logs.
     """
 
     def __init__(
@@ -69,18 +48,13 @@ class MqsClient:
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.settings = settings
-        self.api = _api(settings, instance_id, on_secret, policy)
+        auth = auth_for(settings, on_secret or _ignore)
+        self.api = MqsApi(settings, auth, instance_id=instance_id, policy=policy)
         self._sleep = sleep
         self._transport: RequestsTransport | None = None
 
     def run(self, flow: Flow[T]) -> T:
-        """
-        Run a flow to its end.
-
-        :param flow: one of ``self.api``, or made of those
-        :return: what it returns
-        :raises MqsError: what it raises
-        """
+        """Run a flow, such as one of ``self.api``, and return its result."""
         return drive(flow, self._perform)
 
     def close(self) -> None:
@@ -99,46 +73,24 @@ class MqsClient:
 
     def _perform(self, step: Step) -> Any:
         if isinstance(step, Request):
-            return self._open_transport().send(step)
+            if self._transport is None:
+                from airflow_provider_mqs.core.client.transport_requests import RequestsTransport  # noqa: PLC0415 - costs 170 ms
+
+                self._transport = RequestsTransport(self.settings)
+            return self._transport.send(step)
         if isinstance(step, Sleep):
-            _announce(step)
+            _log_retry(step)
             return self._sleep(step.seconds)
         if isinstance(step, Wait):
             return step.future.result()
         return [self.run(flow) for flow in step.flows]
 
-    def _open_transport(self) -> RequestsTransport:
-        if self._transport is None:
-            from airflow_provider_mqs.core.client.transport_requests import RequestsTransport  # noqa: PLC0415 - costs 170 ms
-
-            self._transport = RequestsTransport(self.settings)
-        return self._transport
-
-
-async def side_by_side(workers: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """
-    Run coroutines until all have ended; where one breaks, or the caller is cancelled, none goes on.
-
-    :param workers: what to run
-    """
-    tasks = [asyncio.ensure_future(worker) for worker in workers]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
 
 class AsyncMqsClient:
     """
-    Run flows side by side, over ``aiohttp``, whose connections all clients of an event loop share.
+    Runs flows side by side, over ``aiohttp``; at most ``concurrency`` requests are in flight.
 
-    :param settings: the connection
-    :param instance_id: default the connection's
-    :param concurrency: how many requests may be in flight, in all clients that share the connections
-    :param on_secret: told of each new token, so that it can be masked in logs
-    :param policy: how often and how long to try; default from the connection
+    ``on_secret`` is called with each new token, so that it can be masked in logs.
     """
 
     def __init__(
@@ -151,24 +103,19 @@ class AsyncMqsClient:
         policy: RetryPolicy | None = None,
     ) -> None:
         self.settings = settings
-        self.api = _api(settings, instance_id, on_secret, policy)
+        auth = auth_for(settings, on_secret or _ignore)
+        self.api = MqsApi(settings, auth, instance_id=instance_id, policy=policy)
         self.concurrency = concurrency
         self.requests = 0
         self._in_flight = asyncio.Semaphore(concurrency)
-        self._transport: PooledTransport | None = None
+        self._transport: AiohttpTransport | None = None
 
     async def run(self, flow: Flow[T]) -> T:
-        """
-        Run a flow to its end.
-
-        :param flow: one of ``self.api``, or made of those
-        :return: what it returns
-        :raises MqsError: what it raises
-        """
+        """Run a flow, such as one of ``self.api``, and return its result."""
         return await adrive(flow, self.perform)
 
     async def aclose(self) -> None:
-        """Close the pooled connections, unless other clients use them; the client may be used again."""
+        """Close the pooled connections; the client may be used again."""
         transport, self._transport = self._transport, None
         if transport is not None:
             await transport.close()
@@ -182,43 +129,54 @@ class AsyncMqsClient:
         await self.aclose()
 
     async def perform(self, step: Step) -> Any:
-        """
-        Perform one step of a flow; for callers that want a say in how a flow waits.
-
-        :param step: what a flow yielded
-        :return: what came of it
-        :raises MqsError: what the wire raises
-        """
+        """Perform one step of a flow; callers that wait in their own way put theirs in front of it."""
         if isinstance(step, Request):
             async with self._in_flight:
                 self.requests += 1
                 transport = await self._open_transport()
                 return await transport.send(step)
         if isinstance(step, Sleep):
-            _announce(step)
+            _log_retry(step)
             return await asyncio.sleep(step.seconds)
         if isinstance(step, Wait):
             # shielded: one waiter that is cancelled must not cancel the login for the others
             return await asyncio.shield(asyncio.wrap_future(step.future))
-        return await self._side_by_side(step)
+        return await self._run_all(step)
 
-    async def _side_by_side(self, step: Parallel) -> list[Any]:
-        """Run the flows, as many at a time as requests may be in flight; the first error stops all."""
+    async def _run_all(self, step: Parallel) -> list[Any]:
         results: dict[int, Any] = {}
-        flows = enumerate(step.flows)
-        await side_by_side(self._work(flows, results) for _ in range(self.concurrency))
+        flows = enumerate(step.flows)  # shared: each worker takes the next flow
+
+        async def work() -> None:
+            for index, flow in flows:
+                results[index] = await self.run(flow)
+
+        await side_by_side(work() for _ in range(self.concurrency))
         return [results[index] for index in sorted(results)]
 
-    async def _work(self, flows: Iterator[tuple[int, Flow[Any]]], results: dict[int, Any]) -> None:
-        for index, flow in flows:
-            results[index] = await self.run(flow)
-
-    async def _open_transport(self) -> PooledTransport:
+    async def _open_transport(self) -> AiohttpTransport:
         if self._transport is None:
-            # in a thread: it takes 150 ms the first time, longer than all other triggers of a triggerer should wait
-            await asyncio.to_thread(import_module, "airflow_provider_mqs.core.client.transport_pool")
-        if self._transport is None:  # still: another request may have come first
-            from airflow_provider_mqs.core.client.transport_pool import PooledTransport  # noqa: PLC0415 - loaded by now
-
-            self._transport = PooledTransport(self.settings, connections=self.concurrency)
+            # in a thread: the first import takes 150 ms, which would hold up all other triggers of a triggerer
+            module = await asyncio.to_thread(import_module, "airflow_provider_mqs.core.client.transport_aiohttp")
+            if self._transport is None:  # still: another request may have come first
+                self._transport = module.AiohttpTransport(self.settings, connections=self.concurrency)
         return self._transport
+
+
+async def side_by_side(workers: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run coroutines until all have ended; if one fails, or the caller is cancelled, the others are cancelled too."""
+    tasks = [asyncio.ensure_future(worker) for worker in workers]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _log_retry(sleep: Sleep) -> None:
+    _log.warning("Trying again in %.1f s (%s)", sleep.seconds, sleep.reason)
+
+
+def _ignore(_: str) -> None:
+    """Nobody asked to hear of new secrets."""

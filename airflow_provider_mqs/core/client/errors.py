@@ -1,15 +1,19 @@
 """
-Answers that are no success, as exceptions: the error code decides first, the status second.
+The service's errors: what its codes mean, and which exception an unsuccessful response becomes.
 
-Bodies come as ``{"error_code", "error_msg"}`` (with a number for a code in the examples of both API documents), as
-``{"errorCode", "errorMsg"}``, ``{"code", "message"}``, one level deeper (IAM), or as no JSON at all (gateways).
+``ERROR_CODES`` is the only list of codes: a new one is a new row. The code decides first, the status second, since
+deployments send the same code with different statuses. Only the number of a code counts: its prefix differs between
+deployments. Bodies come as ``{"error_code", "error_msg"}`` (with an integer code in the examples of both API
+documents), as ``{"errorCode", "errorMsg"}``, as ``{"code", "message"}``, nested in ``{"error": …}`` (IAM), or as no
+JSON at all (gateways).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs.exceptions import (
     ApiError,
@@ -29,92 +33,91 @@ if TYPE_CHECKING:
 
     from airflow_provider_mqs.core.client.flow import Response
 
-QUERY_TIMED_OUT = "111501024"
-PAGE_SIZE_REFUSED = "10240042"
-PROJECT_MISMATCH = "10240104"
-NOT_EXECUTED_CODES = frozenset({"10240407", "0308", "0613"})
-"""Codes that are given before the service does anything: even a resend may be repeated after them."""
 
-_CODE = re.compile(r"(?:MQS|DMS|APIGW?|IAM)\.(\d+)")
-_BY_NUMBER: Mapping[str, type[ApiError]] = {
-    "10240407": RateLimitedError,
-    "0308": RateLimitedError,
-    QUERY_TIMED_OUT: WindowTooLargeError,
-    "111501026": WindowTooLargeError,
-    "10240043": WindowTooLargeError,
-    "111501025": ServerError,
-    "0613": ServerError,
-    "0101": ApiNotPublishedError,
-    "00404001": ApiNotPublishedError,
-    "10240406": ApiNotPublishedError,
-    "0301": AuthenticationError,
-    "0305": AuthenticationError,
-    "0307": AuthenticationError,
-    "10240101": AuthenticationError,
-    "10240102": AuthenticationError,
-    "10240103": AuthenticationError,
-    PROJECT_MISMATCH: AuthenticationError,
-}
-_BY_STATUS: Mapping[int, type[ApiError]] = {
+@dataclass(frozen=True, slots=True)
+class ErrorCode:
+    """What the number of an error code means."""
+
+    number: str
+    meaning: str
+    error: type[ApiError]
+    not_executed: bool = False
+    """The request was turned away before anything was done, so even a resend may be repeated."""
+    retry_limit: int | None = None
+    """Repeats at most this often, if the connection allows more."""
+
+
+QUERY_TIMED_OUT: Final = "111501024"
+PAGE_SIZE_REFUSED: Final = "10240042"
+PROJECT_MISMATCH: Final = "10240104"
+
+_TABLE = (
+    ErrorCode("10240407", "request throttled (sent with status 404)", RateLimitedError, not_executed=True),
+    ErrorCode("0308", "gateway: throttling threshold reached", RateLimitedError, not_executed=True),
+    # the same time range would time out again: one more try, then the caller shortens the range
+    ErrorCode(QUERY_TIMED_OUT, "query timed out", WindowTooLargeError, retry_limit=1),
+    ErrorCode("111501026", "query reached the maximum number of bytes", WindowTooLargeError),
+    ErrorCode("10240043", "page too far in", WindowTooLargeError),
+    ErrorCode(PAGE_SIZE_REFUSED, "page size too large", BadRequestError),
+    ErrorCode("111501025", "message query busy", ServerError),
+    ErrorCode("0613", "gateway: IAM is unavailable", ServerError, not_executed=True),
+    ErrorCode("0101", "gateway: API does not exist or is not published", ApiNotPublishedError),
+    ErrorCode("00404001", "URL does not exist", ApiNotPublishedError),
+    ErrorCode("10240406", "URL does not exist", ApiNotPublishedError),
+    ErrorCode("0301", "gateway: token or signature not accepted", AuthenticationError),
+    ErrorCode("0305", "gateway: token must be renewed", AuthenticationError),
+    ErrorCode("0307", "gateway: token must be renewed", AuthenticationError),
+    ErrorCode("10240101", "token invalid", AuthenticationError),
+    ErrorCode("10240102", "token expired", AuthenticationError),
+    ErrorCode("10240103", "token missing", AuthenticationError),
+    ErrorCode(PROJECT_MISMATCH, "token belongs to another project", AuthenticationError),
+)
+ERROR_CODES: Final[Mapping[str, ErrorCode]] = {code.number: code for code in _TABLE}
+
+_BY_STATUS: Final[Mapping[int, type[ApiError]]] = {
     401: AuthenticationError,
     403: PermissionDeniedError,
     404: NotFoundError,
     429: RateLimitedError,
 }
-_MAX_MESSAGE = 300
+_CODE: Final = re.compile(r"(?:MQS|DMS|APIGW?|IAM)\.(\d+)")
+_MAX_MESSAGE: Final = 300
 
 
 def number_of(error_code: str) -> str:
-    """
-    Give the number in an error code; the prefixes of one number differ between deployments.
-
-    :param error_code: for example ``APIGW.0301`` or ``DMS.10240407``
-    :return: the digits behind the prefix, ``""`` where there are none
-    """
+    """Return the number of a code such as ``APIGW.0301`` or ``DMS.10240407``; ``""`` if it has no known prefix."""
     match = _CODE.fullmatch(error_code)
     return match[1] if match else ""
 
 
 def checked(response: Response) -> Response:
-    """
-    Let a success through.
-
-    :param response: any whole answer
-    :return: the same, if its status is 2xx
-    :raises ApiError: the class of the tree that fits the error code, else the status
-    :raises ProtocolError: for a redirect, which is never followed, since it would carry the token to another host
-    """
+    """Return a response with status 2xx; raise ``ApiError`` for 4xx and 5xx, ``ProtocolError`` for a redirect."""
     if 200 <= response.status < 300:  # noqa: PLR2004 - the class of success
         return response
     if 300 <= response.status < 400:  # noqa: PLR2004 - the class of redirects
+        # following it would carry the token to another host
         raise ProtocolError(
             f"The service answered with a redirect (HTTP {response.status}), which is never followed; "
-            "put the final address into the connection's host."
+            "enter the final address as the connection's host."
         )
     raise error_of(response)
 
 
 def error_of(response: Response) -> ApiError:
-    """
-    Make the exception for an answer that is no success.
-
-    :param response: status 4xx or 5xx
-    :return: an instance of the class that fits the error code, else the status
-    """
+    """Return the exception for a response with status 4xx or 5xx."""
     body = _body(response.body)
-    code = _clean(_first(body, "error_code", "errorCode", "code"))
-    cls = _BY_NUMBER.get(number_of(code)) or _class_of(response.status)
+    error_code = _clean(_first(body, "error_code", "errorCode", "code"))
+    known = ERROR_CODES.get(number_of(error_code))
+    by_status = _BY_STATUS.get(response.status) or (
+        ServerError if response.status >= 500 else BadRequestError  # noqa: PLR2004 - the class of server errors
+    )
     request_id = response.headers.get("x-request-id") or response.headers.get("x-iam-trace-id") or ""
-    return cls(
+    return (known.error if known else by_status)(
         response.status,
-        code,
+        error_code,
         _clean(_first(body, "error_msg", "errorMsg", "message")),
         _clean(request_id or _first(body, "request_id")),
     )
-
-
-def _class_of(status: int) -> type[ApiError]:
-    return _BY_STATUS.get(status) or (ServerError if status >= 500 else BadRequestError)  # noqa: PLR2004
 
 
 def _body(raw: bytes) -> Mapping[str, Any]:
@@ -132,6 +135,6 @@ def _first(body: Mapping[str, Any], *names: str) -> Any:
 
 
 def _clean(value: Any) -> str:
-    """One line, nothing that moves a cursor, shortened: it goes into logs and the UI."""
+    """Shorten to one printable line: it goes into logs and the UI, and must not move a terminal's cursor."""
     line = "".join(char if char.isprintable() else " " for char in str(value)).strip()
     return line if len(line) <= _MAX_MESSAGE else line[: _MAX_MESSAGE - 1] + "…"

@@ -1,7 +1,7 @@
 """
-What may be asked again, and when. Pure: the jitter and the clock are given.
+What may be requested again, and when. Pure: jitter and clock are arguments.
 
-A query may always be repeated. A resend is not idempotent, so it is repeated only where it surely did not run: it
+A query may always be repeated. A resend is not idempotent, so it is repeated only if it was surely not executed: it
 never reached the service, or was turned away at the door.
 """
 
@@ -13,70 +13,44 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TypeAlias
+from itertools import count
 
-from airflow_provider_mqs.core.client.errors import (
-    NOT_EXECUTED_CODES,
-    QUERY_TIMED_OUT,
-    checked,
-    error_of,
-    number_of,
-)
+from airflow_provider_mqs.core.client.errors import ERROR_CODES, ErrorCode, checked, number_of
 from airflow_provider_mqs.core.client.flow import Flow, Request, Response, Sleep
 from airflow_provider_mqs.exceptions import ApiError, RateLimitedError, ServerError, TransportError
-
-Outcome: TypeAlias = Response | TransportError
-
-
-def _utc_now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """
-    How often and how long.
-
-    :param max_retries: attempts after the first
-    :param base_s: the first wait, doubled each time, in seconds
-    :param cap_s: the longest wait, also for ``Retry-After``, in seconds
-    :param jitter: a number in [0, 1); half of each wait is drawn by it
-    :param now: the time that a ``Retry-After`` date is compared with
-    """
+    """How often a request is repeated, and how long to wait before each repeat."""
 
     max_retries: int = 5
     base_s: float = 0.5
+    """The first wait; each further one is twice as long."""
     cap_s: float = 30.0
+    """The longest wait, also for ``Retry-After``."""
     jitter: Callable[[], float] = random.random
-    now: Callable[[], datetime] = _utc_now
+    """Returns a number in [0, 1); half of each wait is random."""
+    now: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
+    """The time that a date in ``Retry-After`` is compared with."""
 
-    def delay(self, request: Request, attempt: int, outcome: Outcome) -> float | None:
-        """
-        Decide about one outcome.
-
-        :param request: what was asked
-        :param attempt: 1 for the first
-        :param outcome: the answer, or why there is none
-        :return: seconds until the next attempt, or ``None`` when the outcome is final
-        """
-        error = _error(outcome)
-        if error is None or not _may_repeat(request, error) or attempt > self._limit(error):
+    def delay_s(
+        self, request: Request, attempt: int, error: ApiError | TransportError, retry_after: str = ""
+    ) -> float | None:
+        """Return the wait before the next attempt, or ``None`` if the error is final; the first attempt is 1."""
+        known = _known(error)
+        limit = known.retry_limit if known and known.retry_limit is not None else self.max_retries
+        if attempt > min(limit, self.max_retries) or not _may_repeat(request, error):
             return None
-        backoff = min(self.cap_s, self.base_s * 2.0 ** (attempt - 1))
-        wanted = self._retry_after(outcome)
-        return min(self.cap_s, max(wanted, backoff * (0.5 + self.jitter() / 2)))
+        backoff_s = min(self.cap_s, self.base_s * 2.0 ** (attempt - 1))
+        return min(self.cap_s, max(self._seconds(retry_after), backoff_s * (0.5 + self.jitter() / 2)))
 
-    def _limit(self, error: ApiError | TransportError) -> int:
-        """Give a query that timed out one more try; then the caller shortens its time range."""
-        timed_out = isinstance(error, ApiError) and number_of(error.error_code) == QUERY_TIMED_OUT
-        return min(1, self.max_retries) if timed_out else self.max_retries
-
-    def _retry_after(self, outcome: Outcome) -> float:
-        value = "" if isinstance(outcome, TransportError) else outcome.headers.get("retry-after", "")
-        if value.strip().isdecimal():
-            return float(value)
+    def _seconds(self, retry_after: str) -> float:
+        """Read ``Retry-After``, which is a number of seconds or a date; 0 if it is neither."""
+        if retry_after.strip().isdecimal():
+            return float(retry_after)
         try:
-            return max(0.0, (parsedate_to_datetime(value) - self.now()).total_seconds())
+            return max(0.0, (parsedate_to_datetime(retry_after) - self.now()).total_seconds())
         except (TypeError, ValueError, OverflowError):
             return 0.0
 
@@ -85,56 +59,42 @@ def retrying(
     request: Request, policy: RetryPolicy, authorize: Callable[[Request], Request] = lambda request: request
 ) -> Flow[Response]:
     """
-    Send a request until its outcome is final.
+    Send a request until it succeeds or its error is final.
 
-    :param request: what to send
-    :param policy: how often and how long
-    :param authorize: adds credentials; called for each attempt, since a signature holds the time
-    :return: the answer, if it is a success
-    :raises TransportError: no answer came
-    :raises ApiError: the service refused
+    ``authorize`` adds the credentials to each attempt anew, since a signature contains the time.
     """
-    attempt = 0
-    while True:
-        attempt += 1
-        outcome: Outcome
+    for attempt in count(1):
+        retry_after = ""
         try:
-            outcome = yield authorize(request)
-        except TransportError as error:
-            outcome = error
-        wait = policy.delay(request, attempt, outcome)
-        if wait is None:
-            break
-        trouble = _error(outcome)
-        yield Sleep(wait, f"attempt {attempt}: {trouble}", throttled=isinstance(trouble, RateLimitedError))
-    if isinstance(outcome, TransportError):
-        raise outcome
-    return checked(outcome)
+            response: Response = yield authorize(request)
+            retry_after = response.headers.get("retry-after", "")
+            return checked(response)
+        except (TransportError, ApiError) as error:
+            wait_s = policy.delay_s(request, attempt, error, retry_after)
+            if wait_s is None:
+                raise
+            sleep = Sleep(wait_s, f"attempt {attempt}: {error}", throttled=isinstance(error, RateLimitedError))
+        yield sleep
+    raise AssertionError("unreachable: count() does not end")
 
 
-def surely_not_run(error: ApiError | TransportError) -> bool:
-    """
-    Tell whether a request that failed so was certainly not executed.
-
-    :param error: what was raised for it
-    :return: ``True`` only where sending it again cannot run it twice
-    """
+def surely_not_executed(error: ApiError | TransportError) -> bool:
+    """Whether sending the request again after this error cannot execute it twice."""
     if isinstance(error, TransportError):
         return not error.sent
-    return isinstance(error, RateLimitedError) or number_of(error.error_code) in NOT_EXECUTED_CODES
+    known = _known(error)
+    return isinstance(error, RateLimitedError) or (known is not None and known.not_executed)
 
 
 def _may_repeat(request: Request, error: ApiError | TransportError) -> bool:
     if isinstance(error, TransportError) and error.phase == "tls":
         return False  # a certificate does not become valid by asking again
-    if surely_not_run(error):
+    if surely_not_executed(error):
         return True
     if not request.safe_to_repeat:
         return False
     return isinstance(error, TransportError | ServerError) or error.status == HTTPStatus.REQUEST_TIMEOUT
 
 
-def _error(outcome: Outcome) -> ApiError | TransportError | None:
-    if isinstance(outcome, TransportError):
-        return outcome
-    return error_of(outcome) if outcome.status >= HTTPStatus.BAD_REQUEST else None
+def _known(error: ApiError | TransportError) -> ErrorCode | None:
+    return ERROR_CODES.get(number_of(error.error_code)) if isinstance(error, ApiError) else None

@@ -24,14 +24,9 @@ ALGORITHM = "SDK-HMAC-SHA256"
 
 def sign(request: Request, *, access_key: str, secret_key: str, security_token: str, now: datetime) -> Request:
     """
-    Give a request the headers that prove the access key.
+    Return the request with ``Host``, ``X-Sdk-Date``, ``Authorization`` and, for temporary keys, ``X-Security-Token``.
 
-    :param request: every header that it carries is signed
-    :param access_key: access key id
-    :param secret_key: secret access key; never leaves this function
-    :param security_token: of temporary access keys, ``""`` for permanent ones
-    :param now: the time of signing, in UTC; the service refuses one that is more than 15 minutes off
-    :return: the request with ``Host``, ``X-Sdk-Date``, ``Authorization`` and perhaps ``X-Security-Token``
+    Every header that the request carries is signed. The service refuses a ``now`` (UTC) that is 15 minutes off.
     """
     date = now.strftime("%Y%m%dT%H%M%SZ")
     headers = {**request.headers, "Host": urlsplit(request.url).netloc, "X-Sdk-Date": date}
@@ -45,15 +40,7 @@ def sign(request: Request, *, access_key: str, secret_key: str, security_token: 
 
 
 def canonical_request(method: str, url: str, headers: Mapping[str, str], body: bytes) -> str:
-    """
-    Write a request in the one form that both sides hash.
-
-    :param method: HTTP method
-    :param url: absolute URL
-    :param headers: those to sign; names with an underscore are left out
-    :param body: the bytes to send
-    :return: the canonical request
-    """
+    """Return the one form of a request that both sides hash; headers with an underscore are left out."""
     parts = urlsplit(url)
     path = quote(unquote(parts.path), safe="/~")
     query = sorted(parse_qsl(parts.query, keep_blank_values=True))

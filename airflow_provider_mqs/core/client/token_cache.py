@@ -1,7 +1,7 @@
 """
 The tokens of this process: one per identity, fetched by one login however many flows need it.
 
-The first flow that needs a token logs in; all others wait for it, in whatever thread or event loop they run.
+The first flow that needs a token claims the login. All others wait for it, in whatever thread or event loop they run.
 """
 
 from __future__ import annotations
@@ -15,19 +15,13 @@ from dataclasses import dataclass, field
 from airflow_provider_mqs.exceptions import ApiError, AuthenticationError, MqsError, PermissionDeniedError
 from airflow_provider_mqs.process_state import process_wide
 
+# IAM's default lock time: asking earlier with the same password only keeps the user locked
 _REJECTION_LASTS_S = 900.0
-"""IAM's default lock time: asking again earlier with the same password only keeps the user locked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """
-    An IAM token.
-
-    :param value: not shown by ``repr``
-    :param project_id: the project that it is for, ``""`` if IAM did not say
-    :param renew_at: when to fetch the next one, on the clock of ``time.monotonic``
-    """
+    """An IAM token; ``project_id`` is ``""`` if IAM did not say, ``renew_at`` is on the clock of ``time.monotonic``."""
 
     value: str = field(repr=False)
     project_id: str
@@ -35,11 +29,7 @@ class Token:
 
 
 class TokenSlot:
-    """
-    The one token of one identity in this process, and who is fetching it.
-
-    :param clock: monotonic seconds
-    """
+    """The token of one identity in this process, and who is fetching it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -50,11 +40,10 @@ class TokenSlot:
 
     def claim(self, stale: Token | None) -> Token | Future[None] | None:
         """
-        Ask for a token.
+        Return a good token other than ``stale``, or a future to wait for while somebody else logs in.
 
-        :param stale: a token that the service no longer takes
-        :return: a good token; or what to wait for, while somebody else logs in; or ``None``: log in, then ``settle``
-        :raises ApiError: these credentials were refused a short time ago
+        ``None`` makes the caller log in and then ``complete`` it. Raises the rejection of these credentials for as long
+        as it lasts.
         """
         with self._lock:
             now = self._clock()
@@ -67,12 +56,11 @@ class TokenSlot:
                 return None
             return self._pending
 
-    def settle(self, token: Token | None, error: BaseException | None = None) -> None:
+    def complete(self, token: Token | None, error: BaseException | None = None) -> None:
         """
-        End a login that ``claim`` asked for.
+        End the login that ``claim`` asked for, with a token or with an error.
 
-        :param token: the new one, or ``None`` when there is none
-        :param error: why; those who wait get it too, unless only our own run was stopped
+        Those who wait get the error too. If only our own flow was stopped, one of them logs in instead.
         """
         with self._lock:
             pending, self._pending = self._pending, None
@@ -81,7 +69,7 @@ class TokenSlot:
             if isinstance(error, AuthenticationError | PermissionDeniedError):
                 self._rejection = (self._clock() + _REJECTION_LASTS_S, error)
         if pending is None:
-            raise AssertionError("unreachable: settle without claim")
+            raise AssertionError("unreachable: complete without claim")
         if isinstance(error, MqsError):
             pending.set_exception(error)
         else:
@@ -92,10 +80,5 @@ _slots: dict[str, TokenSlot] = process_wide({})
 
 
 def slot_for(identity: str) -> TokenSlot:
-    """
-    Give the slot of an identity, one per process.
-
-    :param identity: a digest over everything that decides which token one gets
-    :return: the same slot for the same identity
-    """
+    """Return this process's slot of an identity (``ConnectionSettings.identity``)."""
     return _slots.setdefault(identity, TokenSlot())

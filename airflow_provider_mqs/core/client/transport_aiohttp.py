@@ -1,4 +1,4 @@
-"""The asynchronous wire: one pooled session; requests out, whole answers or ``TransportError`` back; no decisions."""
+"""The asynchronous transport: one ``aiohttp`` session; a request in, a whole response or ``TransportError`` out."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import aiohttp
 from yarl import URL
 
-from airflow_provider_mqs.core.client.flow import USER_AGENT, Response
-from airflow_provider_mqs.core.client.proxy import Proxies
-from airflow_provider_mqs.core.client.tls import not_trusted, ssl_context
+from airflow_provider_mqs.core.client.flow import Response
+from airflow_provider_mqs.core.client.transport import USER_AGENT, Proxies, not_trusted, ssl_context
 from airflow_provider_mqs.exceptions import TransportError
 
 if TYPE_CHECKING:
@@ -22,13 +21,9 @@ _ERRORS: tuple[type[Exception], ...] = (aiohttp.ClientError, asyncio.TimeoutErro
 
 class AiohttpTransport:
     """
-    Send requests over one session, with the connection's timeouts, certificates and proxy; redirects are not followed.
+    Sends requests over at most ``connections`` sockets; redirects are not followed.
 
-    Made inside a running event loop, and closed in the same.
-
-    :param settings: the connection
-    :param connections: how many sockets to keep at most
-    :raises ConfigurationError: a file of the connection holds no certificate
+    Opened and closed in the same event loop. Raises ``ConfigurationError`` for an unusable certificate file.
     """
 
     def __init__(self, settings: ConnectionSettings, *, connections: int) -> None:
@@ -39,19 +34,13 @@ class AiohttpTransport:
             headers={"User-Agent": USER_AGENT},
             timeout=aiohttp.ClientTimeout(
                 total=None,
-                sock_connect=settings.connect_timeout_s,
-                sock_read=settings.read_timeout_s,
+                sock_connect=settings.connect_timeout,
+                sock_read=settings.read_timeout,
             ),
         )
 
     async def send(self, request: Request) -> Response:
-        """
-        Exchange one request for its answer.
-
-        :param request: sent as it is
-        :return: the whole answer, whatever its status
-        :raises TransportError: no whole answer came
-        """
+        """Return the whole response, whatever its status; raise ``TransportError`` if there is none."""
         try:
             async with self._session.request(
                 request.method,
@@ -60,11 +49,12 @@ class AiohttpTransport:
                 data=request.body or None,
                 allow_redirects=False,
                 proxy=self._proxies.of(request.url),
-            ) as answer:
-                body = await answer.read()
+            ) as response:
+                body = await response.read()
         except _ERRORS as error:
             raise transport_error(error) from error
-        return Response(answer.status, {name.lower(): value for name, value in answer.headers.items()}, body)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Response(response.status, headers, body)
 
     async def close(self) -> None:
         """Close the pooled connections."""
@@ -72,12 +62,7 @@ class AiohttpTransport:
 
 
 def transport_error(error: Exception) -> TransportError:
-    """
-    Say how far a request came.
-
-    :param error: what ``aiohttp`` raised
-    :return: a ``TransportError`` whose ``sent`` is false only where the connection never stood
-    """
+    """Translate an error of ``aiohttp``; ``sent`` is false only if the connection never stood."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return TransportError("The host name of the service has no address.", phase="resolve")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):

@@ -1,4 +1,4 @@
-"""The synchronous wire: one pooled session; requests out, whole answers or ``TransportError`` back; no decisions."""
+"""The synchronous transport: one ``requests`` session; a request in, a whole response or ``TransportError`` out."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import requests
 import urllib3.exceptions
 from requests.cookies import RequestsCookieJar
 
-from airflow_provider_mqs.core.client.flow import USER_AGENT, Response
-from airflow_provider_mqs.core.client.proxy import Proxies
-from airflow_provider_mqs.core.client.tls import not_trusted, ssl_context
+from airflow_provider_mqs.core.client.flow import Response
+from airflow_provider_mqs.core.client.transport import USER_AGENT, Proxies, not_trusted, ssl_context
 from airflow_provider_mqs.exceptions import TransportError
 
 if TYPE_CHECKING:
@@ -20,19 +19,14 @@ if TYPE_CHECKING:
 
 
 class _NoCookies(RequestsCookieJar):
-    """Keeps nothing: a cookie of one request has no business in the next."""
+    """Keeps nothing: a cookie of one response has no business in the next request."""
 
     def set_cookie(self, cookie: object, *args: object, **kwargs: object) -> None:
-        """Forget it."""
+        """Drop the cookie."""
 
 
 class RequestsTransport:
-    """
-    Send requests over one session, with the connection's timeouts, certificates and proxy; redirects are not followed.
-
-    :param settings: the connection
-    :raises ConfigurationError: a file of the connection holds no certificate
-    """
+    """Sends requests; redirects are not followed. Raises ``ConfigurationError`` for an unusable certificate file."""
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self._settings = settings
@@ -42,33 +36,27 @@ class RequestsTransport:
         self._session.cookies = _NoCookies()
         self._session.headers.clear()
         self._session.headers["User-Agent"] = USER_AGENT
-        ssl_context(settings)  # to find a bad file here; at the first request it would look like a broken connection
+        ssl_context(settings)  # finds a bad file now; at the first request it would look like a broken connection
         self._session.cert = settings.client_cert
         self._session.verify = (settings.ca_bundle or True) if settings.verify_tls else False
 
     def send(self, request: Request) -> Response:
-        """
-        Exchange one request for its answer.
-
-        :param request: sent as it is
-        :return: the whole answer, whatever its status
-        :raises TransportError: no whole answer came
-        """
+        """Return the whole response, whatever its status; raise ``TransportError`` if there is none."""
         proxy = self._proxies.of(request.url)
         try:
-            answer = self._session.request(
+            response = self._session.request(
                 request.method,
                 request.url,
                 headers=dict(request.headers),
                 data=request.body or None,
-                timeout=(self._settings.connect_timeout_s, self._settings.read_timeout_s),
+                timeout=(self._settings.connect_timeout, self._settings.read_timeout),
                 allow_redirects=False,
                 proxies={"http": proxy, "https": proxy} if proxy else None,
             )
         except requests.RequestException as error:
             raise transport_error(error) from error
-        headers = {name.lower(): value for name, value in answer.headers.items()}
-        return Response(answer.status_code, headers, answer.content)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Response(response.status_code, headers, response.content)
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -76,12 +64,7 @@ class RequestsTransport:
 
 
 def transport_error(error: requests.RequestException) -> TransportError:
-    """
-    Say how far a request came.
-
-    :param error: what ``requests`` raised
-    :return: a ``TransportError`` whose ``sent`` is false only where the connection never stood
-    """
+    """Translate an error of ``requests``; ``sent`` is false only if the connection never stood."""
     causes = list(_causes(error))
     if any(isinstance(cause, urllib3.exceptions.NameResolutionError) for cause in causes):
         return TransportError("The host name of the service has no address.", phase="resolve")

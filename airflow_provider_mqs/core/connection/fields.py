@@ -1,183 +1,177 @@
 """
-Every field of an ``mqs`` connection, once: the form, the metadata and the settings come from this table.
+Every field of an ``mqs`` connection, once: form, metadata and settings are made from this table.
 
-Standard library only and cheap to import, because Airflow's provider discovery reads it in every process.
-It must not know how the values are used.
+A new field needs a declaration here and the code that uses ``settings.<its name>``. Standard library only, since
+provider discovery imports it in every process.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
 
-from airflow_provider_mqs.core.connection.field_types import Field
+from airflow_provider_mqs.core.connection.field_types import extra, fields_of
 
-CONNECTION_FIELDS: Final[tuple[Field, ...]] = (
-    Field(
-        "auth_type",
+AuthType = Literal["password", "access_key", "token"]
+ApiStyle = Literal["auto", "dms", "mqs"]
+Paging = Literal["auto", "page", "row"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionFields:
+    """The fields of the connection's ``extra``, in the order of the form."""
+
+    auth_type: AuthType = extra(
         "Authentication",
-        "password: IAM user and password. access_key: access key id and secret access key, to sign "
-        "each request. token: an IAM token that you bring. Default: password.",
+        "password: log in as an IAM user. access_key: sign each request with an access key. token: send an IAM token "
+        "that you supply. Default: password.",
         default="password",
-        choices=("password", "access_key", "token"),
-    ),
-    Field(
-        "project_id",
+        choices=get_args(AuthType),
+    )
+    project_id: str | None = extra(
         "Project ID",
-        "For example 0123456789abcdef0123456789abcdef. With auth_type password it may be left out "
-        "where the region is known: the project of that region is used.",
-    ),
-    Field(
-        "instance_id",
+        "For example 0123456789abcdef0123456789abcdef. With auth_type password you may leave it empty if the region is "
+        "known: the region's own project is used.",
+    )
+    instance_id: str | None = extra(
         "MQS instance ID",
         "Default instance, for example 640bb069-151e-4d5e-bd1b-000000000000. Operators may name another one.",
-    ),
-    Field(
-        "region",
+    )
+    region: str | None = extra(
         "Region",
-        "For example cn-north-4. Left out, it is taken from a host like roma.cn-north-4.myhuaweicloud.com.",
-    ),
-    Field(
-        "iam_endpoint",
+        "For example cn-north-4. If empty, it is read from a host like roma.cn-north-4.myhuaweicloud.com.",
+    )
+    iam_endpoint: str | None = extra(
         "IAM endpoint",
-        "Receives user name and password. For example https://iam.cn-north-4.myhuaweicloud.com, which is the "
-        "default for that region. Needed on private clouds.",
-    ),
-    Field(
-        "domain_name",
+        "Where to log in with user name and password, for example https://iam.cn-north-4.myhuaweicloud.com, which is "
+        "the default for that region. Required on private clouds.",
+    )
+    domain_name: str | None = extra(
         "Account name",
         "Account (IAM domain) of the IAM user. Required with auth_type password.",
-    ),
-    Field("auth_token", "Token", "The X-Auth-Token to send with auth_type token.", kind="secret"),
-    Field(
-        "security_token",
-        "Security token",
-        "Belongs to temporary access keys (auth_type access_key).",
+    )
+    auth_token: str = extra(
+        "Token",
+        "The IAM token to send as X-Auth-Token. Required with auth_type token.",
         kind="secret",
-    ),
-    Field(
-        "api_style",
+        default="",
+    )
+    security_token: str = extra(
+        "Security token",
+        "Security token of temporary access keys (auth_type access_key).",
+        kind="secret",
+        default="",
+    )
+    api_style: ApiStyle = extra(
         "API style",
-        "Path of the query. mqs: the one of ROMA Connect. dms: the one of Distributed Message Service. "
-        "auto: mqs on hosts named roma.*, else whichever the gateway knows. Default: auto.",
+        "Path of the message query. mqs: as in ROMA Connect. dms: as in Distributed Message Service. auto: mqs on "
+        "hosts named roma.*, else whichever the gateway knows. Default: auto.",
         default="auto",
-        choices=("auto", "dms", "mqs"),
-    ),
-    Field(
-        "query_endpoint",
+        choices=get_args(ApiStyle),
+    )
+    query_endpoint: str | None = extra(
         "Query endpoint",
-        "Only where queries go to another host, for example https://dms.cn-north-4.myhuaweicloud.com. "
-        "This host receives the token too.",
-    ),
-    Field(
-        "paging",
+        "Only if queries go to another host, for example https://dms.cn-north-4.myhuaweicloud.com. That host receives "
+        "the token too.",
+    )
+    paging: Paging = extra(
         "Paging",
-        "What the service means by offset. page: it counts pages. row: it counts rows. auto: found out. Default: auto.",
+        "What the service means by offset. page: a page number. row: a row number. auto: detect it. Default: auto.",
         default="auto",
-        choices=("auto", "page", "row"),
-    ),
-    Field(
-        "page_size",
+        choices=get_args(Paging),
+    )
+    page_size: int = extra(
         "Page size",
-        "Rows to ask for per request, 1 to 50. Default: 50.",
+        "Rows per request, 1 to 50. Default: 50.",
         kind="int",
         default=50,
         minimum=1,
         maximum=50,
-    ),
-    Field(
-        "connect_timeout",
+    )
+    connect_timeout: float = extra(
         "Connect timeout (seconds)",
-        "For example 10, which is the default.",
+        "How long to wait for a connection. Default: 10.",
         kind="float",
         default=10.0,
         minimum=0.1,
         maximum=600,
-    ),
-    Field(
-        "read_timeout",
+    )
+    read_timeout: float = extra(
         "Read timeout (seconds)",
-        "For example 60, which is the default.",
+        "How long to wait for a response. Default: 60.",
         kind="float",
         default=60.0,
         minimum=0.1,
         maximum=3600,
-    ),
-    Field(
-        "max_retries",
+    )
+    max_retries: int = extra(
         "Retries",
-        "How often a request is repeated when that is safe. Default: 5.",
+        "How often to repeat a failed request, if that is safe. Default: 5.",
         kind="int",
         default=5,
         minimum=0,
         maximum=100,
-    ),
-    Field(
-        "verify_tls",
+    )
+    verify_tls: bool = extra(
         "Verify TLS certificate",
-        "Switch off only for a test system. For a private CA name its file under CA bundle instead.",
+        "Switch off only for a test system. For a private CA, enter its file as CA bundle instead. Default: on.",
         kind="bool",
         default=True,
-    ),
-    Field(
-        "ca_bundle",
+    )
+    ca_bundle: str | None = extra(
         "CA bundle",
         "File with the certificates to trust (PEM), for example /etc/ssl/private-cloud-ca.pem.",
-        path=True,
-    ),
-    Field(
-        "client_cert",
+        is_path=True,
+    )
+    client_cert: str | None = extra(
         "Client certificate",
         "File with the client certificate and its key (PEM), for example /etc/ssl/airflow-client.pem.",
-        path=True,
-    ),
-    Field(
-        "proxy",
+        is_path=True,
+    )
+    proxy: str | None = extra(
         "Proxy",
         "HTTP proxy for all requests, for example http://user:secret@proxy.example.com:3128.",
         kind="secret",
-    ),
-    Field(
-        "allow_http",
+    )
+    allow_http: bool = extra(
         "Allow http",
-        "Accept http:// addresses that are not on this machine. Tokens then travel in clear. Default: off.",
+        "Accept http:// addresses of other machines. Tokens then travel unencrypted. Default: off.",
         kind="bool",
         default=False,
-    ),
-    Field(
-        "allow_resend",
+    )
+    allow_resend: bool = extra(
         "Allow resend",
         "Switch off to make this connection read-only. Default: on.",
         kind="bool",
         default=True,
-    ),
-    Field(
-        "resend_topics",
+    )
+    resend_topics: tuple[str, ...] = extra(
         "Topics that may be resent",
-        "Names or patterns, for example orders and audit-*. Empty: every topic.",
+        "Names or patterns, for example orders, audit-*. Empty: every topic.",
         kind="list",
-    ),
-    Field(
-        "max_resend_messages",
-        "Most messages in one resend",
+        default=(),
+    )
+    max_resend_messages: int | None = extra(
+        "Maximum messages per resend",
         "A plan with more messages is refused, for example 100000. Empty: no limit.",
         kind="int",
         minimum=1,
-    ),
-    Field(
-        "require_consumer_key",
+    )
+    require_consumer_key: bool = extra(
         "Require a consumer key",
-        "Refuse resends to every consumer of a topic. Default: off.",
+        "Refuse resends that would reach every consumer of a topic. Default: off.",
         kind="bool",
         default=False,
-    ),
-    Field(
-        "max_rate",
-        "Most messages per second",
+    )
+    max_rate: float | None = extra(
+        "Maximum messages per second",
         "Upper limit of every resend, for example 50. Empty: no limit.",
         kind="float",
         minimum=0.001,
-    ),
-)
+    )
+
+
+CONNECTION_FIELDS: Final = fields_of(ConnectionFields)
 FIELDS_BY_NAME: Final = {field.name: field for field in CONNECTION_FIELDS}
 
 CONNECTION_TYPE: Final = "mqs"

@@ -82,7 +82,7 @@ def resend_options(
         max_rate=_rate(max_rate, settings, plan),
         max_failures=whole_number(max_failures, "max_failures", minimum=0),
         verify=flag(verify, "verify"),
-        verify_wait_s=settings.read_timeout_s + _LATE_S if wait_s is None else wait_s,
+        verify_wait_s=settings.read_timeout + _LATE_S if wait_s is None else wait_s,
         canary=whole_number(canary, "canary", minimum=0),
         **{name: choice(words[name], name, allowed) for name, allowed in _WORDS.items()},
     )

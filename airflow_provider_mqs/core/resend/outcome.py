@@ -7,7 +7,7 @@ since a resend is not idempotent.
 
 from __future__ import annotations
 
-from airflow_provider_mqs.core.client.retry import surely_not_run
+from airflow_provider_mqs.core.client.retry import surely_not_executed
 from airflow_provider_mqs.core.resend.report import Failure
 from airflow_provider_mqs.exceptions import ApiError, MqsError, TransportError
 
@@ -39,5 +39,5 @@ def _surely_refused(error: MqsError) -> bool:
     if error.at_login:
         return True
     if isinstance(error, ApiError):
-        return error.status in _REFUSED or surely_not_run(error)
-    return isinstance(error, TransportError) and surely_not_run(error)
+        return error.status in _REFUSED or surely_not_executed(error)
+    return isinstance(error, TransportError) and surely_not_executed(error)

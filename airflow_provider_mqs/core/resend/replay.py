@@ -20,7 +20,7 @@ from airflow_provider_mqs.core.resend.pacing import Meter
 from airflow_provider_mqs.core.resend.report import Failure, Report
 from airflow_provider_mqs.core.resend.sender import Resender
 from airflow_provider_mqs.core.resend.verifier import Proof
-from airflow_provider_mqs.core.verify.copy_search import find_marks
+from airflow_provider_mqs.core.verify.copy_search import find_last_offsets
 from airflow_provider_mqs.exceptions import StoreError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Replay:
         :raises ReplayInProgressError: another run is sending some of these messages
         :raises StoreError: the ledger or the record cannot be read
         """
-        self._take_in(await self._desk.ask(self._session.look, self._sending.on_replayed))
+        self._take_in(await self._desk.ask(self._session.preview, self._sending.on_replayed))
         await self._client.run(self._proof.sources.check_ends(partition_offsets.union(self._left, self.opening.doubts)))
         return self._left
 
@@ -155,8 +155,8 @@ class Replay:
         """Note where the topic ends, then take the ledger over."""
         api = self._client.api
         if self._left or self.opening.doubts:
-            marks = await self._client.run(find_marks(api, self._plan.topic, self._plan.partitions))
-            self._session.begin(marks, since_ms=api.now_ms())
+            last_offsets = await self._client.run(find_last_offsets(api, self._plan.topic, self._plan.partitions))
+            self._session.begin(last_offsets, since_ms=api.now_ms())
         self._take_in(await self._desk.ask(self._session.open, self._sending.on_replayed))
         if self.opening.retried:
             sent, doubtful = map(partition_offsets.count, (self.opening.resumed, self.opening.doubts))
@@ -164,7 +164,7 @@ class Replay:
         ledger = self._session.ledger
         self.report.possible_doubles = ledger.doubles
         self._earlier_known = ledger.copies_known or not ledger.earlier
-        self._proof.begin(self.opening, await self._desk.ask(self._session.around, ledger.since_ms))
+        self._proof.begin(self.opening, await self._desk.ask(self._session.foreign_copies, ledger.since_ms))
 
     async def _send(self) -> None:
         resender, left = self._resender, self._left

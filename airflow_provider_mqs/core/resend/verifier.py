@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.ledger.resume import Opening
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.verify.copy_search import Evidence, settle
-from airflow_provider_mqs.core.verify.source_messages import Sources
+from airflow_provider_mqs.core.verify.copy_search import CopySearch, find_copies
+from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Proof:
     """
 
     def __init__(self, client: AsyncMqsClient, plan: Plan, sending: ResendOptions, session: LedgerSession) -> None:
-        self.sources = Sources(client.api, plan)
+        self.sources = SourceMessages(client.api, plan)
         self.base: OffsetsByPartition = {}
         self._client = client
         self._plan = plan
@@ -85,11 +85,11 @@ class Proof:
         :return: what was found
         :raises MqsError: the service did not answer
         """
-        evidence = self._evidence(doubts, known)
+        search = self._search(doubts, known)
         until_s = self._client.api.clock() + self._sending.verify_wait_s
-        flow = settle(self._client.api, self._plan.topic, evidence, self.sources, until_s=until_s)
+        flow = find_copies(self._client.api, self._plan.topic, search, self.sources, until_s=until_s)
         finding = await self._client.run(flow)
-        if doubts and not evidence.known:
+        if doubts and not search.known_sent:
             _log.warning(
                 "There is no message that was surely sent, so it is not known what a copy looks like, and %d in doubt "
                 "cannot be told. If that does not change when the task is tried again, order costs it: "
@@ -98,7 +98,7 @@ class Proof:
             )
         return finding
 
-    def _evidence(self, doubts: OffsetsByPartition, known: OffsetsByPartition) -> Evidence:
+    def _search(self, doubts: OffsetsByPartition, known: OffsetsByPartition) -> CopySearch:
         """Join what this replay knows with what the replays know whose doubts it settles."""
         mine = self._session.ledger
         past = [
@@ -109,11 +109,11 @@ class Proof:
         marks = {p: min([mark, *(one.marks.get(p, mark) for one in past)]) for p, mark in mine.marks.items()}
         known = partition_offsets.union(self.base, known, *(one.done for one in past))
         here = {partition: ranges for partition, ranges in known.items() if partition in doubts}
-        return Evidence(
-            known=here or known,
-            doubts=doubts,
-            marks=marks,
+        return CopySearch(
+            known_sent=here or known,
+            in_doubt=doubts,
+            last_offsets=marks,
             since_ms=min([mine.since_ms, *(one.since_ms for one in past)]),
-            foreign=self._foreign,
+            foreign_copies=self._foreign,
             ordered=self._sending.ordering == "partition",
         )

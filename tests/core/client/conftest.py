@@ -1,4 +1,4 @@
-"""What the wires are tested with: each of the two, and certificates of our own."""
+"""What the transports are tested with: each of the two, and certificates of our own."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Exchange(Protocol):
-    """Send requests over one wire, one after the other, and give the answers."""
+    """Sends requests over one transport, one after the other, and returns the responses."""
 
     def __call__(self, settings: ConnectionSettings, *requests: Request) -> list[Response]:
-        """Open the wire, send, close it."""
+        """Open the transport, send, close it."""
         ...
 
 
@@ -45,12 +45,12 @@ def _by_aiohttp(settings: ConnectionSettings, *requests: Request) -> list[Respon
 
 @pytest.fixture(params=[_by_requests, _by_aiohttp], ids=["requests", "aiohttp"])
 def exchange(request: pytest.FixtureRequest) -> Exchange:
-    """Run the test on each of the two wires."""
+    """Run the test on each of the two transports."""
     transport: Exchange = request.param
     return transport
 
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Give a CA that no platform trusts."""
+    """Return a CA that no platform trusts."""
     return Authority(tmp_path_factory.mktemp("ca"))

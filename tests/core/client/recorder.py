@@ -1,4 +1,4 @@
-"""A server on 127.0.0.1 that answers as it is told and writes down what it saw; made of neither wire."""
+"""A server on 127.0.0.1 that sends set responses and records what it received; made of neither transport."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One flow per call: what is asked, on which path, and what the answers mean."""
+"""One flow per call: what is requested, on which path, and what the responses mean."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_provider_mqs.core.client.flow import Flow, Request, Response, Step,
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.identity import INSTANCE_ID, PROJECT_ID
-from airflow_provider_mqs.emulator.records import Topic as StoredTopic
+from airflow_provider_mqs.emulator.store import Topic as StoredTopic
 from airflow_provider_mqs.exceptions import (
     ApiNotPublishedError,
     ConfigurationError,
@@ -68,7 +68,7 @@ def window(client: Local) -> Any:
 
 @pytest.mark.parametrize(("style", "url"), [("dms", DMS), ("mqs", MQS)])
 def test_query_goes_to_the_path_of_its_style(style: Any, url: str) -> None:
-    """Both documented paths work where the deployment has them."""
+    """Each of the two documented paths works if the deployment has it."""
     client = stored(Behaviour(styles=frozenset({style})), api_style=style)
 
     page = window(client)
@@ -78,7 +78,7 @@ def test_query_goes_to_the_path_of_its_style(style: Any, url: str) -> None:
 
 
 def test_window_query_asks_for_what_the_document_says() -> None:
-    """Times in ms, ascending, with limit and offset; the partition only where it is wanted."""
+    """Times in ms, ascending, with limit and offset; the partition only if one is named."""
     client = stored()
 
     client.run(client.api.query_page("orders", 5, 9, limit=50, offset=3))
@@ -105,8 +105,8 @@ def test_window_query_asks_for_what_the_document_says() -> None:
     ]
 
 
-def test_every_request_says_who_asks_for_what() -> None:
-    """JSON is asked for, and every call may be repeated but the resend."""
+def test_every_request_has_its_headers() -> None:
+    """Every call requests JSON, and all but the resend may be repeated."""
     client = stored()
 
     client.run(client.api.show_instance())
@@ -122,7 +122,7 @@ def test_every_request_says_who_asks_for_what() -> None:
 
 @pytest.mark.parametrize(("there", "asked"), [("mqs", [DMS, MQS, MQS, MQS]), ("dms", [DMS, DMS, DMS])])
 def test_auto_finds_the_path_once(there: str, asked: list[str]) -> None:
-    """The first query finds out, and all others of this connection know, also those of another client."""
+    """The first query finds the path for all later ones of this connection, also those of another client."""
     client = stored(Behaviour(styles=frozenset({there})), api_style="auto")
 
     for _ in range(2):
@@ -132,8 +132,8 @@ def test_auto_finds_the_path_once(there: str, asked: list[str]) -> None:
     assert paths(client) == asked
 
 
-def test_auto_is_settled_for_each_connection() -> None:
-    """Another user of the same host may be served elsewhere."""
+def test_auto_finds_the_path_for_each_connection() -> None:
+    """Another user of the same host may have another path."""
     client = stored(api_style="auto")
     window(client)
     client.requests.clear()
@@ -145,11 +145,11 @@ def test_auto_is_settled_for_each_connection() -> None:
 
 
 @pytest.mark.parametrize("style", ["dms", "mqs"])
-def test_style_of_the_connection_counts_before_what_was_found(style: Any) -> None:
-    """Who corrects the connection is obeyed at once, also by a process that found out something else."""
+def test_api_style_of_the_connection_comes_first(style: Any) -> None:
+    """A corrected connection takes effect at once, also in a process that found another path."""
     client = stored(Behaviour(styles=frozenset({"dms", "mqs"})), api_style="auto")
     settings = client.settings
-    api_module._settled_styles[settings.query_endpoint, settings.identity] = "dms" if style == "mqs" else "mqs"
+    api_module._known_styles[settings.query_endpoint, settings.identity] = "dms" if style == "mqs" else "mqs"
     client.settings = replace(settings, api_style=style)
 
     window(client)
@@ -157,8 +157,8 @@ def test_style_of_the_connection_counts_before_what_was_found(style: Any) -> Non
     assert paths(client) == [DMS if style == "dms" else MQS]
 
 
-def test_hosts_of_roma_are_asked_on_their_own_path() -> None:
-    """On a host named roma the other path belongs to another API, so it is not even tried."""
+def test_roma_hosts_have_their_own_path() -> None:
+    """On a host named roma.* the other path belongs to another API, so it is not even tried."""
     api = bare(api_style="auto", query_endpoint="https://roma.cn-north-4.myhuaweicloud.com")
 
     request = next(api.query_page("orders", 1, 2, limit=50, offset=0))
@@ -182,8 +182,8 @@ def test_hosts_of_roma_are_asked_on_their_own_path() -> None:
         (403, "APIGW.0302", False),
     ],
 )
-def test_auto_tries_the_other_path_only_where_this_one_does_not_exist(status: int, code: Any, falls_back: bool) -> None:
-    """A missing instance or a plain 404 is an answer, and nothing is settled by it."""
+def test_auto_tries_the_other_path_only_if_this_one_does_not_exist(status: int, code: Any, falls_back: bool) -> None:
+    """After a missing instance or a plain 404 the other path is not tried, and nothing is remembered."""
     flow = bare(api_style="auto").query_page("orders", 1, 2, limit=50, offset=0)
     next(flow)
     refusal = Response(status, {}, json.dumps({"error_code": code, "error_msg": "No."}).encode())
@@ -195,11 +195,11 @@ def test_auto_tries_the_other_path_only_where_this_one_does_not_exist(status: in
     else:
         with pytest.raises(MqsError):
             flow.send(refusal)
-    assert api_module._settled_styles == {}
+    assert api_module._known_styles == {}
 
 
 def test_auto_without_any_path_is_an_error() -> None:
-    """Where neither path exists, the last refusal is shown, and the next query looks again."""
+    """If neither path exists, the last error is raised, and the next query tries both again."""
     client = stored(Behaviour(styles=frozenset()), api_style="auto")
 
     for _ in range(2):
@@ -210,7 +210,7 @@ def test_auto_without_any_path_is_an_error() -> None:
 
 
 def test_query_may_have_an_endpoint_of_its_own() -> None:
-    """Queries go to the one host and everything else to the other."""
+    """Queries go to one host and everything else to the other."""
     api = bare(query_endpoint="https://dms.example.com", api_style="dms")
 
     query, resend = next(api.query_page("t", 1, 2, limit=1, offset=0)), next(api.resend("t", 0, 0))
@@ -247,8 +247,8 @@ def test_resend_is_the_documented_request(consumer_key: str | None, tail: str) -
         [],
     ],
 )
-def test_resend_takes_an_echo_of_what_was_asked(body: Any) -> None:
-    """Older deployments echo less; what they do not say is no contradiction."""
+def test_resend_accepts_an_echo_of_its_request(body: Any) -> None:
+    """Older deployments echo fewer fields, which is no contradiction."""
     result, requests = answered(bare().resend("orders", 1, 0), (200, body))
 
     assert result is None
@@ -265,14 +265,14 @@ def test_resend_takes_an_echo_of_what_was_asked(body: Any) -> None:
         b"",
     ],
 )
-def test_resend_doubts_an_answer_about_something_else(body: Any) -> None:
-    """Neither an echo of another message nor markup is taken for a success."""
+def test_resend_refuses_an_echo_of_another_message(body: Any) -> None:
+    """Neither an echo of another message nor HTML counts as success."""
     with pytest.raises(ProtocolError):
         answered(bare().resend("orders", 1, 0), (200, body))
 
 
 def test_resend_is_not_repeated_when_its_answer_is_lost() -> None:
-    """The copy may be there; the caller decides."""
+    """The copy may exist; the caller decides."""
     api = MqsApi(settings_for(), TokenAuth("t"))
     flow = api.resend("orders", 1, 0)
     next(flow)
@@ -282,7 +282,7 @@ def test_resend_is_not_repeated_when_its_answer_is_lost() -> None:
 
 
 def test_message_has_its_content() -> None:
-    """One message is asked for by its place, and comes with key and value."""
+    """One message is queried by its offset, and comes with key and value."""
     client = stored()
 
     message = client.run(client.api.get_message("orders", 1, 0))
@@ -299,8 +299,8 @@ def test_message_has_its_content() -> None:
 
 @pytest.mark.parametrize("form", ["json", "file"])
 @pytest.mark.parametrize("value", ["x" * 9000, '{"order": 1, "total": 9.99}', '{"messages": []}', "[1]", "", "ü"])
-def test_download_gives_the_whole_content(form: Any, value: str) -> None:
-    """As JSON or as a bare file, which the document does not say; a content that looks like an answer is no trap."""
+def test_download_returns_the_whole_content(form: Any, value: str) -> None:
+    """The document does not say whether it comes as JSON or as a bare file, which may look like a response."""
     client = stored(Behaviour(download_form=form, truncate_bytes=10), value)
 
     message = client.run(client.api.get_message("orders", 1, 0, download=True))
@@ -311,14 +311,14 @@ def test_download_gives_the_whole_content(form: Any, value: str) -> None:
 
 @pytest.mark.parametrize("download", [False, True])
 def test_absent_message_is_none(download: bool) -> None:
-    """An offset that nobody wrote has no message."""
+    """An offset that was never written has no message."""
     client = stored()
 
     assert client.run(client.api.get_message("orders", 1, 99, download=download)) is None
 
 
-def test_another_message_is_not_taken_for_the_one() -> None:
-    """A service that ignores the place shows others, which are not what was asked for."""
+def test_another_message_is_not_the_requested_one() -> None:
+    """Messages that a service returns instead of the requested one are ignored."""
     rows = [{"partition": 0, "message_offset": offset, "timestamp": 1} for offset in range(3)]
     flow = bare().get_message("orders", 0, 2)
 
@@ -328,21 +328,21 @@ def test_another_message_is_not_taken_for_the_one() -> None:
     assert answered(bare().get_message("orders", 1, 2), (200, {"messages": rows, "total": 3}))[0] is None
 
 
-def test_content_that_is_no_answer_breaks_the_protocol() -> None:
-    """Unless a file was asked for, something else than JSON is an error."""
+def test_content_that_is_not_json_breaks_the_protocol() -> None:
+    """Unless a download was requested, anything but JSON is an error."""
     with pytest.raises(ProtocolError):
         answered(bare().get_message("orders", 1, 0), (200, b"hello"))
 
 
 def test_instance_is_shown_as_it_is() -> None:
-    """The answer is not interpreted."""
+    """The response is not interpreted."""
     client = local()
 
     assert client.run(client.api.show_instance())["engine"] == "kafka"
     assert paths(client) == [f"{BASE}/mqs/instances/{INSTANCE_ID}"]
 
 
-def test_instance_that_is_no_object_breaks_the_protocol() -> None:
+def test_instance_that_is_not_an_object_breaks_the_protocol() -> None:
     """Something else lives at that address."""
     with pytest.raises(ProtocolError, match="instance"):
         answered(bare().show_instance(), (200, []))
@@ -365,7 +365,7 @@ def _topics(*names: str, total: int) -> tuple[int, Any]:
 
 
 def test_topic_list_that_comes_in_pages_is_read_to_its_end() -> None:
-    """A service that shows fewer than it has is asked for the rest, from there on."""
+    """If a service lists fewer topics than it has, the rest is requested from there on."""
     topics, requests = answered(
         bare().list_topics(), _topics("a", "b", total=5), _topics("c", "d", total=5), _topics("e", total=5)
     )
@@ -376,7 +376,7 @@ def test_topic_list_that_comes_in_pages_is_read_to_its_end() -> None:
 
 @pytest.mark.parametrize("more", [_topics("a", "b", total=5), _topics(total=5)])
 def test_topic_list_that_brings_nothing_new_has_ended(more: tuple[int, Any]) -> None:
-    """A wrong total or a service that ignores the offset does not keep it asking for ever."""
+    """A wrong total, or a service that ignores the offset, does not lead to endless requests."""
     topics, requests = answered(bare().list_topics(), _topics("a", "b", total=5), more)
 
     assert [topic.name for topic in topics] == ["a", "b"]
@@ -384,13 +384,13 @@ def test_topic_list_that_brings_nothing_new_has_ended(more: tuple[int, Any]) -> 
 
 
 def test_missing_instance_is_one_sentence() -> None:
-    """Neither the connection nor the caller names it, so nothing is asked."""
+    """If neither the connection nor the caller names one, nothing is requested."""
     with pytest.raises(ConfigurationError, match=r"^instance_id is missing.*[.]$"):
         next(bare(instance_id=None).show_instance())
 
 
 def test_caller_may_name_another_instance() -> None:
-    """What the operator says counts before the connection."""
+    """The caller's instance comes before the connection's."""
     api = MqsApi(settings_for(), TokenAuth("t"), instance_id="640bb069-0000-0000-0000-000000000009")
 
     request = next(api.show_instance())
@@ -400,7 +400,7 @@ def test_caller_may_name_another_instance() -> None:
 
 
 def test_spaces_and_signs_are_encoded_as_they_are_signed() -> None:
-    """A space is %20 and a plus %2B, on the wire as in the signature."""
+    """A space is %20 and a plus %2B, in the URL as in the signature."""
     request = next(bare().query_page("a b+c/ü&d", 1, 2, limit=1, offset=0))
 
     assert isinstance(request, Request)
@@ -408,11 +408,11 @@ def test_spaces_and_signs_are_encoded_as_they_are_signed() -> None:
 
 
 def test_plain_404_of_a_message_is_not_found() -> None:
-    """Without a code that says otherwise, what is asked for is not there."""
+    """Without a code that says otherwise, the message does not exist."""
     with pytest.raises(NotFoundError):
         answered(bare().get_message("orders", 1, 0), (404, {"error_code": "MQS.00404033", "error_msg": "No."}))
 
 
 def test_retries_are_those_of_the_connection() -> None:
-    """Unless a policy is given, ``max_retries`` of the connection counts."""
+    """Without a policy of the caller, ``max_retries`` of the connection counts."""
     assert MqsApi(settings_for(max_retries=2), TokenAuth("t")).policy.max_retries == 2

@@ -1,4 +1,4 @@
-"""Who we are: one login however many ask, one fresh login on 401, and never two with a wrong password."""
+"""Credentials: one login for many requests, one fresh login after a 401, and never two with a wrong password."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.client.token_cache import TokenSlot
 from airflow_provider_mqs.core.resend.outcome import failure_of
 from airflow_provider_mqs.emulator.behaviour import Behaviour
+from airflow_provider_mqs.emulator.faults import ALWAYS, Rule
 from airflow_provider_mqs.emulator.identity import OTHER_PROJECT_ID, PROJECT_ID, Identity
-from airflow_provider_mqs.emulator.records import Topic
-from airflow_provider_mqs.emulator.rules import ALWAYS, Rule
+from airflow_provider_mqs.emulator.store import Topic
 from airflow_provider_mqs.exceptions import (
     AuthenticationError,
     ConfigurationError,
@@ -53,7 +53,7 @@ def operations(client: Local) -> list[str]:
 
 
 def test_error_of_a_login_says_that_the_request_was_not_sent() -> None:
-    """A resend that only failed to log in surely did not run; one that failed itself may have."""
+    """A resend whose login failed was surely not executed; one that failed itself may have been."""
     client = with_password(project_id=None, region="cn-north-4")
     client.state.faults.error_500 = Rule(probability=1.0, **LOGIN)
     with pytest.raises(ServerError) as at_login:
@@ -68,7 +68,7 @@ def test_error_of_a_login_says_that_the_request_was_not_sent() -> None:
 
 
 def test_token_is_fetched_once_for_many_requests() -> None:
-    """The first request logs in, and the others show the same token."""
+    """The first request logs in, and the others send the same token."""
     client = with_password()
 
     for _ in range(3):
@@ -79,7 +79,7 @@ def test_token_is_fetched_once_for_many_requests() -> None:
 
 
 def test_login_asks_for_the_project() -> None:
-    """Scope is the project of the connection, or else the one named like its region; the catalogue is left out."""
+    """The scope is the connection's project, or else the one named like its region; the catalogue is left out."""
     by_id = login_request(settings_for())
     by_region = login_request(settings_for(project_id=None, region="cn-north-4"))
 
@@ -118,7 +118,7 @@ def test_token_is_renewed_ahead(life_s: int, renewed_after_s: int) -> None:
     [{}, {"issued_at": "2026-11-22T00:00:00.000000Z"}, {"issued_at": 1, "expires_at": 2}, {"expires_at": "soon"}],
 )
 def test_unreadable_life_is_taken_for_a_day(life: dict[str, Any]) -> None:
-    """IAM's rule counts where its answer cannot be read."""
+    """If IAM's answer cannot be read, its rule of 24 hours counts."""
     auth = PasswordAuth(login_request(settings_for()), TokenSlot(lambda: 0.0), lambda _: None, lambda: 0.0)
     answer = Response(201, {"x-subject-token": "t"}, json.dumps({"token": life}).encode())
 
@@ -126,7 +126,7 @@ def test_unreadable_life_is_taken_for_a_day(life: dict[str, Any]) -> None:
 
 
 def test_token_that_died_early_costs_one_login() -> None:
-    """A 401 buys one fresh login, and the request is sent again."""
+    """After a 401 there is one fresh login, and the request is sent again."""
     client = with_password()
     client.state.faults.token_requests = 1
 
@@ -138,7 +138,7 @@ def test_token_that_died_early_costs_one_login() -> None:
 
 
 def test_resend_is_sent_again_after_a_fresh_login() -> None:
-    """A 401 is given before anything runs, so even a resend may follow it."""
+    """A 401 comes before anything is executed, so even a resend may be repeated."""
     client = with_password()
     client.run(client.api.show_instance())
     client.state.store.put_topic(Topic("orders"))
@@ -152,7 +152,7 @@ def test_resend_is_sent_again_after_a_fresh_login() -> None:
 
 
 def test_second_401_is_final() -> None:
-    """A fresh token that is not taken either ends it."""
+    """If a fresh token is not accepted either, the error is raised."""
     client = with_password()
     client.state.faults.token_requests = 0
 
@@ -162,8 +162,8 @@ def test_second_401_is_final() -> None:
     assert operations(client) == ["login", "instance", "login", "instance"]
 
 
-def test_wrong_project_buys_no_login() -> None:
-    """Another token of the same project would not fit either."""
+def test_wrong_project_costs_no_login() -> None:
+    """Another token would be for the same project."""
     client = with_password()
     other = MqsApi(replace(client.settings, project_id=OTHER_PROJECT_ID), client.auth, policy=POLICY)
 
@@ -173,8 +173,8 @@ def test_wrong_project_buys_no_login() -> None:
     assert operations(client) == ["login", "instance"]
 
 
-def test_missing_right_buys_no_login() -> None:
-    """A 403 says that we are known."""
+def test_missing_permission_costs_no_login() -> None:
+    """A 403 means that the token was accepted."""
     client = with_password()
     client.state.faults.error_403 = ALWAYS
 
@@ -185,7 +185,7 @@ def test_missing_right_buys_no_login() -> None:
 
 
 def test_wrong_password_is_sent_once() -> None:
-    """For 15 minutes nothing is asked again, so that no retry locks the user; then once more."""
+    """For 15 minutes there is no other login, so that no retry locks the user; then there is one."""
     client = with_password(password="wrong")
 
     for _ in range(3):
@@ -199,8 +199,8 @@ def test_wrong_password_is_sent_once() -> None:
     assert operations(client) == ["login", "login"]
 
 
-def test_login_is_repeated_where_iam_is_down() -> None:
-    """IAM that fails for a moment costs a wait."""
+def test_login_is_repeated_if_iam_is_down() -> None:
+    """An IAM that fails for a moment costs a wait."""
     client = with_password()
     client.state.faults.html_502 = Rule(next=2, **LOGIN)  # type: ignore[arg-type]  # one field of it
 
@@ -210,7 +210,7 @@ def test_login_is_repeated_where_iam_is_down() -> None:
     assert [sleep.seconds for sleep in client.sleeps] == [0.25, 0.5]
 
 
-def test_iam_that_stays_down_is_asked_again_by_the_next() -> None:
+def test_next_request_tries_again_after_iam_was_down() -> None:
     """Only refused credentials are remembered."""
     client = with_password()
     client.state.faults.error_503 = Rule(next=6, **LOGIN)  # type: ignore[arg-type]  # one field of it
@@ -223,7 +223,7 @@ def test_iam_that_stays_down_is_asked_again_by_the_next() -> None:
 
 
 def test_flow_that_waits_takes_over_from_a_cancelled_login() -> None:
-    """Nobody hangs because somebody else was stopped."""
+    """Nobody hangs because another flow was cancelled."""
     client = with_password()
     first, second = client.auth.token(POLICY), client.auth.token(POLICY)  # type: ignore[attr-defined]  # PasswordAuth
     assert isinstance(next(first), Request)
@@ -238,7 +238,7 @@ def test_flow_that_waits_takes_over_from_a_cancelled_login() -> None:
 
 
 def test_flow_that_waits_gets_the_token() -> None:
-    """It goes on with what the other one fetched, without a request."""
+    """It goes on with the token of the other flow, without a request."""
     client = with_password()
     first, second = client.auth.token(POLICY), client.auth.token(POLICY)  # type: ignore[attr-defined]  # PasswordAuth
     login = next(first)
@@ -253,8 +253,8 @@ def test_flow_that_waits_gets_the_token() -> None:
     assert ended.value.value is also.value.value
 
 
-def test_secrets_are_told_and_never_shown() -> None:
-    """Each new token is told to who masks the log, and no representation holds one."""
+def test_new_tokens_are_masked() -> None:
+    """Each new token goes to whoever masks the log, and no representation contains one."""
     secrets: list[str] = []
     client = with_password(secrets=secrets)
     client.state.faults.token_requests = 1
@@ -268,7 +268,7 @@ def test_secrets_are_told_and_never_shown() -> None:
 
 
 def test_mask_that_fails_leaves_nobody_waiting() -> None:
-    """An error of who is told ends the login like any other."""
+    """An error in masking ends the login like any other."""
     slot = TokenSlot()
     auth = PasswordAuth(login_request(settings_for()), slot, lambda _: 1 / 0, lambda: 0.0)  # type: ignore[arg-type]  # it raises
     answer = Response(201, {"x-subject-token": "t"}, b'{"token": {}}')
@@ -287,8 +287,8 @@ def test_mask_that_fails_leaves_nobody_waiting() -> None:
         (Response(302, {"location": "http://127.0.0.1:9/"}), "redirect"),
     ],
 )
-def test_answer_that_is_not_iams_ends_the_login(answer: Response, sentence: str) -> None:
-    """One sentence, and the next request may try again."""
+def test_response_that_is_not_iams_ends_the_login(answer: Response, sentence: str) -> None:
+    """The error is one sentence, and the next request may try again."""
     slot = TokenSlot()
     auth = PasswordAuth(login_request(settings_for()), slot, lambda _: None)
 
@@ -299,7 +299,7 @@ def test_answer_that_is_not_iams_ends_the_login(answer: Response, sentence: str)
 
 
 def test_project_comes_from_the_token() -> None:
-    """A connection that only knows its region is given the project by IAM, at no further request."""
+    """A connection that knows only its region gets the project from IAM, without a further request."""
     client = with_password(project_id=None, region="cn-north-4")
 
     client.run(client.api.show_instance())
@@ -312,7 +312,7 @@ def test_project_comes_from_the_token() -> None:
     "token", [{}, {"project": {}}, {"project": {"id": 5}}, {"project": "p"}, {"domain": {"id": "d"}}]
 )
 def test_token_without_a_project_is_one_sentence(token: dict[str, Any]) -> None:
-    """A token of a whole account does not say which project."""
+    """A token of a whole account names no project."""
     auth = PasswordAuth(login_request(settings_for()), TokenSlot(), lambda _: None)
     answer = Response(201, {"x-subject-token": "t"}, json.dumps({"token": token}).encode())
 
@@ -321,13 +321,13 @@ def test_token_without_a_project_is_one_sentence(token: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("auth", [TokenAuth("t"), AccessKeyAuth("ak", "sk", "")])
-def test_other_ways_in_need_the_project_in_the_connection(auth: TokenAuth | AccessKeyAuth) -> None:
-    """Neither a bare token nor a key tells its project."""
+def test_token_and_access_key_need_the_project_in_the_connection(auth: TokenAuth | AccessKeyAuth) -> None:
+    """Neither a bare token nor an access key shows its project."""
     with pytest.raises(ConfigurationError, match="project_id"):
         drive(auth.project_id(POLICY), lambda step: pytest.fail(f"performed {step}"))
 
 
-def test_given_token_is_shown_and_a_401_is_final() -> None:
+def test_token_of_the_user_is_sent_and_a_401_is_final() -> None:
     """Nothing can renew it."""
     client = local()
     client.service.log.clear()
@@ -361,8 +361,8 @@ def with_key(**changes: Any) -> Local:
     ],
     ids=["permanent", "temporary"],
 )
-def test_signature_is_taken_by_the_service(keys: dict[str, str]) -> None:
-    """Permanent and temporary keys open every call, without a login."""
+def test_service_accepts_the_signature(keys: dict[str, str]) -> None:
+    """The service accepts permanent and temporary keys for every call, without a login."""
     client = with_key(**keys)
 
     client.run(client.api.show_instance())
@@ -398,8 +398,8 @@ def test_refused_signature_is_final() -> None:
 @pytest.mark.parametrize(
     ("auth_type", "kind"), [("password", PasswordAuth), ("access_key", AccessKeyAuth), ("token", TokenAuth)]
 )
-def test_connection_says_which_way_in(auth_type: Any, kind: type) -> None:
-    """``auth_type`` chooses the scheme."""
+def test_auth_type_chooses_the_credentials(auth_type: Any, kind: type) -> None:
+    """``auth_type`` chooses the credentials."""
     assert type(auth_for(settings_for(auth_type=auth_type), lambda _: None)) is kind
 
 

@@ -1,10 +1,13 @@
-"""The two clients on the local service: one login for all, side by side where that is possible, and no leftovers."""
+"""The two clients on the local service: one login for all, flows side by side if possible, and nothing left open."""
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +16,7 @@ from airflow_provider_mqs.core.client.client import AsyncMqsClient, MqsClient
 from airflow_provider_mqs.core.client.flow import Flow, Parallel, Request, Sleep, Wait
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.exceptions import AuthenticationError, ProtocolError, ServerError
 from tests.core.client.recorder import recording
 from tests.support import END_MS, START_MS, settings_for, until
@@ -37,7 +40,7 @@ async def gather(client: AsyncMqsClient, *flows: Flow[Any]) -> list[Any]:
 
 
 async def test_fifty_flows_cost_one_login(mqs_emulator: MqsEmulator) -> None:
-    """However many requests need a token at once, it is fetched by one of them."""
+    """However many requests need a token at once, one of them fetches it."""
     mqs_emulator.faults.latency_s = 0.05
     mqs_emulator.faults.latency_operations = frozenset({"login"})
 
@@ -125,7 +128,7 @@ async def test_waiter_that_is_cancelled_cancels_nobody_else(mqs_emulator: MqsEmu
 
 
 async def test_tokens_that_die_at_once_cost_one_login_each(mqs_emulator: MqsEmulator) -> None:
-    """Twenty flows that find the same token dead fetch one new token between them."""
+    """Twenty flows that find the same token invalid fetch one new token together."""
     async with AsyncMqsClient(settings(mqs_emulator), concurrency=20) as client:
         await client.run(client.api.show_instance())
         mqs_emulator.faults.token_requests = 1
@@ -143,8 +146,8 @@ async def test_tokens_that_die_at_once_cost_one_login_each(mqs_emulator: MqsEmul
 
 
 @pytest.mark.parametrize("auth_type", ["password", "access_key", "token"])
-def test_every_way_in_works_on_the_synchronous_wire(mqs_emulator: MqsEmulator, auth_type: str) -> None:
-    """Each call of each scheme is taken by the service."""
+def test_every_auth_type_works_on_the_synchronous_transport(mqs_emulator: MqsEmulator, auth_type: str) -> None:
+    """The service accepts each call with each kind of credentials."""
     mqs_emulator.seed("orders", 3, START_MS, END_MS)
 
     with MqsClient(settings(mqs_emulator, auth_type)) as client:
@@ -156,8 +159,8 @@ def test_every_way_in_works_on_the_synchronous_wire(mqs_emulator: MqsEmulator, a
 
 
 @pytest.mark.parametrize("auth_type", ["password", "access_key", "token"])
-async def test_every_way_in_works_on_the_asynchronous_wire(mqs_emulator: MqsEmulator, auth_type: str) -> None:
-    """Each call of each scheme is taken by the service."""
+async def test_every_auth_type_works_on_the_asynchronous_transport(mqs_emulator: MqsEmulator, auth_type: str) -> None:
+    """The service accepts each call with each kind of credentials."""
     mqs_emulator.seed("orders", 3, START_MS, END_MS)
 
     async with AsyncMqsClient(settings(mqs_emulator, auth_type)) as client:
@@ -177,8 +180,8 @@ async def test_temporary_keys_work(mqs_emulator: MqsEmulator) -> None:
         assert (await client.run(client.api.show_instance()))["engine"] == "kafka"
 
 
-def test_waits_are_slept_and_announced(mqs_emulator: MqsEmulator, caplog: pytest.LogCaptureFixture) -> None:
-    """The log says why and how long, without a secret; the waiting itself is given."""
+def test_waits_are_slept_and_logged(mqs_emulator: MqsEmulator, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says why and how long, without a secret."""
     slept: list[float] = []
     mqs_emulator.faults.throttle_429 = Rule(next=1)
 
@@ -200,8 +203,8 @@ async def test_asynchronous_client_waits_too(mqs_emulator: MqsEmulator) -> None:
     assert [line.status for line in mqs_emulator.requests("instance")] == [404, 404, 200]
 
 
-async def test_redirecting_service_never_gets_us_elsewhere(mqs_emulator: MqsEmulator) -> None:
-    """Neither client follows; the sentence says what to do."""
+async def test_redirects_are_not_followed(mqs_emulator: MqsEmulator) -> None:
+    """Neither client follows; the error says what to do."""
     with recording() as elsewhere:
         mqs_emulator.faults.redirect_to = elsewhere.url
         mqs_emulator.faults.redirect = Rule(next=2)
@@ -215,7 +218,7 @@ async def test_redirecting_service_never_gets_us_elsewhere(mqs_emulator: MqsEmul
 
 
 def test_closed_clients_may_be_used_again(mqs_emulator: MqsEmulator) -> None:
-    """Closing gives back the sockets and nothing else; closing twice is fine."""
+    """Closing closes the sockets and nothing else; closing twice is fine."""
     client = MqsClient(settings(mqs_emulator))
     client.run(client.api.show_instance())
     client.close()
@@ -226,7 +229,7 @@ def test_closed_clients_may_be_used_again(mqs_emulator: MqsEmulator) -> None:
 
 
 async def test_closed_asynchronous_clients_may_be_used_again(mqs_emulator: MqsEmulator) -> None:
-    """Closing gives back the sockets and nothing else; closing twice is fine."""
+    """Closing closes the sockets and nothing else; closing twice is fine."""
     client = AsyncMqsClient(settings(mqs_emulator))
     await client.run(client.api.show_instance())
     await client.aclose()
@@ -241,8 +244,8 @@ def number(value: int) -> Flow[int]:
     yield
 
 
-def test_parallel_runs_one_after_the_other_where_there_is_one_thread() -> None:
-    """The synchronous client gives the results in order, too."""
+def test_synchronous_parallel_runs_one_after_the_other() -> None:
+    """The synchronous client returns the results in order, too."""
 
     def flow() -> Flow[list[int]]:
         results: list[int] = yield Parallel(number(value) for value in range(5))
@@ -252,7 +255,7 @@ def test_parallel_runs_one_after_the_other_where_there_is_one_thread() -> None:
 
 
 async def test_parallel_results_come_in_order() -> None:
-    """Whoever ends first, the list is that of the flows."""
+    """Whichever flow ends first, the results are in the order of the flows."""
 
     def slow(value: int) -> Flow[int]:
         yield Sleep((5 - value) / 1000, "later ones end sooner")
@@ -266,7 +269,7 @@ async def test_parallel_results_come_in_order() -> None:
 
 
 async def test_parallel_reads_its_flows_a_few_ahead() -> None:
-    """A million flows are never in memory at once: no more are begun than may be in flight."""
+    """A million flows are never in memory at once: no more are started than may be in flight."""
     begun: list[int] = []
     ended: list[int] = []
     most = 0
@@ -295,7 +298,7 @@ async def test_parallel_reads_its_flows_a_few_ahead() -> None:
 
 
 async def test_first_error_stops_the_others() -> None:
-    """No flow goes on or is begun behind it, and those half-way are closed."""
+    """No other flow is started or goes on, and those in progress are closed."""
     begun: list[int] = []
     closed: list[int] = []
 
@@ -345,8 +348,8 @@ async def test_cancelling_stops_all_flows() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_no_more_requests_are_in_flight_than_wanted(mqs_emulator: MqsEmulator) -> None:
-    """Whatever is run side by side, the limit is that of the client."""
+async def test_requests_in_flight_are_limited(mqs_emulator: MqsEmulator) -> None:
+    """However many flows run side by side, the client's limit holds."""
     async with AsyncMqsClient(settings(mqs_emulator), concurrency=3) as client:
         await client.run(client.api.show_instance())
         transport: Any = client._transport
@@ -369,7 +372,7 @@ async def test_no_more_requests_are_in_flight_than_wanted(mqs_emulator: MqsEmula
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_wait_shares_another_flows_end(fails: bool) -> None:
-    """Its result lets a flow in another thread go on, and its error is thrown there, too."""
+    """Its result lets a flow in another thread go on, and its error is raised there, too."""
     ended: Future[None] = Future()
 
     def flow() -> Flow[str]:
@@ -388,3 +391,51 @@ def test_wait_shares_another_flows_end(fails: bool) -> None:
             ended.set_result(None)
 
         assert {synchronous.result(10), asynchronous.result(10)} == {"failed" if fails else "went on"}
+
+
+async def test_many_clients_log_in_once(mqs_emulator: MqsEmulator) -> None:
+    """One login for twenty clients of the same connection."""
+    clients = [AsyncMqsClient(settings(mqs_emulator), concurrency=4) for _ in range(20)]
+
+    await asyncio.gather(*(client.run(client.api.show_instance()) for client in clients))
+    for client in clients:
+        await client.aclose()
+
+    assert len(mqs_emulator.requests("login")) == 1
+    assert len(mqs_emulator.requests("instance")) == 20
+
+
+def test_a_triggerers_loop_does_not_wait_for_the_import_of_the_transport() -> None:
+    """It takes 150 ms, so another thread does it; the interpreter is a fresh one."""
+    command = [sys.executable, "-c", _WHO_IMPORTS]
+    root = Path(__file__).parents[3]
+    loaded = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=root)
+
+    assert "refused as expected, " in loaded.stdout
+    assert "transport imported by main thread: [False]" in loaded.stdout
+
+
+_WHO_IMPORTS = """
+import asyncio, sys, threading
+from airflow_provider_mqs.core.client.client import AsyncMqsClient
+from airflow_provider_mqs.core.client.flow import Request
+from airflow_provider_mqs.exceptions import TransportError
+from tests.support import settings_for
+
+class Watch:
+    seen = []
+    def find_spec(self, name, path=None, target=None):
+        if name.endswith(".transport_aiohttp"):
+            self.seen.append(threading.current_thread() is threading.main_thread())
+
+async def ask():
+    async with AsyncMqsClient(settings_for()) as client:
+        try:
+            await client.perform(Request("GET", "http://127.0.0.1:1", {}))
+        except TransportError:
+            print("refused as expected,", end=" ")
+
+sys.meta_path.insert(0, Watch())
+asyncio.run(ask())
+print("transport imported by main thread:", Watch.seen)
+"""

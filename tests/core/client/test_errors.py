@@ -1,4 +1,4 @@
-"""Answers that are no success become one class of the tree, by their code first."""
+"""Unsuccessful responses become one class of the tree, by their code first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_mqs.core.client.errors import checked, error_of, number_of
+from airflow_provider_mqs.core.client import errors
+from airflow_provider_mqs.core.client.errors import ERROR_CODES, checked, error_of, number_of
 from airflow_provider_mqs.core.client.flow import Response
 from airflow_provider_mqs.exceptions import (
     ApiError,
@@ -29,7 +30,7 @@ def answer(status: int, body: Any = b"", **headers: str) -> Response:
 
 @pytest.mark.parametrize("status", [200, 201, 204])
 def test_success_passes(status: int) -> None:
-    """The answer itself comes back."""
+    """The response itself is returned."""
     response = answer(status)
 
     assert checked(response) is response
@@ -37,7 +38,7 @@ def test_success_passes(status: int) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_redirect_is_refused_with_a_remedy(status: int) -> None:
-    """It is never followed, since it would carry the token elsewhere; nor is its target repeated."""
+    """It is never followed, since that would carry the token elsewhere; nor is its target quoted."""
     with pytest.raises(ProtocolError, match=rf"HTTP {status}.*host[.]$") as caught:
         checked(answer(status, location="https://elsewhere.example.com/"))
 
@@ -66,8 +67,8 @@ def test_redirect_is_refused_with_a_remedy(status: int) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"<html><h1>No</h1></html>", {"error_code": "MQS.99999999"}, {"error_code": 400}]
 )
-def test_status_decides_where_the_code_does_not(status: int, expected: type[ApiError], body: Any) -> None:
-    """An unknown code, an integer, HTML or nothing at all: the status says enough."""
+def test_status_decides_if_the_code_does_not(status: int, expected: type[ApiError], body: Any) -> None:
+    """An unknown code, an integer, HTML or nothing at all: the status decides."""
     with pytest.raises(ApiError) as caught:
         checked(answer(status, body))
 
@@ -104,7 +105,7 @@ def test_status_decides_where_the_code_does_not(status: int, expected: type[ApiE
 def test_code_decides_first_whatever_its_prefix(
     prefix: str, status: int, number: str, expected: type[ApiError]
 ) -> None:
-    """The number counts, since prefixes differ between deployments and statuses mislead."""
+    """Only the number counts, since prefixes differ between deployments and statuses mislead."""
     error = error_of(answer(status, {"error_code": prefix + number, "error_msg": "No."}))
 
     assert type(error) is expected
@@ -132,7 +133,7 @@ def test_code_decides_first_whatever_its_prefix(
     ],
 )
 def test_every_form_of_a_body_is_read(body: Any, code: str, message: str) -> None:
-    """Code and sentence are found wherever a deployment puts them; markup is not repeated."""
+    """Code and sentence are found wherever a deployment puts them; HTML is not quoted."""
     error = error_of(answer(400, body))
 
     assert (error.error_code, error.error_msg) == (code, message)
@@ -148,14 +149,14 @@ def test_every_form_of_a_body_is_read(body: Any, code: str, message: str) -> Non
     ],
 )
 def test_request_id_is_kept_for_the_support(headers: dict[str, str], body: Any, request_id: str) -> None:
-    """The header counts first, the body else."""
+    """It comes from the header, else from the body."""
     assert error_of(answer(500, body, **headers)).request_id == request_id
 
 
 @pytest.mark.parametrize("field", ["error_code", "error_msg", "request_id"])
 @pytest.mark.parametrize("bad", ["\n", "\r", "\x00", "\x1b[2J", "\x7f", "\x85", "\x9b", "\u2028", "\u202e", "\ud800"])
 def test_control_characters_do_not_reach_the_log(field: str, bad: str) -> None:
-    """What the service says stays on one line and moves no cursor, in whichever field it comes."""
+    """The service's text stays on one line and moves no cursor, in whichever field it comes."""
     error = error_of(answer(500, {field: f"DMS.1{bad}x"}))
 
     assert str(error).isprintable()
@@ -182,6 +183,11 @@ def test_long_texts_are_shortened(field: str) -> None:
         ("APIGW.0301\n", ""),
     ],
 )
-def test_number_stands_behind_a_known_prefix(code: str, number: str) -> None:
+def test_number_follows_a_known_prefix(code: str, number: str) -> None:
     """Anything else has no number that we know."""
     assert number_of(code) == number
+
+
+def test_each_code_is_listed_once() -> None:
+    """A second row of a number would hide the first."""
+    assert len(ERROR_CODES) == len(errors._TABLE)

@@ -43,8 +43,8 @@ def test_drivers_are_the_same_lines() -> None:
 
 
 @both
-def test_flow_is_sent_what_came_of_its_steps(run: Driver) -> None:
-    """Outcomes go in where the flow waits for them, and its result comes out."""
+def test_flow_is_sent_the_results_of_its_steps(run: Driver) -> None:
+    """Results go in at the ``yield``, and the flow's own result comes out."""
 
     def flow() -> Flow[list[Any]]:
         one = yield Sleep(1, "first")
@@ -67,7 +67,7 @@ def test_flow_without_steps_returns_at_once(run: Driver) -> None:
 
 @both
 def test_error_is_thrown_into_the_flow(run: Driver) -> None:
-    """A flow handles what came of a step where it waits, and goes on."""
+    """A flow handles the error of a step at its ``yield``, and goes on."""
 
     def perform(step: Step) -> str:
         if isinstance(step, Request):
@@ -107,7 +107,7 @@ def test_error_that_the_flow_does_not_handle_comes_out(run: Driver) -> None:
 
 @both
 def test_foreign_error_closes_the_flow(run: Driver) -> None:
-    """What is no error of this package is not shown to the flow, which is closed all the same."""
+    """An error that is not of this package is not thrown into the flow, but closes it all the same."""
     seen: list[str] = []
 
     def flow() -> Flow[None]:
@@ -125,7 +125,7 @@ def test_foreign_error_closes_the_flow(run: Driver) -> None:
 
 
 async def test_cancelling_closes_the_flow() -> None:
-    """A cancelled task leaves no flow half-way: its cleaning up runs."""
+    """A cancelled task leaves no flow open: its ``finally`` runs."""
     began, closed = asyncio.Event(), []
 
     def flow() -> Flow[None]:
@@ -156,7 +156,7 @@ def test_secrets_are_not_shown() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe{}", b"{", b"[" * 100_000])
-def test_answer_that_is_no_json_is_said_so(body: bytes) -> None:
+def test_response_that_is_not_json_is_an_error(body: bytes) -> None:
     """One sentence with the status, never the body."""
     with pytest.raises(ProtocolError, match=r"HTTP 200 .* not JSON; .*[?]$"):
         Response(200, {}, body).json()

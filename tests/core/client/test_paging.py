@@ -1,4 +1,4 @@
-"""The meaning of ``offset`` is found from two pages, and every row is reached with it."""
+"""The meaning of ``offset`` is found from two pages, and leads to every row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def page(meaning: Paging, total: int, limit: int, offset: int) -> Page:
 
 @given(st.sampled_from(Paging), st.integers(0, 400), st.integers(1, 50))
 def test_every_row_is_reached_whatever_offset_means(meaning: Paging, total: int, limit: int) -> None:
-    """With what the second page tells, the pages hold each row exactly once."""
+    """With the meaning found from the second page, the pages hold each row exactly once."""
     first = page(meaning, total, limit, 0)
     rows = list(first.messages)
 
@@ -43,14 +43,14 @@ def test_meaning_is_found_from_two_pages(meaning: Paging, limit: int, data: st.D
 
 
 def test_usual_meaning_costs_no_request() -> None:
-    """Where offset counts pages from 0, the page that tells is the next one anyway."""
+    """If offset counts pages from 0, the second page is the next one anyway."""
     assert list(Paging.PAGE_FROM_0.offsets(151, 50)) == [1, 2, 3]
     assert list(Paging.PAGE_FROM_1.offsets(151, 50)) == [2, 3, 4]
     assert list(Paging.ROW.offsets(151, 50)) == [50, 100, 150]
 
 
 def test_one_page_has_no_further_offsets() -> None:
-    """Neither an empty query nor one page asks for more."""
+    """Neither an empty result nor a single page needs another request."""
     assert [list(meaning.offsets(total, 50)) for meaning in Paging for total in (0, 1, 50)] == [[]] * 9
 
 

@@ -1,4 +1,4 @@
-"""What is asked again, and when: one table, no clock, no socket."""
+"""What is requested again, and when: one table, no clock, no socket."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_mqs.core.client.flow import Flow, Request, Response, Sleep, Step, drive
-from airflow_provider_mqs.core.client.retry import Outcome, RetryPolicy, retrying, surely_not_run
-from airflow_provider_mqs.exceptions import ApiError, RateLimitedError, ServerError, TransportError
+from airflow_provider_mqs.core.client.retry import RetryPolicy, retrying, surely_not_executed
+from airflow_provider_mqs.exceptions import ApiError, MqsError, RateLimitedError, ServerError, TransportError
 
 GET = Request("GET", "https://mqs.example.com/")
 POST = Request("POST", "https://mqs.example.com/", safe_to_repeat=False)
 NOW = datetime(2026, 11, 22, tzinfo=timezone.utc)
 POLICY = RetryPolicy(jitter=lambda: 0.0, now=lambda: NOW)
 HTML = b"<html>Bad Gateway</html>"
+Attempt = Response | TransportError
 
 
 def lost(phase: Any) -> TransportError:
@@ -33,7 +34,7 @@ def refused(status: int, code: str = "", headers: dict[str, str] | None = None) 
 
 
 @pytest.mark.parametrize(
-    ("outcome", "query", "resend"),
+    ("first", "query", "resend"),
     [
         (lost("resolve"), True, True),
         (lost("connect"), True, True),
@@ -68,11 +69,11 @@ def refused(status: int, code: str = "", headers: dict[str, str] | None = None) 
     ],
     ids=lambda value: repr(value) if isinstance(value, bool) else None,
 )
-def test_what_is_asked_again(outcome: Outcome, query: bool, resend: bool) -> None:
-    """A query wherever that may help; a resend only where it surely did not run."""
-    repeated = [POLICY.delay(request, 1, outcome) is not None for request in (GET, POST)]
+def test_what_is_repeated(first: Attempt, query: bool, resend: bool) -> None:
+    """A query is repeated if that may help, a resend only if it surely was not executed."""
+    requests = [run(retrying(request, POLICY), [first, Response(200)])[0] for request in (GET, POST)]
 
-    assert repeated == [query, resend]
+    assert [count == 2 for count in requests] == [query, resend]
 
 
 @pytest.mark.parametrize(
@@ -89,14 +90,14 @@ def test_what_is_asked_again(outcome: Outcome, query: bool, resend: bool) -> Non
         (ServerError(500), False),
     ],
 )
-def test_what_surely_did_not_run(error: ApiError | TransportError, certain: bool) -> None:
-    """Only what was turned away at the door, or never got there."""
-    assert surely_not_run(error) is certain
+def test_what_was_surely_not_executed(error: ApiError | TransportError, certain: bool) -> None:
+    """Only what was turned away before execution, or never arrived."""
+    assert surely_not_executed(error) is certain
 
 
 @pytest.mark.parametrize(("retries", "asked"), [(0, 1), (1, 2), (5, 6)])
 def test_number_of_attempts_is_limited(retries: int, asked: int) -> None:
-    """There are as many repeats as the connection says, and no more."""
+    """There are as many repeats as the connection allows, and no more."""
     requests, _ = run(retrying(GET, RetryPolicy(max_retries=retries, jitter=lambda: 0.0)), [refused(500)] * 99)
 
     assert requests == asked
@@ -116,7 +117,9 @@ def test_waits_double_up_to_the_cap() -> None:
     """Half a second, one, two and so on, with the longest wait at 30 seconds, however many attempts there are."""
     full = RetryPolicy(max_retries=100, jitter=lambda: 1.0)
 
-    assert [full.delay(GET, attempt, refused(500)) for attempt in (1, 2, 3, 6, 7, 100)] == [0.5, 1, 2, 16, 30, 30]
+    waits = [full.delay_s(GET, attempt, ServerError(500)) for attempt in (1, 2, 3, 6, 7, 100)]
+
+    assert waits == [0.5, 1, 2, 16, 30, 30]
 
 
 @given(st.integers(1, 5), st.floats(0, 1, exclude_max=True))
@@ -124,7 +127,7 @@ def test_jitter_draws_at_most_half_of_a_wait(attempt: int, drawn: float) -> None
     """Many clients do not come back at the same moment, and none comes back too soon."""
     backoff = 0.5 * 2 ** (attempt - 1)
 
-    wait = RetryPolicy(jitter=lambda: drawn).delay(GET, attempt, refused(503))
+    wait = RetryPolicy(jitter=lambda: drawn).delay_s(GET, attempt, ServerError(503))
 
     assert wait is not None
     assert backoff / 2 <= wait <= backoff
@@ -154,11 +157,13 @@ def _in(seconds: float) -> str:
     ],
 )
 def test_retry_after_is_honoured_and_capped(header: str, wait: float) -> None:
-    """Seconds and dates are waited for up to the cap; nonsense is as good as none."""
-    assert POLICY.delay(POST, 1, refused(429, headers={"retry-after": header})) == wait
+    """Seconds and dates count up to the cap; nonsense counts as none."""
+    _, sleeps = run(retrying(POST, POLICY), [refused(429, headers={"retry-after": header}), Response(200)])
+
+    assert [sleep.seconds for sleep in sleeps] == [wait]
 
 
-def run(flow: Flow[Any], outcomes: list[Outcome]) -> tuple[int, list[Sleep]]:
+def run(flow: Flow[Any], attempts: list[Attempt]) -> tuple[int, list[Sleep]]:
     """Answer a flow from a list; count its requests and keep its sleeps."""
     requests: list[Request] = []
     sleeps: list[Sleep] = []
@@ -169,18 +174,18 @@ def run(flow: Flow[Any], outcomes: list[Outcome]) -> tuple[int, list[Sleep]]:
             return None
         assert isinstance(step, Request)
         requests.append(step)
-        outcome = outcomes[len(requests) - 1]
-        if isinstance(outcome, TransportError):
-            raise outcome
-        return outcome
+        attempt = attempts[len(requests) - 1]
+        if isinstance(attempt, TransportError):
+            raise attempt
+        return attempt
 
-    with suppress(ApiError, TransportError):
+    with suppress(MqsError):
         drive(flow, perform)
     return len(requests), sleeps
 
 
 def test_flow_goes_on_until_it_succeeds() -> None:
-    """Each failure costs a wait, and the log is told why without a body."""
+    """Each failure costs a wait, and the log says why, without a body."""
     requests, sleeps = run(retrying(GET, POLICY), [lost("exchange"), Response(502, {}, HTML), Response(200)])
 
     assert requests == 3
@@ -188,25 +193,25 @@ def test_flow_goes_on_until_it_succeeds() -> None:
     assert [sleep.reason for sleep in sleeps] == ["attempt 1: No answer.", "attempt 2: HTTP 502"]
 
 
-@pytest.mark.parametrize("outcome", [lost("exchange"), refused(504, "APIGW.0203"), refused(500)])
-def test_resend_is_never_repeated_in_doubt(outcome: Outcome) -> None:
-    """One request, then the error: whether the copy is there is for others to find out."""
+@pytest.mark.parametrize("attempt", [lost("exchange"), refused(504, "APIGW.0203"), refused(500)])
+def test_resend_is_never_repeated_in_doubt(attempt: Attempt) -> None:
+    """One request, then the error: whether the copy exists is for others to find out."""
     flow = retrying(POST, POLICY)
     next(flow)
 
     with pytest.raises((TransportError, ServerError)):
-        flow.throw(outcome) if isinstance(outcome, TransportError) else flow.send(outcome)
+        flow.throw(attempt) if isinstance(attempt, TransportError) else flow.send(attempt)
 
 
 def test_date_of_retry_after_is_compared_with_the_real_time() -> None:
-    """Without a clock given, that of the machine counts."""
+    """Without a clock of the caller, that of the machine counts."""
     past = "Sun, 22 Nov 2015 00:00:00 GMT"
 
-    assert RetryPolicy(jitter=lambda: 0.0).delay(GET, 1, refused(429, headers={"retry-after": past})) == 0.25
+    assert RetryPolicy(jitter=lambda: 0.0).delay_s(GET, 1, RateLimitedError(429), past) == 0.25
 
 
 def test_credentials_are_made_for_each_attempt() -> None:
-    """A signature holds the time, so that an old one is not sent again."""
+    """A signature contains the time, so an old one is not sent again."""
     stamps = iter("abc")
     seen: list[str] = []
     flow = retrying(GET, POLICY, lambda request: Request(request.method, request.url, {"stamp": next(stamps)}))

@@ -112,7 +112,7 @@ def test_signature_is_that_of_the_vendors_signer(
 
 @pytest.mark.parametrize("security_token", ["", "temporary"])
 def test_request_itself_is_not_touched(security_token: str) -> None:
-    """A signed request is a new one, whose secret is nowhere; the next attempt starts from the bare one."""
+    """A signed request is a new one without the secret; the next attempt starts from the unsigned one."""
     request = Request("GET", f"{INSTANCE}/messages", {"Accept": "application/json"})
 
     signed = sign(request, access_key=ACCESS_KEY, secret_key=SECRET_KEY, security_token=security_token, now=NOW)

@@ -1,4 +1,4 @@
-"""The slot of an identity: one login at a time, and what everybody else is told."""
+"""The token slot of an identity: one login at a time, whose result all others get."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def claimed(clock: Clock | None = None) -> TokenSlot:
 
 
 def test_first_claim_logs_in_and_the_others_wait() -> None:
-    """One is told to log in; all others get the same thing to wait for."""
+    """The first caller logs in; all others get the same future to wait for."""
     slot = claimed()
 
     waiting = [slot.claim(None) for _ in range(3)]
@@ -41,11 +41,11 @@ def test_first_claim_logs_in_and_the_others_wait() -> None:
     assert not waiting[0].done()
 
 
-def test_token_is_given_until_it_is_to_be_renewed() -> None:
+def test_token_is_returned_until_it_must_be_renewed() -> None:
     """From that moment on, the next claim logs in."""
     clock = Clock()
     slot = claimed(clock)
-    slot.settle(TOKEN)
+    slot.complete(TOKEN)
 
     clock.now = 999.9
     assert slot.claim(None) is TOKEN
@@ -55,13 +55,13 @@ def test_token_is_given_until_it_is_to_be_renewed() -> None:
 
 
 def test_stale_token_is_replaced_once() -> None:
-    """Many flows may report the same dead token; those who come after the login get the new one."""
+    """Many flows may report the same stale token; those that come after the login get the new one."""
     slot = claimed()
-    slot.settle(TOKEN)
+    slot.complete(TOKEN)
     fresh = Token("other", "p-1", renew_at=1000.0)
 
     assert slot.claim(TOKEN) is None
-    slot.settle(fresh)
+    slot.complete(fresh)
 
     assert slot.claim(TOKEN) is fresh
 
@@ -70,22 +70,22 @@ def test_stale_token_is_replaced_once() -> None:
     "error", [AuthenticationError(401, "IAM.0062"), PermissionDeniedError(403, "IAM.0082"), ServerError(503)]
 )
 def test_those_who_wait_get_the_error(error: MqsError) -> None:
-    """A login that was refused is refused for all of them."""
+    """A refused login is refused for all of them."""
     slot = claimed()
     waiting: Any = slot.claim(None)
 
-    slot.settle(None, error)
+    slot.complete(None, error)
 
     assert waiting.exception(timeout=0) is error
 
 
 @pytest.mark.parametrize("error", [GeneratorExit(), KeyboardInterrupt(), None])
-def test_login_that_was_stopped_wakes_the_others(error: BaseException | None) -> None:
-    """They are not told of somebody else's cancelling; the first of them takes over."""
+def test_cancelled_login_wakes_the_others(error: BaseException | None) -> None:
+    """They do not get another flow's cancellation; the first of them takes over."""
     slot = claimed()
     waiting: Any = slot.claim(None)
 
-    slot.settle(None, error)
+    slot.complete(None, error)
 
     assert waiting.result(timeout=0) is None
     assert slot.claim(None) is None
@@ -93,10 +93,10 @@ def test_login_that_was_stopped_wakes_the_others(error: BaseException | None) ->
 
 @pytest.mark.parametrize("error", [AuthenticationError(401, "IAM.0062"), PermissionDeniedError(403, "IAM.0082")])
 def test_refused_credentials_are_not_tried_for_15_minutes(error: MqsError) -> None:
-    """Each claim in that time raises what IAM said, since more tries would keep the user locked."""
+    """Each claim in that time raises IAM's error, since more tries would keep the user locked."""
     clock = Clock()
     slot = claimed(clock)
-    slot.settle(None, error)
+    slot.complete(None, error)
 
     clock.now = QUARTER_S - 0.1
     with pytest.raises(type(error)) as caught:
@@ -110,7 +110,7 @@ def test_refused_credentials_are_not_tried_for_15_minutes(error: MqsError) -> No
 def test_failure_of_iam_itself_may_be_tried_again_at_once() -> None:
     """Only refused credentials are remembered."""
     slot = claimed()
-    slot.settle(None, ServerError(503))
+    slot.complete(None, ServerError(503))
 
     assert slot.claim(None) is None
 
@@ -122,6 +122,6 @@ def test_identity_has_one_slot() -> None:
 
 
 def test_token_is_not_shown() -> None:
-    """Its value is in no representation."""
+    """No representation contains its value."""
     assert "s3cret" not in repr(TOKEN)
     assert "p-1" in repr(TOKEN)

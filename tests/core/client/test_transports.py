@@ -1,4 +1,4 @@
-"""Both wires do the same on a real socket: whole answers or how far it came, and no secret goes elsewhere."""
+"""Both transports do the same on a real socket: a whole response or how far it came, and no secret elsewhere."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings(**changes: Any) -> ConnectionSettings:
-    return replace(settings_for(), connect_timeout_s=5.0, read_timeout_s=5.0, **changes)
+    return replace(settings_for(), connect_timeout=5.0, read_timeout=5.0, **changes)
 
 
 def get(url: str, method: str = "GET") -> Request:
@@ -72,8 +72,8 @@ def test_request_arrives_as_it_is(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 404, 429, 502])
-def test_whole_answer_comes_back_whatever_its_status(exchange: Exchange, status: int) -> None:
-    """Nothing is decided here; header names come in lower case."""
+def test_whole_response_comes_back_whatever_its_status(exchange: Exchange, status: int) -> None:
+    """The transport decides nothing; header names come in lower case."""
     with recording((status, {"Retry-After": "7", "X-Request-Id": "r-1"}, b"\xff{not json")) as server:
         (answer,) = exchange(settings(), get(server.url))
 
@@ -84,7 +84,7 @@ def test_whole_answer_comes_back_whatever_its_status(exchange: Exchange, status:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_redirect_is_not_followed(exchange: Exchange, status: int, method: str) -> None:
-    """The server that it points to sees not even a connection, so never the token."""
+    """The server that it points to never sees a connection, let alone the token."""
     with recording() as elsewhere, recording((status, {"Location": elsewhere.url}, b"")) as server:
         (answer,) = exchange(settings(), get(server.url, method))
 
@@ -101,7 +101,7 @@ def test_connections_are_used_again(exchange: Exchange) -> None:
 
 
 def test_no_cookie_is_kept(exchange: Exchange) -> None:
-    """What the service sets in one answer is not sent with the next request."""
+    """A cookie of one response is not sent with the next request."""
     with recording((200, {"Set-Cookie": "session=1; Path=/"}, b"")) as server:
         exchange(settings(), get(server.url), get(server.url))
 
@@ -109,7 +109,7 @@ def test_no_cookie_is_kept(exchange: Exchange) -> None:
 
 
 def test_netrc_is_not_read(exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials of the machine's user neither replace ours nor go anywhere."""
+    """The credentials of the machine's user neither replace ours nor go anywhere."""
     netrc = tmp_path / ".netrc"
     netrc.write_text("default login somebody password else\n")
     netrc.chmod(0o600)
@@ -136,7 +136,7 @@ def test_refused_port_is_a_failed_connect(exchange: Exchange, refused_url: str) 
 
 
 def test_unknown_host_is_a_failed_resolve(exchange: Exchange) -> None:
-    """A name without an address is told from a service that is down."""
+    """A name without an address differs from a service that is down."""
     assert phase_of(exchange, settings(), get("https://mqs.invalid/")) == "resolve"
 
 
@@ -150,17 +150,17 @@ def test_connect_that_hangs_ends(exchange: Exchange) -> None:
             client.connect_ex(full.getsockname())
         url = f"http://127.0.0.1:{full.getsockname()[1]}"
 
-        assert phase_of(exchange, replace(settings(), connect_timeout_s=0.2), get(url, "POST")) == "connect"
+        assert phase_of(exchange, replace(settings(), connect_timeout=0.2), get(url, "POST")) == "connect"
 
 
 @pytest.mark.parametrize(
     "answer", [DROP, SILENCE, (200, {"Content-Length": "100"}, b"ten bytes.")], ids=["dropped", "silent", "cut"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_answer_that_does_not_come_whole_leaves_a_doubt(exchange: Exchange, answer: Any, method: str) -> None:
-    """The request arrived, and a POST only once; what came of it is not known."""
+def test_incomplete_response_leaves_the_result_unknown(exchange: Exchange, answer: Any, method: str) -> None:
+    """The request arrived, a POST only once, and its result is unknown."""
     with recording(answer) as server:
-        assert phase_of(exchange, replace(settings(), read_timeout_s=0.2), get(server.url, method)) == "exchange"
+        assert phase_of(exchange, replace(settings(), read_timeout=0.2), get(server.url, method)) == "exchange"
 
     # aiohttp by itself asks once more where a GET was cut off
     assert len(server.requests) in ({1} if method == "POST" else {1, 2})
@@ -189,8 +189,8 @@ def test_untrusted_certificate_is_refused(exchange: Exchange, server_tls: ssl.SS
     assert server.requests == []
 
 
-def test_refused_certificate_is_refused_for_a_reason(exchange: Exchange, server_tls: ssl.SSLContext) -> None:
-    """OpenSSL's reason tells an unknown CA from a certificate that has expired."""
+def test_refused_certificate_has_a_reason(exchange: Exchange, server_tls: ssl.SSLContext) -> None:
+    """OpenSSL's reason tells an unknown CA from an expired certificate."""
     with recording(tls=server_tls) as server, pytest.raises(TransportError, match=r"not trusted \(.*(issuer|signed)"):
         exchange(settings(), get(server.url))
 
@@ -205,7 +205,7 @@ def test_certificate_of_another_name_is_refused(exchange: Exchange, authority: A
 def test_ca_bundle_is_trusted(
     exchange: Exchange, authority: Authority, server_tls: ssl.SSLContext, folder: bool
 ) -> None:
-    """A private CA, as a file or as a folder of files, lets the service in."""
+    """It may be a file or a folder of files."""
     bundle = authority.folder() if folder else authority.path
 
     with recording(tls=server_tls) as server:
@@ -219,7 +219,7 @@ def test_ca_bundle_is_trusted_instead_of_the_platforms(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who names a CA means that one only."""
+    """With a CA bundle, the platform's CAs are no longer trusted."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
     other = Authority(tmp_path, "another ca")
 
@@ -229,15 +229,15 @@ def test_ca_bundle_is_trusted_instead_of_the_platforms(
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_verification_can_be_turned_off(exchange: Exchange, server_tls: ssl.SSLContext) -> None:
-    """Who says verify_tls false takes any certificate."""
+    """With verify_tls false, any certificate is accepted."""
     with recording(tls=server_tls) as server:
         assert exchange(settings(verify_tls=False), get(server.url))[0].status == 200
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 @pytest.mark.parametrize("verify", [True, False])
-def test_client_certificate_is_shown(exchange: Exchange, authority: Authority, verify: bool) -> None:
-    """A service that asks who we are is told."""
+def test_client_certificate_is_sent(exchange: Exchange, authority: Authority, verify: bool) -> None:
+    """A service that requires a client certificate gets it."""
     tls = _tls(authority.issue("server", address="127.0.0.1"), clients=authority.path)
     ours = settings(ca_bundle=str(authority.path), client_cert=str(authority.issue("airflow")), verify_tls=verify)
 
@@ -249,7 +249,7 @@ def test_client_certificate_is_shown(exchange: Exchange, authority: Authority, v
 
 @pytest.mark.parametrize("field", ["ca_bundle", "client_cert"])
 def test_file_without_a_certificate_is_one_sentence(exchange: Exchange, tmp_path: Path, field: str) -> None:
-    """It names the field, and no request is tried."""
+    """The error names the field, and no request is tried."""
     file = tmp_path / "file.pem"
     file.write_text("no certificate")
 
@@ -258,7 +258,7 @@ def test_file_without_a_certificate_is_one_sentence(exchange: Exchange, tmp_path
 
 
 def test_encrypted_key_is_one_sentence(exchange: Exchange, authority: Authority) -> None:
-    """Nobody is there to type its password, so none is asked for."""
+    """Nobody could type its password, so nobody is asked for it."""
     file = authority.issue("encrypted", password=b"pw")
 
     with pytest.raises(ConfigurationError, match="'client_cert' cannot be read"):
@@ -266,7 +266,7 @@ def test_encrypted_key_is_one_sentence(exchange: Exchange, authority: Authority)
 
 
 def test_proxy_of_the_connection_is_used(exchange: Exchange) -> None:
-    """The request goes to the proxy, with the proxy's credentials, and the service is not looked up here."""
+    """The request goes to the proxy with the proxy's credentials, and the service's name is not resolved here."""
     with recording() as proxy:
         address = proxy.url.replace("://", "://user:p%40ss@")
         (answer,) = exchange(settings(proxy=address), get("http://mqs.invalid/v2"))
@@ -277,7 +277,7 @@ def test_proxy_of_the_connection_is_used(exchange: Exchange) -> None:
 
 
 def test_proxy_of_the_environment_is_used(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the connection names none, HTTP_PROXY counts."""
+    """If the connection names none, HTTP_PROXY counts."""
     with recording() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("http_proxy", proxy.url)
@@ -286,8 +286,8 @@ def test_proxy_of_the_environment_is_used(exchange: Exchange, monkeypatch: pytes
     assert proxy.requests[0].target == "http://mqs.invalid/v2"
 
 
-def test_hosts_of_no_proxy_are_asked_directly(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are looked up here, and the proxy sees nothing."""
+def test_hosts_of_no_proxy_are_reached_directly(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their names are resolved here, and the proxy sees nothing."""
     with recording() as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.setenv("no_proxy", "mqs.invalid")
@@ -297,7 +297,7 @@ def test_hosts_of_no_proxy_are_asked_directly(exchange: Exchange, monkeypatch: p
     assert proxy.sockets == 0
 
 
-def test_this_machine_is_asked_directly(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_machine_is_reached_directly(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
     """No proxy could reach the local service."""
     with recording() as server, recording() as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)

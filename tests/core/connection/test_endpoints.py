@@ -1,4 +1,4 @@
-"""Addresses: spelling, scheme, and what a name tells."""
+"""Addresses: spelling, scheme, and what a name reveals."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from airflow_provider_mqs.core.connection.endpoints import is_loopback, parse_en
     ],
 )
 def test_spellings_of_an_address(text: str, endpoint: str) -> None:
-    """Each usual spelling gives one form: https unless it is this machine, no usual port, no slash at the end."""
+    """Each usual spelling becomes one form: https unless it is this machine, no usual port, no slash at the end."""
     assert parse_endpoint("host", text) == endpoint
 
 
 def test_other_fields_complete_the_address() -> None:
-    """Scheme and port may come from fields of their own, and may repeat what the host says."""
+    """Scheme and port may come from fields of their own, and may repeat those of the host."""
     assert parse_endpoint("host", "roma.example.com", scheme="HTTPS", port=8443) == "https://roma.example.com:8443"
     assert parse_endpoint("host", "https://roma.example.com:8443", scheme="https", port="8443").endswith(":8443")
 
 
 def test_port_zero_means_none() -> None:
-    """Airflow's form makes 0 of an empty port."""
+    """Airflow's form turns an empty port into 0."""
     assert parse_endpoint("host", "roma.example.com", port=0) == "https://roma.example.com"
 
 
@@ -50,7 +50,7 @@ def test_http_elsewhere_only_when_allowed() -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "mqs.localhost", "127.0.0.1", "127.8.9.1", "::1"])
 def test_this_machine(host: str) -> None:
-    """These names cannot leave this machine."""
+    """These names always mean this machine."""
     assert is_loopback(host)
 
 
@@ -73,18 +73,18 @@ def test_other_machines(host: str) -> None:
     ],
 )
 def test_region_and_iam_from_the_name(host: str, region: str | None, iam: str | None) -> None:
-    """A regional host tells region and login host; this machine serves both; other names tell nothing."""
+    """A regional host reveals region and login host; this machine serves both; other names reveal nothing."""
     endpoint = parse_endpoint("host", host)
     assert region_of(endpoint) == region
     assert regional_iam(endpoint, region) == iam
 
 
 def test_iam_of_a_named_region() -> None:
-    """A region given by the user is looked for in the cloud of the host, or in the public one."""
+    """Its IAM host is in the cloud of the endpoint, or in the public one."""
     assert regional_iam("https://mqs.example.com", "cn-east-3") == "https://iam.cn-east-3.myhuaweicloud.com"
     assert regional_iam("https://roma.eu-west-0.cloud.example", "eu-west-9") == "https://iam.eu-west-9.cloud.example"
 
 
 def test_this_machine_is_never_left_for_a_login() -> None:
-    """A password for a local service is not sent to the public cloud, even where a region is set."""
+    """A password for a local service is not sent to the public cloud, even if a region is set."""
     assert regional_iam("http://127.0.0.1:8089", "cn-north-4") == "http://127.0.0.1:8089"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import airflow_provider_mqs
 from airflow_provider_mqs.core.connection.fields import CONNECTION_FIELDS, FIELDS_BY_NAME, HIDDEN_FIELDS
 from airflow_provider_mqs.exceptions import ConfigurationError
 
@@ -47,13 +50,13 @@ def test_values_and_their_text_forms_are_read(name: str, raw: Any, typed: Any) -
 @pytest.mark.parametrize("field", CONNECTION_FIELDS, ids=lambda field: field.name)
 @pytest.mark.parametrize("absent", [None, ""])
 def test_null_and_empty_mean_absent(field: Any, absent: Any) -> None:
-    """The form writes null for each empty field, and that is the default."""
+    """The form writes null for each empty field; it then has its default."""
     assert field.read(absent) == field.default
 
 
 @pytest.mark.parametrize("field", CONNECTION_FIELDS, ids=lambda field: field.name)
 def test_default_reads_as_itself(field: Any) -> None:
-    """The form writes the defaults into extra, so they must be good values."""
+    """The form writes the defaults into extra, so they must be valid values."""
     assert field.read(field.default) == field.default
 
 
@@ -69,7 +72,7 @@ def _read(field: Field, raw: Any) -> tuple[Any, str]:
     index=st.integers(0, len(CONNECTION_FIELDS) - 1),
 )
 def test_any_value_is_read_or_refused_by_name(raw: Any, index: int) -> None:
-    """No JSON value makes anything but a typed value or an error that names the field."""
+    """Any JSON value becomes a typed value, or an error that names the field."""
     field = CONNECTION_FIELDS[index]
     kinds = {"bool": bool, "int": int, "float": float, "list": tuple, "text": str, "secret": str}
     typed, refusal = _read(field, raw)
@@ -78,19 +81,21 @@ def test_any_value_is_read_or_refused_by_name(raw: Any, index: int) -> None:
 
 
 def test_file_must_exist(tmp_path: Any) -> None:
-    """A path is taken when there is something at it."""
+    """A path is accepted if something exists there."""
     bundle = tmp_path / "ca.pem"
     bundle.touch()
     assert FIELDS_BY_NAME["ca_bundle"].read(str(bundle)) == str(bundle)
 
 
-def test_names_are_unique() -> None:
-    """No field hides another."""
-    assert len(FIELDS_BY_NAME) == len(CONNECTION_FIELDS)
+@pytest.mark.parametrize("name", FIELDS_BY_NAME)
+def test_each_field_is_used(name: str) -> None:
+    """A field in the form has an effect: some module reads it from the settings."""
+    package = Path(airflow_provider_mqs.__file__).parent
+    assert any(re.search(rf"\.{name}\b", module.read_text()) for module in package.rglob("*.py"))
 
 
 def test_names_of_secrets_are_ones_that_airflow_masks() -> None:
-    """Airflow masks extras by the words in their names, whatever the form says."""
+    """Airflow masks extras by the words in their names, whatever the form declares."""
     secrets = [field.name for field in CONNECTION_FIELDS if field.kind == "secret"]
     assert secrets
     assert all(any(word in name for word in MASKED_WORDS) for name in secrets)

@@ -20,14 +20,14 @@ def _parse(*, extra: dict[str, Any] | None = None, **fields: Any) -> ConnectionS
     return ConnectionSettings.parse(**{**base, **fields}, extra={"domain_name": "acme", **(extra or {})})
 
 
-def test_least_connection() -> None:
+def test_minimal_connection() -> None:
     """Host, user, password and account are enough; everything else has a default."""
     settings = _parse()
     assert settings.endpoint == settings.query_endpoint == f"https://{HOST}"
     assert settings.iam_endpoint == "https://iam.cn-north-4.myhuaweicloud.com"
     assert (settings.region, settings.project_id, settings.instance_id) == ("cn-north-4", None, None)
     assert (settings.auth_type, settings.api_style, settings.paging) == ("password", "auto", "auto")
-    assert (settings.page_size, settings.connect_timeout_s, settings.read_timeout_s) == (50, 10, 60)
+    assert (settings.page_size, settings.connect_timeout, settings.read_timeout) == (50, 10, 60)
     assert (settings.max_retries, settings.verify_tls, settings.proxy) == (5, True, None)
     assert (settings.allow_resend, settings.resend_topics, settings.max_resend_messages) == (True, (), None)
     assert (settings.require_consumer_key, settings.max_rate, settings.unknown_extras) == (False, None, ())
@@ -46,7 +46,7 @@ def test_access_key_needs_no_iam() -> None:
 
 
 def test_token_needs_no_login() -> None:
-    """With a token of the user's own, login and password are unused."""
+    """With the user's own token, login and password are unused."""
     extra = {"auth_type": "token", "auth_token": "MIIE", "project_id": "p1"}
     assert ConnectionSettings.parse(host=HOST, extra=extra).auth_token == "MIIE"
 
@@ -75,13 +75,13 @@ def test_text_values_of_a_uri_connection() -> None:
 
 
 def test_form_values_of_an_untouched_form() -> None:
-    """Airflow's form writes null into every field that was left empty."""
+    """Airflow's form writes null into every empty field."""
     names = ("auth_type", "project_id", "proxy", "resend_topics", "page_size", "allow_http", "security_token")
     assert _parse(extra=dict.fromkeys(names)) == _parse()
 
 
 def test_unknown_extras_are_named() -> None:
-    """Keys that nobody knows are kept by name, so that the hook can warn."""
+    """Unknown keys are kept by name, so that the hook can warn."""
     assert _parse(extra={"projectid": "x", "timeout": 3}).unknown_extras == ("projectid", "timeout")
 
 
@@ -92,13 +92,13 @@ def test_secrets_are_all_listed() -> None:
 
 
 def test_repr_has_no_secret() -> None:
-    """A settings value in a log line gives nothing away."""
+    """Settings in a log line reveal nothing."""
     settings = _parse(extra={"proxy": "http://u:hidden@proxy:3128", "auth_token": "tok-1", "security_token": "tok-2"})
     assert not any(secret in repr(settings) for secret in settings.secrets)
 
 
-def test_settings_travel() -> None:
-    """They can be pickled, as multiprocessing executors may ask for."""
+def test_settings_can_be_pickled() -> None:
+    """They can be pickled, as multiprocessing executors may need."""
     assert pickle.loads(pickle.dumps(_parse())) == _parse()  # noqa: S301 - our own bytes
 
 
@@ -114,12 +114,12 @@ def test_settings_travel() -> None:
     ],
 )
 def test_identity_changes_with_what_decides_the_token(changes: dict[str, Any]) -> None:
-    """Two connections share a token only if the same login would give it."""
+    """Two connections share a token only if the same login would return it."""
     assert _parse(**changes).identity != _parse().identity
 
 
 def test_identity_ignores_the_rest() -> None:
-    """Another page size or topic limit needs no second login, and the digest shows no secret."""
+    """Another page size or topic limit needs no second login, and the digest reveals no secret."""
     assert _parse(extra={"page_size": 3, "allow_resend": False}).identity == _parse().identity
     assert re.fullmatch("[0-9a-f]{64}", _parse().identity)
 
@@ -212,7 +212,7 @@ BAD_INPUT: list[tuple[str, dict[str, Any]]] = [
     ("name", "fields"), BAD_INPUT, ids=[f"{name}-{number}" for number, (name, _) in enumerate(BAD_INPUT)]
 )
 def test_bad_input_is_one_sentence(name: str, fields: dict[str, Any]) -> None:
-    """Each wrong value is refused in one short sentence that names the field and a remedy, and shows no secret."""
+    """Each wrong value is refused in one short sentence that names field and remedy, and quotes no secret."""
     with pytest.raises(ConfigurationError) as caught:
         _parse(**fields)
     sentence = str(caught.value)
@@ -222,13 +222,13 @@ def test_bad_input_is_one_sentence(name: str, fields: dict[str, Any]) -> None:
     assert SECRET not in sentence
 
 
-def test_missing_login_host_names_both_ways_out() -> None:
-    """Where neither is known, the error names region and iam_endpoint."""
+def test_missing_iam_endpoint_names_both_remedies() -> None:
+    """If neither is known, the error names region and iam_endpoint."""
     with pytest.raises(ConfigurationError, match=r"'iam_endpoint'.*'region'"):
         _parse(host="mqs.example.com")
 
 
-def test_path_segment_lets_ids_through() -> None:
-    """Ids of any shape are taken, as long as they stay one segment of a path."""
+def test_path_segment_accepts_ids() -> None:
+    """Ids of any shape are accepted, as long as they stay one segment of a path."""
     for value in ("0123456789abcdef", "640bb069-151e-4d5e-bd1b-000000000000", "my.instance_1~x"):
         assert path_segment("instance_id", value) == value

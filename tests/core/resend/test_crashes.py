@@ -21,7 +21,7 @@ from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
 from airflow_provider_mqs.core.resend.options import ResendOptions
 from airflow_provider_mqs.core.resend.replay import Replay
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.testing import running_emulator
 from tests.support import MemoryStore
 
@@ -160,7 +160,7 @@ class Crashes(RuleBasedStateMachine):
             instance_id=str(self.settings.instance_id),
             consumer_key=None,
             owner=Owner(f"try {self.tries}", run),
-            memory=ReplayStores(records=(self.store,)),
+            stores=ReplayStores(records=(self.store,)),
         )
         with AirflowThread() as desk:
             async with MortalClient(self.settings, concurrency=6, policy=SOON) as client:

@@ -33,7 +33,7 @@ def read(settings: dict[str, Any] | None = None, plan: Plan = PLAN, **changes: A
 
 def test_defaults() -> None:
     """A message without a copy was not sent, the read timeout and half a minute after its POST."""
-    assert read({"read_timeout_s": 60}) == ResendOptions(verify_wait_s=90.0)
+    assert read({"read_timeout": 60}) == ResendOptions(verify_wait_s=90.0)
 
 
 def test_texts_of_templates_are_understood() -> None:

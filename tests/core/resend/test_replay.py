@@ -18,7 +18,7 @@ from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
 from airflow_provider_mqs.core.resend.options import ResendOptions
 from airflow_provider_mqs.core.resend.replay import Replay
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
 from tests.support import MemoryStore
 
@@ -51,7 +51,7 @@ async def replayed(
         instance_id=str(settings.instance_id),
         consumer_key=None,
         owner=Owner(f"try {number}", run),
-        memory=ReplayStores(records=(store,) if store else ()),
+        stores=ReplayStores(records=(store,) if store else ()),
     )
     how = ResendOptions(**{"verify_wait_s": 0.4, **sending})
     with AirflowThread() as desk:
@@ -254,10 +254,10 @@ async def test_the_first_failed_write_stops_the_sending(mqs_emulator: MqsEmulato
 
 
 async def test_a_topic_that_was_made_anew_is_refused(mqs_emulator: MqsEmulator) -> None:
-    """A message of the plan is not there any more."""
+    """A message of the plan no longer exists."""
     seeded(mqs_emulator, 30)
 
-    with pytest.raises(ConfigurationError, match="not there any more"):
+    with pytest.raises(ConfigurationError, match="no longer exists"):
         await replayed(mqs_emulator, Plan("orders", {0: ((0, 9),), 1: ((0, 10),)}))
 
     assert mqs_emulator.requests("resend") == []

@@ -18,7 +18,7 @@ from airflow_provider_mqs.core.resend.pacing import Meter, Pacer
 from airflow_provider_mqs.core.resend.report import Report
 from airflow_provider_mqs.core.resend.sender import Resender
 from airflow_provider_mqs.core.verify.copy_search import Finding
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from tests.support import END_MS, START_MS, until
 
 if TYPE_CHECKING:

@@ -1,10 +1,10 @@
-"""Which proxy a request takes."""
+"""Which proxy a request takes; certificates are tested with the transports."""
 
 from __future__ import annotations
 
 import pytest
 
-from airflow_provider_mqs.core.client.proxy import Proxies, proxy_for
+from airflow_provider_mqs.core.client.transport import Proxies, proxy_for
 
 ENVIRONMENT = "http://environment.example.com:3128"
 CONFIGURED = "http://connection.example.com:3128"
@@ -40,7 +40,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_proxy_of_a_request(url: str, configured: str | None, proxy: str | None) -> None:
-    """The connection's proxy, else the environment's unless NO_PROXY names the host; this machine is asked directly."""
+    """The connection's proxy, else the environment's unless NO_PROXY names the host; none for this machine."""
     assert proxy_for(url, configured) == Proxies(configured).of(url) == proxy
 
 
