@@ -1,4 +1,4 @@
-"""The sessions of the Makefile on every supported Python, each in an environment of its own: `nox --list`."""
+"""The commands of the Makefile on every supported Python, each in an environment of its own: `nox --list`."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
-    """Run the whole suite on Airflow 3.3."""
+    """Run the suite on Airflow 3.3."""
     install(session, "constraints.txt")
-    session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "2", "-m", "not airflow", *session.posargs)
 
 
 @nox.session(python=["3.10", "3.11", "3.12"])
 def tests_211(session: nox.Session) -> None:
-    """Run the whole suite on Airflow 2.11."""
+    """Run the suite on Airflow 2.11."""
     install(session, "constraints-2.11.txt")
-    session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "2", "-m", "not airflow", *session.posargs)
 
 
 @nox.session(python="3.12")
 def demo(session: nox.Session) -> None:
-    """Back-fill three hours on a real Airflow against the local service."""
+    """Backfill three hours on a real Airflow against the local service."""
     install(session, "constraints.txt")
     session.run("python", "-m", "scripts.demo")
 
 
 @nox.session(python=False)
 def lock(session: nox.Session) -> None:
-    """Renew the pins of both Airflow series."""
+    """Update the pins of both Airflow series."""
     session.run("make", "lock", external=True)

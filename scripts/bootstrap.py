@@ -1,8 +1,7 @@
 """
-Create the virtual environment of this repository with the pinned versions. Fast when nothing has changed.
+Create the virtual environment of this repository with the pinned versions, or do nothing if it is up to date.
 
-The room's job: from any Python that has ``venv`` to a ready ``.venv``, with the standard library alone. Where
-packages come from is decided by the machine's own settings of pip and uv.
+Needs a Python with ``venv`` and nothing else. The machine's settings of pip and uv decide where packages come from.
 """
 
 from __future__ import annotations
@@ -18,11 +17,12 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 # where version managers keep interpreters that are not on the PATH
 MANAGED = (".pyenv/versions/3.{}.*/bin/python3", ".local/share/uv/python/cpython-3.{}.*/bin/python3")
+PROBE_S, INSTALL_S = 60, 1200
 PROBE = "import sys; print(*sys.version_info[:2]); import venv, ensurepip"
 
 
 class Series(NamedTuple):
-    """An Airflow series: where it is installed, its pins, and the Python versions that it runs on."""
+    """An Airflow series: its virtual environment, its pins, and the Python versions that it runs on."""
 
     venv: Path
     pins: Path
@@ -31,7 +31,7 @@ class Series(NamedTuple):
 
     @property
     def pythons(self) -> str:
-        """Say which versions fit."""
+        """Name the versions that fit."""
         return "{}.{} to {}.{}".format(*self.oldest, *self.newest)
 
 
@@ -42,16 +42,16 @@ SERIES = {
 
 
 def candidates(series: Series) -> list[str]:
-    """List the interpreter that runs this file, then others of a fitting version that can be found."""
+    """List the interpreter that runs this file, then all others of a fitting version."""
     minors = range(series.newest[1], series.oldest[1] - 1, -1)
     on_path = [shutil.which(f"python3.{minor}") for minor in minors]
-    managed = [str(p) for minor in minors for place in MANAGED for p in Path.home().glob(place.format(minor))]
+    managed = [str(p) for minor in minors for path in MANAGED for p in Path.home().glob(path.format(minor))]
     return [sys.executable, *filter(None, on_path), *managed]
 
 
 def problem(python: str, series: Series) -> str | None:
-    """Say why an interpreter cannot be used, None when it can."""
-    probe = subprocess.run([python, "-c", PROBE], capture_output=True, text=True, check=False)
+    """Say why an interpreter cannot be used; None if it can."""
+    probe = subprocess.run([python, "-c", PROBE], capture_output=True, text=True, timeout=PROBE_S, check=False)
     version = tuple(int(part) for part in probe.stdout.split())
     if not version:
         return f"{python} does not start."
@@ -63,7 +63,7 @@ def problem(python: str, series: Series) -> str | None:
 
 
 def find_python(series: Series) -> str:
-    """Take the first interpreter that fits, or leave with one sentence about the nearest miss."""
+    """Return the first interpreter that fits, or exit with one sentence about the nearest miss."""
     problems = []
     for python in candidates(series):
         found = problem(python, series)
@@ -75,7 +75,7 @@ def find_python(series: Series) -> str:
 
 
 def fingerprint(series: Series) -> str:
-    """Hash what the environment depends on: the place, the Python that was asked for, the files."""
+    """Hash what the environment depends on: this folder, the Python version, the files."""
     digest = hashlib.sha256(f"{ROOT} {sys.version_info[:2]}".encode())
     for path in (
         series.pins,
@@ -88,12 +88,12 @@ def fingerprint(series: Series) -> str:
 
 
 def succeeds(*command: str | Path) -> bool:
-    """Run a command in the repository and say whether it succeeded."""
-    return subprocess.run([str(part) for part in command], cwd=ROOT, check=False).returncode == 0
+    """Run a command in the repository; return whether it succeeded."""
+    return subprocess.run([str(part) for part in command], cwd=ROOT, timeout=INSTALL_S, check=False).returncode == 0
 
 
 def install(python: Path, series: Series) -> bool:
-    """Install the pins, then this package, with uv where it works here, else with pip."""
+    """Install the pins, then this package: with uv if that works here, else with pip."""
     pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     uv = (python, "-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", python)
     for installer in (uv, pip):
@@ -103,7 +103,7 @@ def install(python: Path, series: Series) -> bool:
         itself = ("--no-deps", "--no-build-isolation", "--editable", ".")
         if succeeds(*installer, "-r", series.pins) and succeeds(*installer, *itself):
             return True
-        print(f"That did not work with {installer[2]}.", flush=True)
+        print(f"{installer[2]} could not install the packages.", flush=True)
     return False
 
 
@@ -118,13 +118,15 @@ def main() -> None:
         return
     base = find_python(series)
     print(
-        f"Installing the versions of {series.pins.name} into {series.venv.name}, once: about a minute.",
+        f"Installing the versions of {series.pins.name} into {series.venv.name}. This takes about a minute, once.",
         flush=True,
     )
     if not succeeds(base, "-m", "venv", "--clear", series.venv):
         sys.exit(f"{base} could not create {series.venv}; the reason is above.")
     if not install(python, series):
-        sys.exit("The packages could not be installed; the reason is above. pip's own settings say where from.")
+        sys.exit(
+            "The packages could not be installed; the reason is above. pip's settings decide where they come from."
+        )
     stamp.write_text(wanted)
 
 

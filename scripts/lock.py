@@ -1,4 +1,4 @@
-"""Renew the pins of both Airflow series and the benchmarks: the newest that fit together everywhere."""
+"""Update the pins of both Airflow series and of the benchmarks to the newest versions that fit together."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = """\
-# Every package that the tests and the demo install, for Python 3.10 and newer. Renew with `make lock`.
+# Every package that the tests and the demo install, for Python 3.10 and newer. Update with `make lock`.
 # Airflow's versions are chosen in scripts/lock.py.
 """
 BENCH = "constraints-bench.txt"
 BENCH_HEADER = """\
-# What `make bench` installs beside constraints.txt. Renew with `make lock`.
+# What `make bench` installs beside constraints.txt. Update with `make lock`.
 """
 # one resolution cannot hold two Airflow series; message queues came with Airflow 3
 AIRFLOW = {
     "constraints.txt": ("apache-airflow~=3.3.2", "--extra", "messaging"),
     "constraints-2.11.txt": ("apache-airflow~=2.11.2",),
 }
+RESOLVE_S = 600
 COMPILE = [
     *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml"),
     *("--universal", "--python-version", "3.10", "--constraints", "-", "--upgrade"),
@@ -28,16 +29,18 @@ COMPILE = [
 
 
 def resolve(name: str, group: str, constraints: str, *more: str) -> str:
-    """Resolve the package with a dependency group, or leave with what uv says."""
+    """Resolve the package with a dependency group, or exit with the error of uv."""
     command = [*COMPILE, "--group", f"pyproject.toml:{group}", *more]
-    done = subprocess.run(command, cwd=ROOT, input=constraints, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, input=constraints, capture_output=True, text=True, timeout=RESOLVE_S, check=False
+    )
     if done.returncode:
         sys.exit(f"{name}: {done.stderr.strip()}")
     return done.stdout
 
 
 def write(name: str, header: str, pins: str) -> None:
-    """Write a file of pins."""
+    """Write a file of pins and say how many they are."""
     (ROOT / name).write_text(header + pins)
     print(f"{name}: {len(pins.splitlines())} pins")
 

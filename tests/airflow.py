@@ -1,4 +1,4 @@
-"""Run DAGs of tests on a real metadata database, on every Airflow series."""
+"""Run the tests' DAGs on a real metadata database, on every Airflow series."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AIRFLOW = tuple(int(part) for part in airflow.__version__.split(".")[:2])
 
 @cache
 def prepared_database() -> None:
-    """Create the metadata database of this test process, once."""
+    """Create the metadata database of this process, once."""
     from airflow.utils.db import initdb
 
     initdb()

@@ -1,12 +1,13 @@
 """
-What every test starts from: an Airflow home of its own, no token and no query path known from an earlier test.
+What every test starts from: an Airflow home of its own, and no token or query path of an earlier test.
 
-Airflow reads its environment when it is first imported, so that is set here, before any test module is.
+Airflow reads its environment when it is first imported, so the environment is set here, before that.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from importlib.metadata import version
@@ -31,7 +32,6 @@ for _name in [name for name in os.environ if name.lower().endswith("_proxy")]:
 
 import pytest  # noqa: E402 - the environment comes first
 from hypothesis import HealthCheck, settings  # noqa: E402 - same
-from xdist.scheduler import LoadScopeScheduling  # noqa: E402 - same
 
 from airflow_provider_mqs import process_state  # noqa: E402 - same
 
@@ -40,24 +40,20 @@ settings.register_profile("suite", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("suite")
 
 
-_WITH_AN_AIRFLOW = ("/test_real_scheduler.py", "/test_real_triggerer.py", "/test_real_waiting.py", "/test_chaos.py")
+def pytest_configure() -> None:
+    """On SIGTERM, leave through the fixtures, which stop the programs that they have started."""
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", 128 + signal.SIGTERM))
 
 
-class OneAirflow(LoadScopeScheduling):
-    """Any worker may have any test, but one at a time runs an Airflow; with pytest 9.2, ``loadgroup`` fails."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return "a whole Airflow" if nodeid.partition("::")[0].endswith(_WITH_AN_AIRFLOW) else nodeid
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneAirflow | None:
-    """Distribute the tests over the workers of ``-n``."""
-    return OneAirflow(config, log) if config.getvalue("dist") == "load" else None
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Allow tests with a whole Airflow more time; an exception ends them, so that their fixtures stop its programs."""
+    for item in items:
+        if item.get_closest_marker("airflow"):
+            item.add_marker(pytest.mark.timeout(900, method="signal"))
 
 
 def pytest_sessionfinish() -> None:
-    """Leave nothing in the temporary folder."""
+    """Delete the Airflow home."""
     import shutil
 
     shutil.rmtree(_HOME, ignore_errors=True)
@@ -71,7 +67,7 @@ def _fresh_process() -> None:
 
 
 def _forget_secrets() -> None:
-    """Empty Airflow's list of values to mask: hundreds of tests with tokens of their own make it slow beyond use."""
+    """Empty Airflow's list of values to mask: the tokens of hundreds of tests make masking unbearably slow."""
     for name, module in list(sys.modules.items()):
         if name.endswith("secrets_masker") and hasattr(module, "_secrets_masker"):
             masker = module._secrets_masker()
@@ -80,6 +76,6 @@ def _forget_secrets() -> None:
 
 @pytest.fixture
 def mqs(mqs_emulator: object, monkeypatch: pytest.MonkeyPatch) -> object:
-    """Run the local service behind ``mqs_default``."""
+    """Run the local service as the connection ``mqs_default``."""
     monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", mqs_emulator.connection_json())  # type: ignore[attr-defined]
     return mqs_emulator

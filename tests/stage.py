@@ -1,7 +1,7 @@
 """
-One DAG under a real scheduler, the topic of its name, and what the service's own log says was sent.
+One DAG under a real scheduler, the topic of the same name, and what the service's own log says was sent.
 
-One Airflow serves all scenes of a test file, and they are played at the same time: most of a scene is waiting.
+One Airflow serves all scenes of a test file, and they run at the same time: most of a scene is waiting.
 """
 
 from __future__ import annotations
@@ -26,19 +26,13 @@ if TYPE_CHECKING:
     from scripts.demo.running import Running
 
 T = TypeVar("T")
-TIMEOUT_S = 180.0
+TIMEOUT_S = 300.0
+FINAL = {"success", "skipped", "failed", "upstream_failed", "removed"}
 
 
 @dataclass
 class Stage:
-    """
-    Where a scenario is played.
-
-    :param running: the Airflow
-    :param service: the local service
-    :param dag_id: name of DAG and topic
-    :param task_id: the task that it is about
-    """
+    """An Airflow, a local service, a DAG (whose topic has its name), and the task that the scene is about."""
 
     running: Running
     service: MqsEmulator
@@ -68,35 +62,36 @@ class Stage:
     def until_sent(self, count: int) -> None:
         self.until(f"{count} messages are sent", lambda: len(self.sends) >= count or None, pause_s=0.02)
 
-    def until(self, what: str, answer: Callable[[], T | None], pause_s: float = 0.5) -> T:
+    def until(self, what: str, answer: Callable[[], T | None], pause_s: float = 1.0) -> T:
         return self.running.programs.until(f"{self.dag_id}: {what}", answer, TIMEOUT_S, pause_s)
 
     def task(self, run_id: str = "first", task_id: str = "") -> dict[str, Any]:
         return self.api.task(self.dag_id, run_id, task_id or self.task_id)
 
     def ended(self, state: str, run_id: str = "first", *, task_id: str = "", other_than: str = "") -> dict[str, Any]:
-        """Wait until the task, with another id than this one, has come to a state, and give it; or has failed."""
+        """Wait until the task (another one than the given id) is in one of the states; fail if it ends in another."""
+        wanted = set(state.split(" or "))
 
         def reached() -> dict[str, Any] | None:
             task = self.task(run_id, task_id)
-            return task if task["state"] in {*state.split(" or "), "failed"} and task["id"] != other_than else None
+            return task if task["state"] in wanted | FINAL and task["id"] != other_than else None
 
         task = self.until(f"{run_id} is {state}", reached)
-        assert task["state"] in state, self.api.log(task)[-3000:]
+        assert task["state"] in wanted, self.api.log(task)[-3000:]
         return task
 
     def finished(self, run_id: str = "first") -> None:
-        """Wait until the run has ended, too: with SQLite, a clear in the midst of that is lost."""
+        """Wait until the run has ended: with SQLite, Airflow loses a clear that comes before that."""
         path = f"dags/{self.dag_id}/dagRuns/{run_id}"
         self.until(f"{run_id} has ended", lambda: self.api.get(path)["state"] in {"success", "failed"} or None)
 
     def back_filled(self) -> bool | None:
-        """Say whether no back-fill is running any more; None when not yet. The scheduler looks every 30 s."""
+        """Return True once every backfill of the DAG has ended; the scheduler checks every 30 s."""
         found = self.api.get("backfills", dag_id=self.dag_id)["backfills"]
         return all(one["completed_at"] for one in found) or None
 
     def process(self, run_id: str = "first") -> psutil.Process:
-        """Wait until the task runs, and give the process that runs it: a descendant of the scheduler."""
+        """Wait until the task runs, and return its process, a descendant of the scheduler."""
         scheduler = self.running.programs.started["scheduler"].pid
 
         def found() -> psutil.Process | None:
@@ -111,7 +106,7 @@ class Stage:
         return self.until(f"{run_id} runs", found)
 
     def report(self, run_id: str = "first") -> dict[str, Any]:
-        """Read the report, and see that its numbers add up."""
+        """Read the report and check that its numbers add up."""
         report = self.api.result(self.dag_id, run_id, "resend")
         names = ("sent", "already_sent", "failed", "unknown", "not_attempted")
         assert report["schema"] == "mqs.replay/1"
@@ -119,7 +114,7 @@ class Stage:
         return report
 
     def reason(self, try_number: int, run_id: str = "first") -> str:
-        """Read in the log of a try what it failed with."""
+        """Read the error of a try in its log."""
         lines = self.api.log(self.task(run_id), try_number).splitlines()
         return lines[1 + next(i for i, line in enumerate(lines) if line.endswith("Task failed with exception"))]
 
@@ -128,11 +123,11 @@ class Scenes(dict[str, "Callable[[Any], None]"]):
     """The scenes of a test file, by the name of their DAG."""
 
     def scene(self, dag_id: str) -> Callable[[Callable[[Any], None]], Callable[..., None]]:
-        """Have a test played with the others; the test itself waits for the outcome."""
+        """Run a test's scene beside the others; the test itself waits for its outcome."""
 
         def register(play: Callable[[Any], None]) -> Callable[..., None]:
             def outcome(played: dict[str, Future[None]]) -> None:
-                played[dag_id].result()
+                played[dag_id].result(900)
 
             self[dag_id] = play
             outcome.__name__, outcome.__doc__ = play.__name__, play.__doc__
@@ -143,7 +138,7 @@ class Scenes(dict[str, "Callable[[Any], None]"]):
     def played(
         self, pool: ThreadPoolExecutor, request: pytest.FixtureRequest, stage: Callable[[str], Stage]
     ) -> dict[str, Future[None]]:
-        """Begin the scenes of the chosen tests, once Airflow has read all DAGs; each on the stage of its DAG."""
+        """Start the scenes of the selected tests once Airflow has read all DAGs, each on the stage of its DAG."""
         chosen = {item.name for item in request.session.items}
         stages = {dag_id: stage(dag_id) for dag_id in self}
         for dag_id, one in stages.items():

@@ -1,9 +1,12 @@
-"""What several test files need: the local service without a socket, and a client that drives flows straight into it."""
+"""What several test files need: the local service without a socket, and a driver that runs flows against it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +25,7 @@ from airflow_provider_mqs.emulator.state import State
 from airflow_provider_mqs.emulator.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from airflow_provider_mqs.core.client.auth import Auth
     from airflow_provider_mqs.core.values.message import Message, Row
@@ -74,9 +77,49 @@ class MemoryStore:
 
 
 async def until(holds: Callable[[], object]) -> None:
-    """Give way until something holds that the service brings about in its own thread."""
-    while not holds():  # noqa: ASYNC110 - nobody sets an event for us over there
+    """Wait for something that the service does in its own thread."""
+    while not holds():  # noqa: ASYNC110 - the service's thread sets no event
         await asyncio.sleep(0.001)
+
+
+@contextmanager
+def beside(work: Callable[[threading.Event], object]) -> Iterator[None]:
+    """
+    Run a helper in a thread beside the block; its failure ends the block, which must be in the main thread.
+
+    The helper gets an event that is set once the block is over, so it needs no time limit of its own: pytest's limit
+    ends both.
+    """
+    begun, over, failures = threading.Event(), threading.Event(), list[BaseException]()
+
+    def run() -> None:
+        begun.wait(60)
+        try:
+            work(over)
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            failures.append(error)
+            interrupted = threading.main_thread().ident or 0
+            while not over.is_set():  # more than once: what runs in the block may catch the first
+                signal.pthread_kill(interrupted, signal.SIGUSR1)
+                over.wait(1)
+
+    def interrupt(*_: object) -> None:
+        if not over.is_set():
+            raise failures[0]
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        begun.set()
+        yield
+    finally:
+        over.set()
+        thread.join(30)
+        signal.signal(signal.SIGUSR1, before)
+    assert not thread.is_alive(), "the helper does not end"
+    if failures:
+        raise failures[0]
 
 
 def ref_of(row: Row | Message) -> tuple[int, int]:
@@ -85,13 +128,13 @@ def ref_of(row: Row | Message) -> tuple[int, int]:
 
 
 def started_by(*payloads: Any) -> dict[str, Any]:
-    """Give the context of a run that a watcher's events with these payloads started."""
+    """Return the context of a run that a watcher started with events of these payloads."""
     events = [SimpleNamespace(extra={"from_trigger": True, "payload": payload}) for payload in payloads]
     return {"triggering_asset_events": {"mqs://host/instance/watched": events}}
 
 
 def settings_for(url: str = "http://127.0.0.1:1", **changes: Any) -> ConnectionSettings:
-    """Settings of a connection to the local service, with a few of them changed."""
+    """Return the settings of a connection to the local service, with some changes."""
     identity = Identity()
     settings = ConnectionSettings.parse(
         host=url,
@@ -109,7 +152,7 @@ def settings_for(url: str = "http://127.0.0.1:1", **changes: Any) -> ConnectionS
 
 @dataclass
 class Local:
-    """The service's core and a driver that performs the steps of flows on it, with a clock that only sleeping moves."""
+    """The service's core, and a driver that performs flows on it with a clock that moves only when they sleep."""
 
     service: Service
     settings: ConnectionSettings
@@ -150,7 +193,7 @@ class Local:
 
 
 def local(behaviour: Behaviour | None = None, store: Store | None = None, **changes: Any) -> Local:
-    """A service in memory and a client that has a valid token for it."""
+    """Return a service in memory and a client with a valid token for it."""
     now_s = [NOW_S]
     state = State(store or Store(), behaviour=behaviour or Behaviour(), clock=lambda: now_s[0])
     service = Service(state)

@@ -1,4 +1,4 @@
-"""The first command of a newcomer: which Python it takes, what it says when there is none, when it installs again."""
+"""Which Python the first command takes, what it says if none fits, and when it installs again."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ANY = bootstrap.Series(bootstrap.ROOT, bootstrap.SERIES["3.3"].pins, (3, 10), (3
 
 
 def test_the_running_python_comes_first() -> None:
-    """`make test PYTHON=python3.12` means that one, when it fits."""
+    """`make test PYTHON=python3.12` uses that Python if it fits."""
     assert bootstrap.candidates(ANY)[0] == sys.executable
 
 
 @pytest.mark.parametrize("bounds", [((3, 1), (3, 2)), ((3, 98), (3, 99))])
 def test_an_unfit_python_is_named(bounds: tuple[tuple[int, int], tuple[int, int]]) -> None:
-    """A Python that is too new or too old gives one sentence with its version and the ones that fit."""
+    """For a Python that is too new or too old, one sentence names its version and those that fit."""
     problem = bootstrap.problem(sys.executable, ANY._replace(oldest=bounds[0], newest=bounds[1]))
     assert problem is not None
     assert f"is Python 3.{sys.version_info.minor}; this needs 3.{bounds[0][1]} to 3.{bounds[1][1]}." in problem
@@ -37,8 +37,8 @@ def test_missing_venv_says_what_to_install(tmp_path: Path, monkeypatch: pytest.M
         bootstrap.find_python(ANY)
 
 
-def test_a_python_that_does_not_start_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A version manager's stub for a version that is not active is not taken."""
+def test_a_python_that_does_not_start_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version manager's stub for an inactive version is not taken."""
     stub = tmp_path / "python3.12"
     stub.write_text("#!/bin/sh\nexit 127\n")
     stub.chmod(0o755)
@@ -46,8 +46,8 @@ def test_a_python_that_does_not_start_is_passed_over(tmp_path: Path, monkeypatch
     assert bootstrap.find_python(ANY) == sys.executable
 
 
-def test_other_pins_are_another_environment(tmp_path: Path) -> None:
-    """The environment is made again when the pins change, and only then."""
+def test_the_environment_is_made_again_if_the_pins_change(tmp_path: Path) -> None:
+    """And only then."""
     pins = tmp_path / "constraints.txt"
     pins.write_text("a==1\n")
     before = bootstrap.fingerprint(ANY._replace(pins=pins))

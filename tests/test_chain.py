@@ -1,4 +1,4 @@
-"""Query, then resend, as Airflow runs them: a DAG on a real metadata database, with XComs, retries and mapping."""
+"""Query and resend as Airflow runs them: a DAG on a real metadata database, with XComs and mapped tasks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def dag_of(dag_id: str, *, batch_size: int | None = None) -> Any:
 
 
 def test_the_chain_sends_each_message_once(mqs: MqsEmulator) -> None:
-    """The offsets travel by XCom, and the service's own log shows each message of the window once."""
+    """The offsets travel through XCom, and the service's own log shows each message of the window once."""
     mqs.seed("orders", 300, START, END, partitions=3, gap_every=40)
 
     run = run_dag(dag_of("chain"))
@@ -40,7 +40,7 @@ def test_the_chain_sends_each_message_once(mqs: MqsEmulator) -> None:
 
 
 def test_mapped_batches_send_each_message_once(mqs: MqsEmulator) -> None:
-    """Dynamic task mapping over the batches of the query covers the window, without overlap."""
+    """Tasks mapped over the batches of the query cover the window without overlap."""
     mqs.seed("orders", 100, START, END, partitions=2)
 
     run = run_dag(dag_of("mapped", batch_size=40))
@@ -50,8 +50,8 @@ def test_mapped_batches_send_each_message_once(mqs: MqsEmulator) -> None:
     assert [xcom(run, "resend", index)["sent"] for index in range(3)] == [40, 40, 20]
 
 
-def test_an_empty_window_maps_nothing(mqs: MqsEmulator) -> None:
-    """An empty list of batches skips the mapped task."""
+def test_an_empty_window_maps_no_task(mqs: MqsEmulator) -> None:
+    """An empty list of batches skips the mapped task, and nothing is sent."""
     mqs.seed("orders", 0, START, END, partitions=2)
 
     run = run_dag(dag_of("empty", batch_size=40))
@@ -61,5 +61,5 @@ def test_an_empty_window_maps_nothing(mqs: MqsEmulator) -> None:
 
 
 def test_the_tests_have_an_airflow_of_their_own() -> None:
-    """Nothing here can reach the metadata database of the person who runs the tests."""
+    """No test can reach the metadata database of whoever runs the suite."""
     assert "mqs-airflow-" in os.environ["AIRFLOW_HOME"]

@@ -1,4 +1,4 @@
-"""Masking on every supported Airflow, whose modules are stood in for where this one has others."""
+"""Masking on every supported Airflow; stand-ins play the modules that the installed one lacks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OLD = "airflow.utils.log.secrets_masker"
 
 @pytest.fixture
 def airflow_with(monkeypatch: pytest.MonkeyPatch) -> object:
-    """Make an Airflow that has only the given names; what is masked is kept with the module that did it."""
+    """Return a function that makes an Airflow with only these names, and records what is masked and by which module."""
     masked: list[tuple[str, str]] = []
 
     def make(names: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -57,7 +57,7 @@ SERIES = [
 
 @pytest.mark.parametrize(("names", "module", "used"), SERIES)
 async def test_masks_with_what_the_series_has(airflow_with: object, names: object, module: str, used: str) -> None:
-    """Each series has its own place for the masker, and the older places of a newer series are not touched."""
+    """The masker moved between series; the old, deprecated names are not touched if the new one exists."""
     masked = airflow_with(names)  # type: ignore[operator]  # a fixture that is a function
     _compat.mask_secret("one")
     await _compat.amask_secret("two")
@@ -65,7 +65,7 @@ async def test_masks_with_what_the_series_has(airflow_with: object, names: objec
 
 
 async def test_masks_on_this_airflow(capsys: pytest.CaptureFixture[str]) -> None:
-    """On the installed series, masking works and warns of nothing."""
+    """On the installed series, masking works and raises no deprecation warning."""
     _compat.mask_secret("a-very-secret-value")
     await _compat.amask_secret("another-secret-value")
     assert "Deprecat" not in capsys.readouterr().err

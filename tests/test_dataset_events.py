@@ -1,4 +1,4 @@
-"""Events that tasks raise with the output of a query, on a real Airflow 2, which has no watchers."""
+"""Dataset events with the output of a query, on a real Airflow 2, which has no watchers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.airflow import AIRFLOW, prepared_database
 if TYPE_CHECKING:
     from airflow_provider_mqs.testing import MqsEmulator
 
-pytestmark = pytest.mark.skipif(AIRFLOW >= (3, 0), reason="the real triggerer's test shows it on Airflow 3")
+pytestmark = pytest.mark.skipif(AIRFLOW >= (3, 0), reason="tests/test_real_triggerer.py covers Airflow 3")
 END = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
 MIDDLE, START = END - timedelta(minutes=30), END - timedelta(hours=1)
 
@@ -25,7 +25,7 @@ def part(start: datetime, end: datetime) -> dict[str, Any]:
 
 
 def create_run(dag: Any, source: Any, *extras: dict[str, Any]) -> None:
-    """Start a run as the scheduler does, by events that carry these extras."""
+    """Start a run as the scheduler does, with dataset events that carry these extras."""
     from airflow.models.dataset import DatasetEvent, DatasetModel
     from airflow.utils.session import create_session
 
@@ -46,7 +46,7 @@ def create_run(dag: Any, source: Any, *extras: dict[str, Any]) -> None:
 
 
 def outcome(dag: Any, task_id: str, map_index: int = -1) -> Any:
-    """Run a task in a session of its own, as a worker does, and give what it pushed."""
+    """Run a task in a session of its own, as a worker does, and return what it pushed."""
     from airflow.utils.session import create_session
 
     with create_session() as session:
@@ -58,7 +58,7 @@ def outcome(dag: Any, task_id: str, map_index: int = -1) -> Any:
 
 
 def test_tasks_take_window_and_messages_of_the_events(mqs: MqsEmulator) -> None:
-    """The query, the resend, and mapped ones, though Airflow 2 lists the events in its own way."""
+    """Query, resend and mapped resends read the events in the form that Airflow 2 has for them."""
     prepared_database()
     mqs.seed("orders", 30, START, END, partitions=3)
     source = mqs_topic_asset(host="example.com", instance_id="any", topic="orders")

@@ -1,4 +1,4 @@
-"""What the demo promises whatever happens: it leaves no program behind, and it does not call half a job done."""
+"""The demo leaves no program behind, whatever happens, and never reports success on partial work."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ time.sleep(600)
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Iterator[Processes]:
-    """Provide programs that are killed after a moment instead of five seconds."""
+    """Provide programs that are killed after 0.3 s instead of five."""
     with Processes(tmp_path / "logs", os.environ, patience_s=0.3) as running:
         yield running
 
@@ -48,8 +48,8 @@ def output(programs: Processes, name: str) -> str:
     return programs.until(f"{name} says something", lambda: log.read_text().strip() or None, PATIENCE_S, 0.02)
 
 
-def test_stop_leaves_nobody(programs: Processes) -> None:
-    """A program that ignores SIGTERM, and its child in a process group of its own, are gone after the stop."""
+def test_stop_leaves_no_process(programs: Processes) -> None:
+    """A program that ignores SIGTERM and its child in a process group of its own are both gone."""
     programs.start("family", sys.executable, "-c", STUBBORN_FAMILY)
     family = [programs.started["family"].pid, int(output(programs, "family"))]
     programs.stop()
@@ -57,14 +57,14 @@ def test_stop_leaves_nobody(programs: Processes) -> None:
 
 
 def test_a_program_that_ends_too_early_is_reported_with_its_log(programs: Processes) -> None:
-    """Waiting for an answer stops at once when a program has died, and shows its last words."""
+    """Waiting for an answer ends as soon as a program dies, and the error shows the end of its log."""
     programs.start("server", sys.executable, "-c", "import sys; sys.exit('port is taken')")
     with pytest.raises(DemoError, match=r"server stopped by itself with code 1(.|\n)*port is taken"):
         programs.until("The server is up", lambda: None, PATIENCE_S, 0.02)
 
 
 def test_waiting_ends(programs: Processes) -> None:
-    """What never happens is an error that names it, not a demo that hangs."""
+    """If something never happens, the error names it; the demo does not hang."""
     started = time.monotonic()
     with pytest.raises(DemoError, match="The moon is full: not after 0 s"):
         programs.until("The moon is full", lambda: None, timeout_s=0.05, pause_s=0.01)
@@ -75,14 +75,14 @@ def test_waiting_ends(programs: Processes) -> None:
     ("code", "timeout_s"), [("raise SystemExit(3)", PATIENCE_S), ("import time; time.sleep(9)", 0.05)]
 )
 def test_a_step_that_fails_or_hangs_is_an_error(programs: Processes, code: str, timeout_s: float) -> None:
-    """A step that has to end by itself fails when its exit code is not 0, and when it takes too long."""
+    """A step fails if its exit code is not 0 or if it takes too long."""
     programs.start("migrate", sys.executable, "-c", code)
     with pytest.raises(DemoError, match=r"migrate ended with (3|nothing after 0 s)"):
         programs.finish("migrate", timeout_s)
 
 
 def test_listeners_on_other_addresses_are_found(programs: Processes) -> None:
-    """127.0.0.1 is allowed, every other address is named."""
+    """127.0.0.1 is allowed; every other address is named."""
     programs.start("listener", sys.executable, "-c", LISTENER)
     output(programs, "listener")
     [foreign] = programs.foreign_listeners()
@@ -103,12 +103,12 @@ def test_listeners_on_other_addresses_are_found(programs: Processes) -> None:
 def test_only_each_message_exactly_once_is_a_success(
     held: set[tuple[int, int]], sent: dict[tuple[int, int], int], problem: str
 ) -> None:
-    """The service's log must show every message of the intervals once, and nothing else."""
+    """The service's log must show every message of the intervals once and nothing else."""
     assert difference(held, sent) == problem
 
 
 def test_table_is_aligned() -> None:
-    """Every line of the table has the same width, and the numbers stand where their headings say."""
+    """Every line of the table has the same width, and the numbers stand below their headings."""
     start = datetime(2026, 11, 21, 23, tzinfo=timezone.utc)
     lines = table([Interval(start, 300, 299, 7.04), Interval(start, 12345, 0, 10.0)]).splitlines()
     assert lines[1].split() == ["2026-11-21", "23:00", "to", "00:00", "300", "299", "7.0"]
@@ -116,7 +116,7 @@ def test_table_is_aligned() -> None:
 
 
 def test_a_log_is_shown_as_lines() -> None:
-    """An entry is a line, the exceptions in it follow; what Airflow could not read is shown as it is."""
+    """An entry is one line, followed by its exceptions; an entry that Airflow could not parse is shown as it is."""
     error = {"exc_type": "ResendError", "exc_value": "9 of 10 messages sent"}
     entry = {"timestamp": "2026-11-22T00:00:00Z", "level": "error", "event": "Task failed", "error_detail": [error]}
     shown = ["2026-11-22T00:00:00Z error Task failed", "ResendError: 9 of 10 messages sent"]
@@ -126,7 +126,7 @@ def test_a_log_is_shown_as_lines() -> None:
 
 
 def test_each_state_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """Polling the same state again prints nothing; states of no interest are not printed either."""
+    """A state that has not changed is not printed again; states of no interest are never printed."""
     changes = Changes()
     for state in (None, "queued", "running", "running", "success", "success"):
         changes.show("00:00", "query", state)

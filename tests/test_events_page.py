@@ -1,4 +1,4 @@
-"""What the page about events shows is a DAG that Airflow understands, and whose tasks take what their events carry."""
+"""The DAG on the page about events is valid, and its tasks read what their events carry."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(AIRFLOW < (3, 0), reason="Airflow 2 has no watch
 
 @pytest.fixture
 def shown(tmp_path: Path) -> dict[str, Any]:
-    """Run the page's code."""
+    """Run the code of the page."""
     names: dict[str, Any] = {"__file__": str(tmp_path / "events.py")}
     for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(code, names)  # noqa: S102 - our own page
@@ -35,7 +35,7 @@ def shown(tmp_path: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def batches(mqs: MqsEmulator) -> list[dict[str, Any]]:
-    """Give what two events carry."""
+    """Return the payloads of two events."""
     mqs.seed("orders", 40, START, END, partitions=2, tags=("paid", "open"))
     query = {"task_id": "query", "topic": "orders"}
     return [
@@ -45,7 +45,7 @@ def batches(mqs: MqsEmulator) -> list[dict[str, Any]]:
 
 
 def test_the_asset_is_watched_by_our_trigger(shown: dict[str, Any]) -> None:
-    """Airflow stores the trigger by what it serialises to."""
+    """Airflow stores the serialised trigger."""
     (watcher,) = shown["orders"].watchers
     path, arguments = watcher.trigger.serialize()
 
@@ -56,7 +56,7 @@ def test_the_asset_is_watched_by_our_trigger(shown: dict[str, Any]) -> None:
 def test_the_resend_takes_the_messages_of_all_events(
     shown: dict[str, Any], batches: list[dict[str, Any]], mqs: MqsEmulator
 ) -> None:
-    """Each once, though an event comes twice."""
+    """Each message once, although one event comes twice."""
     report = shown["dag"].task_dict["look"].execute(started_by(*batches, batches[0]))
 
     assert report["plan"]["count"] == len(mqs.offsets("orders", START, END))
@@ -64,7 +64,7 @@ def test_the_resend_takes_the_messages_of_all_events(
 
 
 def test_the_query_takes_the_window_of_all_events(shown: dict[str, Any], batches: list[dict[str, Any]]) -> None:
-    """With its own filter."""
+    """Its filter applies to the whole window."""
     document = shown["dag"].task_dict["paid"].execute(started_by(*batches))
 
     ends = {"start": batches[0]["window"]["start"], "end": batches[1]["window"]["end"]}
@@ -73,7 +73,7 @@ def test_the_query_takes_the_window_of_all_events(shown: dict[str, Any], batches
 
 
 def test_a_mapped_task_takes_what_one_event_carries(shown: dict[str, Any], batches: list[dict[str, Any]]) -> None:
-    """The task that lists the events gives one document for each."""
+    """The task that lists the events returns one document per event."""
     listed = shown["each"].function(**started_by(*batches))
     mapped = shown["dag"].task_dict["look_at_each"]
 
@@ -86,7 +86,7 @@ def test_a_mapped_task_takes_what_one_event_carries(shown: dict[str, Any], batch
 
 
 def test_templates_reach_what_an_event_carries() -> None:
-    """The expression of the page gives the value."""
+    """The expression on the page renders to the value."""
     from airflow.sdk import Asset
 
     (expression,) = re.findall(r"`(\{\{.*?\}\})`", PAGE)

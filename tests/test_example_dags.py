@@ -1,10 +1,8 @@
-"""Each example DAG is run, on a real metadata database and the real local service."""
+"""Each example DAG runs on a real metadata database, against the local service."""
 
 from __future__ import annotations
 
 import importlib.util
-import threading
-import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +11,14 @@ import pytest
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from tests.airflow import AIRFLOW, prepared_database, run_dag, xcom
+from tests.support import beside
 
 if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
+
+    from fastapi.testclient import TestClient
+
     from airflow_provider_mqs.testing import MqsEmulator
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "example_dags"
@@ -22,7 +26,7 @@ HOUR = timedelta(hours=1)
 END = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - HOUR
 START = END - HOUR
 MIDNIGHT = END.replace(hour=0)
-NEEDS_APPROVAL = pytest.mark.skipif(AIRFLOW < (3, 3), reason="before 3.3 the approval needs a triggerer")
+NEEDS_APPROVAL = pytest.mark.skipif(AIRFLOW < (3, 3), reason="before Airflow 3.3 an approval needs a triggerer")
 
 
 def example(name: str) -> Any:
@@ -36,12 +40,12 @@ def example(name: str) -> Any:
 
 
 def once(mqs: MqsEmulator, start: datetime, end: datetime) -> bool:
-    """Whether the service's own log shows each message of the window once, and no other."""
+    """Check that the service's own log shows each message of the window once, and no other."""
     return mqs.resend_counts("orders") == dict.fromkeys(mqs.offsets("orders", start, end), 1)
 
 
 def test_hourly_replay_sends_the_hour_before_the_logical_date(mqs: MqsEmulator) -> None:
-    """A manual run waits, queries and resends its interval."""
+    """A manual run waits for its interval, queries it and resends it."""
     mqs.seed("orders", 60, START, END, partitions=3)
 
     run = run_dag(example("mqs_hourly_replay"), END)
@@ -50,8 +54,8 @@ def test_hourly_replay_sends_the_hour_before_the_logical_date(mqs: MqsEmulator) 
     assert once(mqs, START, END)
 
 
-def test_adhoc_replay_is_dry_until_told_otherwise(mqs: MqsEmulator) -> None:
-    """The form's values reach the operators; nothing is sent before the switch is turned."""
+def test_adhoc_replay_is_a_dry_run_by_default(mqs: MqsEmulator) -> None:
+    """The values of the form reach the operators; nothing is sent until ``dry_run`` is off."""
     mqs.seed("orders", 60, START, END, partitions=3)
     form = {"start": START.isoformat(), "end": END.isoformat(), "consumer_key": "keyA"}
 
@@ -66,7 +70,7 @@ def test_adhoc_replay_is_dry_until_told_otherwise(mqs: MqsEmulator) -> None:
 
 
 def test_mapped_replay_sends_the_day_in_batches(mqs: MqsEmulator) -> None:
-    """A manual run of the daily example resends yesterday, batch by batch."""
+    """A manual run of the daily example resends the day before in batches."""
     mqs.seed("orders", 60, MIDNIGHT - 24 * HOUR, MIDNIGHT, partitions=3)
 
     run = run_dag(example("mqs_mapped_replay"), MIDNIGHT)
@@ -75,45 +79,48 @@ def test_mapped_replay_sends_the_day_in_batches(mqs: MqsEmulator) -> None:
     assert once(mqs, MIDNIGHT - 24 * HOUR, MIDNIGHT)
 
 
+@pytest.fixture(scope="module")
+def airflows_api() -> Iterator[TestClient]:
+    """Log in to Airflow's REST API, which the UI uses."""
+    from airflow.api_fastapi.app import create_app
+    from fastapi.testclient import TestClient
+
+    prepared_database()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS", "True")
+        with TestClient(create_app("core"), base_url="http://testserver") as client:
+            client.headers["Authorization"] = f"Bearer {client.get('/auth/token').json()['access_token']}"
+            yield client
+
+
 @NEEDS_APPROVAL
 @pytest.mark.parametrize(("answer", "sent"), [("Approve", 60), ("Reject", 0)])
-def test_approved_replay_sends_what_a_person_has_seen(mqs: MqsEmulator, answer: str, sent: int) -> None:
+def test_approved_replay_sends_what_a_person_approved(
+    mqs: MqsEmulator, airflows_api: TestClient, answer: str, sent: int
+) -> None:
     """The approval shows window, counts and receivers; only "Approve" sends."""
     morning = MIDNIGHT.replace(hour=6)
     morning = morning if morning <= END else morning - 24 * HOUR
     mqs.seed("orders", 60, morning - 24 * HOUR, morning, partitions=3)
     shown: list[str] = []
-    prepared_database()
-    person = threading.Thread(target=_answer, args=(answer, shown), daemon=True)
-    person.start()
 
-    run = run_dag(example("mqs_approved_replay"), morning)
+    with beside(lambda over: shown.append(answer_question(airflows_api, answer, over))):
+        run = run_dag(example("mqs_approved_replay"), morning)
 
-    person.join(timeout=10)
     assert run.state == "success"
     assert len(mqs.resends("orders")) == sent
     assert "| 0 | 20 | 0 to 19 |" in shown[0]
     assert "Who receives the copies: every consumer of the topic." in shown[0]
 
 
-def _answer(answer: str, shown: list[str]) -> None:
-    """Wait for the question and answer it through Airflow's REST API, as the UI does."""
-    import os
-
-    from airflow.api_fastapi.app import create_app
-    from fastapi.testclient import TestClient
-
-    os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS"] = "True"
-    with TestClient(create_app(), base_url="http://testserver") as client:
-        token = client.get("/auth/token").json()["access_token"]
-        headers = {"Authorization": f"Bearer {token}"}
-        for _ in range(300):
-            details = client.get("/api/v2/dags/~/dagRuns/~/hitlDetails?response_received=false", headers=headers).json()
-            if details.get("hitl_details"):
-                break
-            time.sleep(0.1)
-        detail = details["hitl_details"][0]
-        shown.append(detail["body"])
-        ti = detail["task_instance"]
-        path = f"/api/v2/dags/{ti['dag_id']}/dagRuns/{ti['dag_run_id']}/taskInstances/{ti['task_id']}/-1/hitlDetails"
-        client.patch(path, headers=headers, json={"chosen_options": [answer], "params_input": {}})
+def answer_question(api: TestClient, answer: str, over: threading.Event) -> str:
+    """Wait for the question, answer it as the UI does, and return its text."""
+    found: list[Any] = []
+    while not found:
+        assert not over.wait(0.1), "the run has ended without a question"
+        answered = api.get("/api/v2/dags/~/dagRuns/~/hitlDetails", params={"response_received": False})
+        found = answered.raise_for_status().json()["hitl_details"]
+    ti = found[0]["task_instance"]
+    path = f"/api/v2/dags/{ti['dag_id']}/dagRuns/{ti['dag_run_id']}/taskInstances/{ti['task_id']}/-1/hitlDetails"
+    api.patch(path, json={"chosen_options": [answer], "params_input": {}}).raise_for_status()
+    return str(found[0]["body"])

@@ -1,4 +1,4 @@
-"""The error tree: as drawn, safe to show, and able to travel between processes."""
+"""The error tree: as drawn, safe to show, and picklable."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from airflow_provider_mqs.exceptions import (
 )
 
 
-def test_tree_is_the_drawn_one() -> None:
-    """Each class stands in the drawing once, below its own base class."""
+def test_tree_is_as_drawn() -> None:
+    """Each class is in the drawing once, below its base class."""
     drawn: dict[str, str] = {}
     above: list[str] = []
     for indent, name in re.findall(r"^    ([│├└─ ]*)([A-Z]\w+Error)\b", inspect.getdoc(exceptions) or "", re.MULTILINE):
@@ -39,15 +39,15 @@ def test_tree_is_the_drawn_one() -> None:
 
 
 def test_configuration_error_is_a_value_error() -> None:
-    """Callers that know nothing of this package catch a wrong argument as what it is."""
+    """Callers that do not know this package can catch a wrong argument as a ValueError."""
     assert issubclass(ConfigurationError, ValueError)
 
 
 @pytest.mark.parametrize(
     ("phase", "sent"), [("resolve", False), ("connect", False), ("tls", False), ("exchange", True)]
 )
-def test_request_may_have_arrived_only_where_the_connection_stood(phase: str, sent: bool) -> None:
-    """Before the connection stands, nothing can have been sent."""
+def test_a_request_may_have_arrived_only_if_it_was_connected(phase: str, sent: bool) -> None:
+    """Nothing can have been sent before that."""
     assert TransportError("The connection broke.", phase=phase).sent is sent  # type: ignore[arg-type]  # the four phases
 
 
@@ -63,7 +63,7 @@ def test_request_may_have_arrived_only_where_the_connection_stood(phase: str, se
     ],
 )
 def test_api_error_shows_what_the_service_said(error: ApiError, text: str) -> None:
-    """Status, code, sentence and request id are shown, and what is absent leaves no trace."""
+    """Status, code, message and request id are shown; a missing one leaves no gap."""
     assert str(error) == text
 
 
@@ -76,7 +76,7 @@ def test_api_error_shows_what_the_service_said(error: ApiError, text: str) -> No
     ],
 )
 def test_errors_survive_pickling(error: MqsError) -> None:
-    """An error that crosses a process boundary keeps its class, its text and its facts."""
+    """An error keeps its class, text and attributes across processes."""
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - made here
 
     assert type(copy) is type(error)
@@ -85,5 +85,5 @@ def test_errors_survive_pickling(error: MqsError) -> None:
 
 
 def test_unpublished_path_is_a_kind_of_not_found() -> None:
-    """Who handles 404 handles the gateway's 404, too."""
+    """A handler of 404 also catches the gateway's 404."""
     assert issubclass(ApiNotPublishedError, NotFoundError)

@@ -38,7 +38,7 @@ def _schema(name: str) -> dict[str, Any]:
 
 
 def test_package_name_is_the_distribution() -> None:
-    """Airflow refuses to discover any provider when the two differ."""
+    """Airflow discovers no provider at all if the two differ."""
     assert INFO["package-name"] == distribution("airflow-provider-mqs").metadata["Name"]
 
 
@@ -61,21 +61,21 @@ def test_info_is_plain_json() -> None:
 
 
 def test_hook_class_is_the_one_that_is_named() -> None:
-    """The class path leads to the hook, whose own attributes say the same."""
+    """The class path leads to the hook, whose attributes agree with the metadata."""
     module, _, name = CONNECTION["hook-class-name"].rpartition(".")
     assert getattr(importlib.import_module(module), name) is MqsHook
     assert (MqsHook.conn_type, MqsHook.hook_name) == (CONNECTION["connection-type"], CONNECTION["hook-name"])
 
 
 def test_commands_are_where_the_info_says() -> None:
-    """The path leads to a function that gives a list of commands."""
+    """The path leads to a function that returns a list of commands."""
     (path,) = INFO["cli"]
     module, _, name = path.rpartition(".")
     assert [group.name for group in getattr(importlib.import_module(module), name)()] == ["mqs"]
 
 
 class _Field:
-    """Stands in for a wtforms field, and keeps what it was made of."""
+    """A stand-in for a wtforms field that keeps its arguments."""
 
     def __init__(self, label: str, **arguments: Any) -> None:
         self.label = label
@@ -96,7 +96,7 @@ class _BooleanField(_Field): ...
 
 @pytest.fixture
 def form(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Give the hook's form, made with only the names that Airflow 3.1 stands in for."""
+    """Return the hook's form, made with only the names that Airflow 3.1 substitutes."""
     modules = {
         "wtforms": {
             field.__name__[1:]: field for field in (_StringField, _PasswordField, _IntegerField, _BooleanField)
@@ -118,13 +118,13 @@ def form(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_both_forms_have_the_same_fields(form: dict[str, Any]) -> None:
-    """The hook's fields and the metadata's are the table's, in its order."""
+    """Hook and metadata have the fields of the table, in its order."""
     assert list(form) == list(CONNECTION["conn-fields"]) == [field.name for field in CONNECTION_FIELDS]
 
 
 @pytest.mark.parametrize("name", list(FIELDS_BY_NAME))
 def test_both_forms_say_the_same(form: dict[str, Any], name: str) -> None:
-    """Label, help, default and choices of a field are equal in both forms, and so is whether it is hidden."""
+    """Label, help, default, choices and visibility of a field are equal in both forms."""
     widget, field = form[name], CONNECTION["conn-fields"][name]
     assert (widget.label, widget.arguments["description"]) == (field["label"], field["description"])
     assert widget.arguments["default"] == field["schema"].get("default")
@@ -142,18 +142,18 @@ def test_both_behaviours_say_the_same() -> None:
 
 
 def test_no_field_is_required_by_the_form() -> None:
-    """A required field would block saving; what is missing is said by the hook, which knows the auth_type."""
+    """A required field would block saving; the hook, which knows the auth_type, reports what is missing."""
     assert all("null" in field["schema"]["type"] for field in CONNECTION["conn-fields"].values())
 
 
 def test_form_is_made_by_the_class_itself() -> None:
-    """Airflow before 3.2 does not look for the form in the bases of the hook."""
+    """Airflow before 3.2 ignores the base classes of the hook."""
     assert {"get_connection_form_widgets", "get_ui_field_behaviour"} <= vars(MqsHook).keys()
 
 
 @HAS_A_FORM
 def test_providers_manager_knows_every_field() -> None:
-    """Airflow's own registry of form fields has ours, whichever way it reads them."""
+    """Airflow's own registry of form fields has ours, whichever of the two it reads."""
     known = ProvidersManager().connection_form_widgets
     assert {name for name in known if name.startswith("extra__mqs__")} == {
         f"extra__mqs__{name}" for name in FIELDS_BY_NAME
@@ -162,7 +162,7 @@ def test_providers_manager_knows_every_field() -> None:
 
 @HAS_A_FORM
 def test_form_of_this_airflow_shows_our_fields() -> None:
-    """Airflow's own service for the form gives our labels, defaults and choices."""
+    """Airflow's own service for the form returns our labels, defaults and choices."""
     connections = pytest.importorskip("airflow.api_fastapi.core_api.services.ui.connections")
     metas = {meta.connection_type: meta for meta in connections.HookMetaService.hook_meta_data()}
     fields = metas["mqs"].extra_fields

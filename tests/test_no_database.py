@@ -1,4 +1,4 @@
-"""People can unit-test their DAGs with a plain dict and the local service; no Airflow database is needed."""
+"""DAG authors can unit-test with a plain dict and the local service, without an Airflow database."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_replay(mqs_emulator, monkeypatch):
 
 
 def test_execute_with_a_plain_dict_needs_no_airflow_database(tmp_path: Path) -> None:
-    """A user's own pytest run passes where the metadata database can neither be opened nor created."""
+    """A user's own pytest run passes even if the metadata database can be neither opened nor created."""
     (tmp_path / "test_users_dag.py").write_text(USERS_TEST)
     env = {
         **os.environ,

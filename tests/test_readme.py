@@ -85,7 +85,7 @@ def test_the_commands_of_the_readme_send_each_message_once(
     )
 
     script = f"set -e\n{commands}".replace("python -m", f"{sys.executable} -m")
-    subprocess.run(["/bin/sh", "-c", script], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(["/bin/sh", "-c", script], cwd=tmp_path, timeout=60, check=True, capture_output=True)
 
     assert commands.count("python -m airflow_provider_mqs") == 3
     assert mqs.resend_counts("orders") == dict.fromkeys(mqs.offsets("orders", end - HOUR, end), 1)

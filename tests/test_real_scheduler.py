@@ -1,4 +1,4 @@
-"""Replays under a real scheduler survive what people do to tasks; the service's own log is the judge."""
+"""Replays under a real scheduler survive what users do to tasks, as the service's own log shows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
-pytestmark = pytest.mark.skipif(AIRFLOW < (3, 3), reason="the programs of the demo are those of the main series")
+pytestmark = [
+    pytest.mark.airflow,
+    pytest.mark.skipif(AIRFLOW < (3, 3), reason="the programs of the demo are those of Airflow 3.3"),
+]
 HERE = Path(__file__).resolve().parent
 END = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
 START = END - timedelta(hours=1)
@@ -34,7 +37,7 @@ LATENCY_S, COUNT = 0.1, 320
 def played(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[dict[str, Future[None]]]:
-    """Play the scenes of the chosen tests, all at once, under one Airflow."""
+    """Run the scenes of the selected tests, all at once, under one Airflow."""
     folder = tmp_path_factory.mktemp("scheduler")
     dags = shutil.copytree(HERE / "dags", folder / "dags")
     with ThreadPoolExecutor(len(SCENES)) as pool, running_emulator() as service:
@@ -46,7 +49,7 @@ def played(
 
 @scene("marked_failed")
 def test_a_task_that_is_marked_failed_ends_with_its_report_and_goes_on_after_a_clear(stage: Stage) -> None:
-    """Nothing is sent after its process has ended; the report says what was, and the next try sends the rest."""
+    """Nothing is sent after its process has ended; the report shows what was sent, and the next try sends the rest."""
     stage.fill(COUNT, START, END)
     stage.trigger(START, END)
     process = stage.process()
@@ -69,7 +72,7 @@ def test_a_task_that_is_marked_failed_ends_with_its_report_and_goes_on_after_a_c
 
 @scene("cleared")
 def test_a_running_task_that_is_cleared_gives_way_to_the_next_try(stage: Stage) -> None:
-    """Its ledger refuses the next write, which ends the sending; the next try sends the rest."""
+    """Its ledger refuses the next write, which stops the sending; the next try sends the rest."""
     stage.fill(COUNT, START, END)
     stage.trigger(START, END)
     process = stage.process()
@@ -86,7 +89,7 @@ def test_a_running_task_that_is_cleared_gives_way_to_the_next_try(stage: Stage) 
 
 @scene("timed_out")
 def test_a_task_that_is_too_slow_for_its_timeout_needs_several_tries(stage: Stage) -> None:
-    """Each try fails in order when its ``execution_timeout`` has passed, and the next one goes on where it was."""
+    """Each try reports and fails once its ``execution_timeout`` has passed, and the next continues from there."""
     count = COUNT + COUNT // 2
     stage.fill(count, START, END)
     stage.trigger(START, END)
@@ -103,8 +106,8 @@ def test_a_task_that_is_too_slow_for_its_timeout_needs_several_tries(stage: Stag
 
 
 @scene("terminated")
-def test_a_task_whose_process_is_terminated_fails_in_order(stage: Stage) -> None:
-    """SIGTERM to the process itself ends the try with its report, which is right, and the retry sends the rest."""
+def test_a_task_whose_process_is_terminated_reports_and_fails(stage: Stage) -> None:
+    """After SIGTERM to the process, the try's report is right, and the retry sends the rest."""
     stage.fill(COUNT, START, END)
     stage.trigger(START, END)
     process = stage.process()
@@ -121,7 +124,7 @@ def test_a_task_whose_process_is_terminated_fails_in_order(stage: Stage) -> None
 
 @scene("killed")
 def test_a_task_whose_process_is_killed_again_and_again_sends_each_message_once(stage: Stage) -> None:
-    """What was in flight at each SIGKILL is found on the topic by the next try."""
+    """The next try finds on the topic what was in flight at each SIGKILL."""
     chance = random.Random(2026)  # noqa: S311 - repeatable, nothing to guess
     stage.fill(2 * COUNT, START, END)
     stage.trigger(START, END)
@@ -138,8 +141,8 @@ def test_a_task_whose_process_is_killed_again_and_again_sends_each_message_once(
 
 
 @scene("back_filled")
-def test_hours_that_are_back_filled_again_or_cleared_are_not_sent_again(stage: Stage) -> None:
-    """The first back-fill sends each message; whatever runs afterwards is skipped."""
+def test_hours_that_are_backfilled_again_or_cleared_are_not_sent_again(stage: Stage) -> None:
+    """The first backfill sends each message; every later run is skipped."""
     start = END.replace(hour=10) - timedelta(days=1)
     last = start + timedelta(hours=1)
     stage.fill(COUNT // 2, start, start + timedelta(hours=2))
@@ -150,13 +153,14 @@ def test_hours_that_are_back_filled_again_or_cleared_are_not_sent_again(stage: S
     tasks = {run: stage.ended("success", run)["id"] for run in runs}
     assert stage.each_was_sent_once
 
-    stage.until("the back-fill has ended", stage.back_filled)
+    stage.until("the backfill has ended", stage.back_filled)
     stage.api.pause(stage.dag_id)
     stage.api.backfill(stage.dag_id, start.isoformat(), last.isoformat(), reprocess="completed")
     stage.api.unpause(stage.dag_id)
-    # where SQLite is locked, Airflow deletes the run and makes another one of its name, whose tries count from one
+    # if SQLite is locked, Airflow deletes the run and makes another one of its name, whose tries count from one
     tasks = {run: stage.ended("skipped", run, other_than=task)["id"] for run, task in tasks.items()}
     for run in runs:
+        stage.finished(run)
         stage.api.clear(stage.dag_id, run)
     for run, task in tasks.items():
         stage.ended("skipped", run, other_than=task)
@@ -164,8 +168,8 @@ def test_hours_that_are_back_filled_again_or_cleared_are_not_sent_again(stage: S
 
 
 @scene("rivals")
-def test_of_two_runs_at_once_with_messages_in_common_one_gives_way(stage: Stage) -> None:
-    """It tries again until the other has ended, and then sends only what that has not."""
+def test_one_of_two_concurrent_runs_with_messages_in_common_gives_way(stage: Stage) -> None:
+    """It retries until the other has ended, then sends only the rest."""
     stage.fill(COUNT, START, END, partitions=2)
     windows = {"first": (START, END - timedelta(minutes=20)), "second": (START + timedelta(minutes=20), END)}
     for run_id, window in windows.items():

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.testing import MqsEmulator
     from scripts.demo.running import Running
 
-pytestmark = pytest.mark.skipif(AIRFLOW < (3, 3), reason="the programs of the demo are those of the main series")
+pytestmark = [
+    pytest.mark.airflow,
+    pytest.mark.skipif(AIRFLOW < (3, 3), reason="the programs of the demo are those of Airflow 3.3"),
+]
 HERE = Path(__file__).resolve().parent
 TOPIC = "watched"
 SETTINGS = {
@@ -37,23 +40,19 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Run:
-    """
-    A run that events started.
-
-    :param events: what they carry
-    :param found: what its query found
-    :param look: the report of its dry run
-    :param back: the log of its resend to the same topic
-    """
+    """A run that events started."""
 
     events: list[Offsets]
     found: Offsets
-    look: dict[str, Any]
-    back: str
+    """The result of its query."""
+    dry_run: dict[str, Any]
+    """The report of its dry run."""
+    refusal: str
+    """The log of its resend to the same topic."""
 
     @property
-    def given(self) -> OffsetsByPartition:
-        return partition_offsets.union(*map(places_in, self.events))
+    def received(self) -> OffsetsByPartition:
+        return partition_offsets.union(*map(offsets_in, self.events))
 
     @property
     def window(self) -> TimeWindow:
@@ -61,7 +60,7 @@ class Run:
         return TimeWindow(min(one.start_ms for one in windows), max(one.end_ms for one in windows), "event")
 
 
-def places_in(offsets: Offsets) -> OffsetsByPartition:
+def offsets_in(offsets: Offsets) -> OffsetsByPartition:
     return {number: part.ranges for number, part in offsets.partitions.items()}
 
 
@@ -87,44 +86,44 @@ class Watching:
         for number in range(count):
             self.service.append(TOPIC, partition=number % 3, timestamp_ms=now_ms() - number * 40)
 
-    def until_looked(self) -> None:
-        """Wait until the service was asked about what is there; the event of that comes a moment later."""
+    def until_polled(self) -> None:
+        """Wait until the trigger has asked for the newest message; its event comes a moment later."""
         last_ms = max(message.timestamp_ms for message in self.service.messages(TOPIC))
 
-        def looked() -> bool | None:
+        def polled() -> bool | None:
             asked = [int(one.query["end_time"]) for one in self.service.requests("query") if "end_time" in one.query]
             return max(asked, default=0) > last_ms or None
 
-        self.running.programs.until("it is looked at", looked, TIMEOUT_S, pause_s=0.02)
+        self.running.programs.until("it is polled", polled, TIMEOUT_S, pause_s=0.02)
 
-    def until_told(self) -> None:
-        """Wait until each message but the copies is in an event."""
-        self.running.programs.until("all are told", lambda: self.told() == self.stored() or None, TIMEOUT_S)
+    def until_published(self) -> None:
+        """Wait until each message except the copies is in an event."""
+        self.running.programs.until("all are published", lambda: self.published() == self.stored() or None, TIMEOUT_S)
 
     def until_saved(self) -> None:
-        """Wait until the cursor has passed what is there."""
+        """Wait until the cursor is behind the newest message."""
         last_ms = max(message.timestamp_ms for message in self.service.messages(TOPIC))
         self.running.programs.until("it is saved", lambda: self._next_ms() > last_ms or None, TIMEOUT_S)
 
     def events(self) -> list[OffsetsByPartition]:
         found = self.running.api.get("assets/events", limit=100, order_by="timestamp")["asset_events"]
-        return [self._places(event["extra"]["payload"]) for event in found if event["extra"].get("from_trigger")]
+        return [self._offsets(event["extra"]["payload"]) for event in found if event["extra"].get("from_trigger")]
 
-    def told(self) -> OffsetsByPartition:
+    def published(self) -> OffsetsByPartition:
         return partition_offsets.union(*self.events())
 
     def stored(self) -> OffsetsByPartition:
-        """Give the places of all messages but the copies that the report of the resend names."""
+        """Return the offsets of all messages except the copies that the report of the resend names."""
         rows = [(message.partition, message.message_offset) for message in self.service.messages(TOPIC)]
         return partition_offsets.difference(partition_offsets.from_refs(rows), self.copies)
 
     def runs(self) -> list[Run] | None:
-        """Read what the runs were given and made of it, once all have ended and nothing told is without one."""
+        """Return the runs once all have ended and together have received everything that was published."""
         runs = self.running.api.get(f"dags/{TOPIC}/dagRuns", limit=100)["dag_runs"]
         if any(run["state"] not in ("success", "failed") for run in runs):
             return None
         ended = [self._run(run["dag_run_id"]) for run in runs]
-        return ended if partition_offsets.union(*(run.given for run in ended)) == self.told() else None
+        return ended if partition_offsets.union(*(run.received for run in ended)) == self.published() else None
 
     def resend(self, messages: OffsetsByPartition) -> None:
         items = [
@@ -147,14 +146,14 @@ class Watching:
         return int(entry["value"]["next_ms"])
 
     def _run(self, run_id: str) -> Run:
-        record, find, look = (self.running.api.result(TOPIC, run_id, name) for name in ("record", "find", "look"))
+        record, find, dry_run = (self.running.api.result(TOPIC, run_id, name) for name in ("record", "find", "look"))
         events = [Offsets.from_xcom(payload) for payload in record["payloads"]]
-        back = self.running.api.log(self.running.api.task(TOPIC, run_id, "back"))
-        return Run(events, Offsets.from_xcom(find), look, back)
+        refusal = self.running.api.log(self.running.api.task(TOPIC, run_id, "back"))
+        return Run(events, Offsets.from_xcom(find), dry_run, refusal)
 
     @staticmethod
-    def _places(payload: dict[str, Any]) -> OffsetsByPartition:
-        return places_in(Offsets.from_xcom(payload))
+    def _offsets(payload: dict[str, Any]) -> OffsetsByPartition:
+        return offsets_in(Offsets.from_xcom(payload))
 
     @property
     def _name(self) -> str:
@@ -166,7 +165,7 @@ def are_disjoint(events: list[OffsetsByPartition]) -> bool:
 
 
 def test_every_message_starts_a_run_though_the_triggerer_is_killed(tmp_path: Path) -> None:
-    """Told at least once; what is told again is the same; no copy starts a run, nor a run a resend to its own topic.
+    """Each is published at least once, the same if again; no copy starts a run, and no run resends to its own topic.
 
     The query of a run has the window of its events, and the resend has their messages.
     """
@@ -181,40 +180,40 @@ def test_every_message_starts_a_run_though_the_triggerer_is_killed(tmp_path: Pat
         running.programs.until("the DAGs are there", lambda: running.api.knows("resent"), TIMEOUT_S)
 
         watching.append(30)
-        watching.until_told()
+        watching.until_published()
         watching.until_saved()
         watching.kill_triggerer()
         watching.append(30)
         watching.start_triggerer()
-        watching.until_told()
+        watching.until_published()
         watching.until_saved()
         once = watching.events()
         assert len(once) > 1
         assert are_disjoint(once)
 
         watching.append(10)
-        watching.until_looked()
+        watching.until_polled()
         watching.kill_triggerer()
         watching.start_triggerer()
-        watching.until_told()
+        watching.until_published()
 
         watching.resend(once[0])
         watching.append(10)
-        watching.until_told()
+        watching.until_published()
         watching.kill_triggerer()
         watching.append(10)
         watching.start_triggerer()
-        watching.until_told()
+        watching.until_published()
 
-        told = watching.told()
+        published = watching.published()
         events = watching.events()
-        assert are_disjoint([places for number, places in enumerate(events) if places not in events[:number]])
+        assert are_disjoint([event for number, event in enumerate(events) if event not in events[:number]])
         assert partition_offsets.count(watching.copies) == partition_offsets.count(once[0])
-        assert not partition_offsets.intersection(told, watching.copies)
+        assert not partition_offsets.intersection(published, watching.copies)
         runs = running.programs.until("each event has its run", watching.runs, TIMEOUT_S)
         assert len(service.resends(TOPIC)) == partition_offsets.count(once[0])
         for run in runs:
-            assert "allow_self_trigger=True" in run.back
-            assert partition_offsets.from_json(run.look["plan"]["ranges"], "ranges") == run.given
+            assert "allow_self_trigger=True" in run.refusal
+            assert partition_offsets.from_json(run.dry_run["plan"]["ranges"], "ranges") == run.received
             assert run.found.window == run.window
-            assert not partition_offsets.difference(run.given, places_in(run.found))
+            assert not partition_offsets.difference(run.received, offsets_in(run.found))

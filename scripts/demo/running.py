@@ -37,6 +37,7 @@ def running_airflow(folder: Path, dags: Path, connection: str, **settings: objec
     # tasks have an API server of their own: in one server, a change by a person and one by a task can block each other
     ports, password = {"core": free_port(), "execution": free_port()}, secrets.token_urlsafe(9)
     settings["CORE__EXECUTION_API_SERVER_URL"] = f"http://127.0.0.1:{ports['execution']}/execution/"
+    settings.setdefault("DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL", 600)  # the files do not change
     env = environment(folder, dags, ports["core"], passwords_file(folder, password), **settings)
     api = Airflow(f"http://127.0.0.1:{ports['core']}", password, set(PARTS) - {"triggerer"})
     with Processes(folder / "logs", {**env, "AIRFLOW_CONN_MQS_DEFAULT": connection}) as programs:

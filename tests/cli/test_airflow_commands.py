@@ -71,7 +71,7 @@ def test_commands_are_imported_when_they_are_called() -> None:
         "heavy = ('aiohttp', 'airflow_provider_mqs.hooks', 'airflow_provider_mqs.emulator')\n"
         "print(sorted(set(heavy) & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
@@ -79,7 +79,9 @@ def test_commands_are_imported_when_they_are_called() -> None:
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_help_of_airflow(name: str) -> None:
     """Airflow's own parser shows the arguments of each command."""
-    done = subprocess.run([AIRFLOW_COMMAND, "mqs", name, "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [AIRFLOW_COMMAND, "mqs", name, "--help"], capture_output=True, text=True, timeout=60, check=True
+    )
     option = {"doctor": "--probe-topic", "emulator": "--fault", "query": "--lookback", "resend": "--on-replayed"}
     assert option[name] in done.stdout
 
@@ -92,6 +94,6 @@ def test_query_of_airflow(mqs: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> 
     end = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
     mqs.seed("orders", 30, end - timedelta(hours=1), end)
     words = ["query", "--topic", "orders", "--start", (end - timedelta(hours=1)).isoformat(), "--end", end.isoformat()]
-    done = subprocess.run([AIRFLOW_COMMAND, "mqs", *words], capture_output=True, text=True, check=True)
+    done = subprocess.run([AIRFLOW_COMMAND, "mqs", *words], capture_output=True, text=True, timeout=60, check=True)
     document: dict[str, Any] = json.loads(done.stdout)
     assert document["count"] == 30

@@ -18,7 +18,7 @@ def test_emulator_needs_no_airflow() -> None:
         "from airflow_provider_mqs.__main__ import main\n"
         "main(['emulator', '--help'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert "--port" in done.stdout
 
 
@@ -50,5 +50,5 @@ def test_interrupt_while_importing_is_no_traceback() -> None:
         "sys.argv[1:] = ['doctor']\n"
         "runpy.run_module('airflow_provider_mqs', run_name='__main__')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (130, "")

@@ -60,7 +60,7 @@ def test_output_goes_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_process_prints_nothing_but_the_document_to_stdout() -> None:
     """Airflow logs to stdout; the command sends those lines to stderr."""
     words = [sys.executable, "-m", "airflow_provider_mqs", "query", "--topic", "orders", *WINDOW]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
     assert json.loads(done.stdout)["count"] == 60
     assert "Found 60 messages in 3 partitions." in done.stderr
 

@@ -113,7 +113,7 @@ def test_pipe_from_the_query(mqs_emulator: MqsEmulator) -> None:
     """``query | resend`` works as one line of a shell."""
     program = shlex.join(PROGRAM)
     line = f"{program} {shlex.join(QUERY)} | {program} resend - --yes"
-    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=True)
+    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, timeout=60, check=True)
     assert json.loads(done.stdout)["sent"] == 60
     assert _once(mqs_emulator)
 
@@ -252,7 +252,7 @@ async def test_signal_stops_in_order_and_the_next_call_goes_on(
     )
     await until(lambda: len(mqs_emulator.requests("resend")) >= 6)
     process.send_signal(number)
-    out, err = await process.communicate()
+    out, err = await asyncio.wait_for(process.communicate(), 60)
     report = json.loads(out)
     assert process.returncode == code
     assert report["sent"] >= 6
@@ -303,6 +303,6 @@ def test_two_processes_at_once_send_nothing_twice(plan: Path, mqs_emulator: MqsE
         subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ))
         for _ in range(2)
     ]
-    codes = sorted(process.wait() for process in both)
+    codes = sorted(process.wait(60) for process in both)
     assert codes in ([0, 0], [0, 1])
     assert _once(mqs_emulator)

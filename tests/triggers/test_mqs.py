@@ -432,7 +432,7 @@ def test_its_module_loads_little() -> None:
         "import sys; import airflow.triggers.base; before = set(sys.modules);"
         "import airflow_provider_mqs.triggers.mqs; print(*set(sys.modules) - before)"
     )
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     new = set(loaded.stdout.split())
 
     assert "airflow_provider_mqs.triggers.mqs" in new

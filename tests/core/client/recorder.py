@@ -92,4 +92,4 @@ def recording(
         finally:
             recorder.stopping.set()
             server.shutdown()
-            thread.join()
+            thread.join(60)

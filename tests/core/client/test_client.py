@@ -60,7 +60,7 @@ def test_threads_and_loops_share_one_login(mqs_emulator: MqsEmulator) -> None:
     together = threading.Barrier(8)
 
     def synchronous() -> int:
-        together.wait()
+        together.wait(60)
         with MqsClient(settings(mqs_emulator)) as client:
             return len(client.run(client.api.show_instance()))
 
@@ -69,7 +69,7 @@ def test_threads_and_loops_share_one_login(mqs_emulator: MqsEmulator) -> None:
             async with AsyncMqsClient(settings(mqs_emulator)) as client:
                 return sum(map(len, await gather(client, *(client.api.show_instance() for _ in range(5)))))
 
-        together.wait()
+        together.wait(60)
         return asyncio.run(several())
 
     with ThreadPoolExecutor(8) as pool:
@@ -408,7 +408,8 @@ async def test_many_clients_log_in_once(mqs_emulator: MqsEmulator) -> None:
 def test_a_triggerers_loop_does_not_wait_for_the_import_of_the_transport() -> None:
     """It takes 150 ms, so another thread does it; the interpreter is a fresh one."""
     command = [sys.executable, "-c", _WHO_IMPORTS]
-    loaded = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
+    root = Path(__file__).parents[3]
+    loaded = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=root)
 
     assert "refused as expected, " in loaded.stdout
     assert "transport imported by main thread: [False]" in loaded.stdout

@@ -112,5 +112,5 @@ def test_table_is_cheap_to_import() -> None:
         "import sys, airflow_provider_mqs.get_provider_info\n"
         "print([name for name in ('airflow', 'requests', 'aiohttp', 'pendulum', 'wtforms') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"

@@ -102,8 +102,8 @@ def orders(emulator: MqsEmulator) -> dict[int, list[int]]:
     return found
 
 
-@pytest.mark.parametrize(("ordering", "count"), [("partition", 10_000), ("none", 1_000)])
-async def test_ten_thousand_messages_go_out_exactly_once_under_throttling(
+@pytest.mark.parametrize(("ordering", "count"), [("partition", 2_000), ("none", 1_000)])
+async def test_messages_go_out_exactly_once_under_throttling(
     mqs_emulator: MqsEmulator, ordering: str, count: int
 ) -> None:
     """With 429 and with 404 throttling at once, each is appended once, and in order if that is asked for."""
