@@ -408,7 +408,9 @@ async def test_many_clients_log_in_once(mqs_emulator: MqsEmulator) -> None:
 def test_a_triggerers_loop_does_not_wait_for_the_import_of_the_transport() -> None:
     """It takes 150 ms, so another thread does it; the interpreter is a fresh one."""
     command = [sys.executable, "-c", _WHO_IMPORTS]
-    loaded = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
+    loaded = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=True, cwd=Path(__file__).parents[3]
+    )
 
     assert "refused as expected, " in loaded.stdout
     assert "transport imported by main thread: [False]" in loaded.stdout
