@@ -1,7 +1,7 @@
 # Everything is installed on first use into .venv, with the versions of constraints.txt.
 # A newcomer needs Python >= 3.10 and make: `make demo`, `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-2.11 demo chaos e2e bench peers test test-2.11 coverage lint format lock clean
+.PHONY: help setup setup-2.11 demo chaos e2e bench test test-2.11 coverage lint format lock clean
 
 PYTHON ?= python3
 # least coverage of the package in percent, and more arguments for pytest: `make test PYTEST="-k window -x" BAR=0`
@@ -40,10 +40,6 @@ bench: setup ## compare with a bare aiohttp pool, HttpOperator, the vendor's SDK
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-bench.txt
 	.venv/bin/python -m benchmarks $(if $(QUICK),--quick,--pages docs)
 
-peers: ## run sensors of other providers on the same outcomes as ours, and write the tables of docs/waiting.md (8 minutes)
-	@$(PYTHON) scripts/bootstrap.py --airflow peers
-	.venv-peers/bin/python -m benchmarks.peers
-
 test: setup ## run the whole suite on Airflow 3.3, with coverage
 	$(call suite,3.3,.venv)
 	COVERAGE_FILE=.coverage-3.3 .venv/bin/coverage report --fail-under=$(BAR)
@@ -69,4 +65,4 @@ lock: setup ## renew the pins of both Airflow series
 	.venv/bin/python scripts/lock.py
 
 clean: ## remove everything that the other commands made
-	rm -rf .venv .venv-2.11 .venv-peers .data .nox .coverage* .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf .venv .venv-2.11 .data .nox .coverage* .mypy_cache .ruff_cache .hypothesis dist

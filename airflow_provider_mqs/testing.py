@@ -9,10 +9,10 @@ Installed as a pytest plugin, so a test only names the fixture::
         my_dag.test(logical_date=end)
         assert set(mqs_emulator.resend_counts("orders").values()) == {1}
 
-Tokens and query paths are remembered per process. A test that changes what a connection may do behind the same
-endpoint starts afresh with :func:`airflow_provider_mqs.process_state.reset`.
+Tokens and query paths are remembered for the life of a process. A test that changes what a connection may do at the
+same endpoint starts afresh with :func:`airflow_provider_mqs.process_state.reset`.
 
-Importing this module imports neither aiohttp nor Airflow: pytest loads it in every run.
+Importing this module imports neither aiohttp nor Airflow, because pytest loads it in every run.
 """
 # ruff: noqa: PLC0415  # the service is imported where it is used, see above
 
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.emulator.behaviour import Behaviour
     from airflow_provider_mqs.emulator.faults import Faults
     from airflow_provider_mqs.emulator.identity import Identity
-    from airflow_provider_mqs.emulator.records import Resend, StoredMessage
     from airflow_provider_mqs.emulator.service import LoggedRequest, Service
+    from airflow_provider_mqs.emulator.store import Resend, StoredMessage
 
 
 @dataclass(slots=True)
 class MqsEmulator:
     """
-    A running service, seen from a test.
+    A running service, as a test sees it.
 
     :param service: the service itself
-    :param port: where it listens on 127.0.0.1
-    :param scheme: ``http``, or ``https`` for a service that was given a certificate
+    :param port: port on 127.0.0.1
+    :param scheme: ``http``, or ``https`` for a service with a certificate
     """
 
     service: Service
@@ -56,7 +56,7 @@ class MqsEmulator:
     @property
     def url(self) -> str:
         """
-        Give the endpoint.
+        The endpoint.
 
         :return: URL without a slash at the end
         """
@@ -65,25 +65,25 @@ class MqsEmulator:
     @property
     def identity(self) -> Identity:
         """
-        Give account and ids.
+        The account, the project and the instance that the service knows.
 
-        :return: what the service knows
+        :return: user, password, access keys and ids
         """
         return self.service.state.identity
 
     @property
     def faults(self) -> Faults:
         """
-        Give the faults; assign their attributes: ``faults.throttle_429 = Rule(next=3, operations={"resend"})``.
+        What goes wrong; assign attributes: ``faults.throttle_429 = Rule(next=3, operations={"resend"})``.
 
-        :return: the switches, effective at once
+        :return: the faults, effective at once
         """
         return self.service.state.faults
 
     @property
     def behaviour(self) -> Behaviour:
         """
-        Give the behaviour; replace it, or change single fields with :meth:`behave`.
+        How the service answers; assign another value, or change single fields with :meth:`behave`.
 
         :return: a frozen value
         """
@@ -95,10 +95,10 @@ class MqsEmulator:
 
     def behave(self, **changes: Any) -> None:
         """
-        Change how the service answers where nobody knows how the real one does.
+        Change how the service answers where the real one is not known for certain.
 
         :param changes: fields of :class:`~airflow_provider_mqs.emulator.behaviour.Behaviour`
-        :raises ValueError: when a name or a value is wrong
+        :raises ValueError: if a name or a value is wrong
         """
         self.service.state.behaviour = self.behaviour.changed(changes)
 
@@ -108,51 +108,55 @@ class MqsEmulator:
 
         :param auth_type: ``password``, ``access_key`` or ``token``
         :param temporary: use the temporary access key, which needs a security token
-        :param extra: further extra fields; ``None`` takes one away
-        :return: fields of the connection, ``extra`` as a dict
+        :param extra: further extra fields; ``None`` removes one
+        :return: fields of the connection, with ``extra`` as a dict
+        :raises ValueError: for any other ``auth_type``
         """
-        from airflow_provider_mqs.emulator.connection import connection
-
-        return connection(self.service, self.url, auth_type, temporary=temporary, extra=extra)
+        token = self.service.iam.issue(self.identity.project_id)[0]
+        return self.identity.connection(self.url, auth_type, token=token, temporary=temporary, **extra)
 
     def connection_json(self, auth_type: str = "password", *, temporary: bool = False, **extra: Any) -> str:
         """
-        Describe this service for ``AIRFLOW_CONN_MQS_DEFAULT``.
+        Describe this service for the environment variable ``AIRFLOW_CONN_MQS_DEFAULT``.
 
         :param auth_type: ``password``, ``access_key`` or ``token``
         :param temporary: use the temporary access key, which needs a security token
-        :param extra: further extra fields; ``None`` takes one away
+        :param extra: further extra fields; ``None`` removes one
         :return: JSON text
+        :raises ValueError: for any other ``auth_type``
         """
         return json.dumps(self.connection(auth_type, temporary=temporary, **extra))
 
-    def seed(self, topic: str, count: int, start: datetime | int, end: datetime | int, **shape: Any) -> None:
+    def seed(self, topic: str, count: int, start: datetime | int, end: datetime | int, **options: Any) -> None:
         """
-        Fill a window with messages, round robin over the partitions, behind what they already hold.
+        Fill a window with messages, round robin over the partitions, after what they already hold.
 
-        :param topic: topic name; created when new
-        :param count: messages in all; 0 only creates the topic
-        :param start: first moment, aware datetime or epoch ms
-        :param end: end of the window, exclusive
-        :param shape: ``partitions``, ``spread`` (even, equal, bursts), ``gap_every``, ``missing_key_every``, ``tags``,
-            ``value_bytes``, ``retention_hours`` of :func:`airflow_provider_mqs.emulator.seeds.seed`
+        :param topic: topic name; created if it is new
+        :param count: number of messages; 0 only creates the topic
+        :param start: start of the window, aware datetime or epoch ms
+        :param end: end of the window (exclusive), aware datetime or epoch ms
+        :param options: ``partitions``, ``spread`` (even, equal, bursts), ``gap_every``, ``missing_key_every``,
+            ``tags``, ``value_bytes``, ``retention_hours``, as :func:`airflow_provider_mqs.emulator.seeds.seed`
+            takes them
+        :raises ValueError: for a datetime without a time zone
         """
         from airflow_provider_mqs.emulator.seeds import seed
 
         with self.service.lock:
-            seed(self.service.state, topic, count, _ms(start), _ms(end), **shape)
+            seed(self.service.state, topic, count, _ms(start), _ms(end), **options)
 
     def append(self, topic: str, partition: int = 0, value: str = "", **fields: Any) -> StoredMessage:
         """
         Write one message to the end of a partition, as a producer does.
 
-        :param topic: topic name; created with enough partitions when new
+        :param topic: topic name; created with enough partitions if it is new
         :param partition: partition number
-        :param value: the content
-        :param fields: ``timestamp_ms``, ``key``, ``size``, ``message_id``, ``app_id``, ``tag``, ``headers``
+        :param value: content of the message
+        :param fields: ``timestamp_ms`` (default now), ``key``, ``size``, ``message_id``, ``app_id``, ``tag``,
+            ``headers``
         :return: the message as stored
         """
-        from airflow_provider_mqs.emulator.records import Topic
+        from airflow_provider_mqs.emulator.store import Topic
 
         with self.service.lock:
             store = self.service.state.store
@@ -165,25 +169,30 @@ class MqsEmulator:
         List what a topic holds.
 
         :param topic: topic name
-        :return: all messages, copies and aged ones too, by partition and offset
+        :return: all messages by partition and offset, copies and expired ones included
         """
-        with self._settled() as service:
+        with self._up_to_date() as service:
             return service.state.store.messages(topic)
 
     def offsets(
         self, topic: str, start: datetime | int | None = None, end: datetime | int | None = None
     ) -> set[tuple[int, int]]:
         """
-        Say which offsets a window must give.
+        Return the offsets that a query of a window must find.
 
         :param topic: topic name
-        :param start: first moment; default from the beginning
-        :param end: end of the window, exclusive; default to the end
+        :param start: start of the window, aware datetime or epoch ms; default from the beginning
+        :param end: end of the window (exclusive), aware datetime or epoch ms; default to the end
         :return: ``(partition, message_offset)`` of every message in the window
+        :raises ValueError: for a datetime without a time zone
         """
-        first, last = (-(2**63) if start is None else _ms(start)), (2**63 if end is None else _ms(end))
+        start_ms, end_ms = (-(2**63) if start is None else _ms(start)), (2**63 if end is None else _ms(end))
         found = self.messages(topic)
-        return {(one.partition, one.message_offset) for one in found if first <= one.timestamp_ms < last}
+        return {
+            (message.partition, message.message_offset)
+            for message in found
+            if start_ms <= message.timestamp_ms < end_ms
+        }
 
     def resends(self, topic: str) -> list[Resend]:
         """
@@ -192,39 +201,39 @@ class MqsEmulator:
         :param topic: topic name
         :return: all of them, in order of time
         """
-        with self._settled() as service:
+        with self._up_to_date() as service:
             return service.state.store.resends(topic)
 
     def resend_counts(self, topic: str) -> dict[tuple[int, int], int]:
         """
-        Count how often each message was appended again by a resend.
+        Count how often each message was resent.
 
         :param topic: topic name
-        :return: counts by ``(partition, message_offset)`` of the source; a message that was not resent is absent
+        :return: counts by the ``(partition, message_offset)`` of the source; a message that was not resent is absent
         """
-        from airflow_provider_mqs.emulator.admin import resend_counts
+        from airflow_provider_mqs.emulator.resend import resend_counts
 
-        with self._settled() as service:
-            return resend_counts(service, topic)
+        with self._up_to_date() as service:
+            return resend_counts(service.state, topic)
 
     def requests(self, operation: str | None = None) -> list[LoggedRequest]:
         """
-        List the requests that came.
+        List the requests that the service received.
 
         :param operation: login, projects, query, content, resend, instance, instances, topics or unknown; default all
         :return: the log, in order of time
         """
-        with self._settled() as service:
-            return [one for one in service.log if operation in {None, one.operation}]
+        with self._up_to_date() as service:
+            return [line for line in service.log if operation in {None, line.operation}]
 
     def reset(self) -> None:
         """Forget data, logs, locks and faults; the behaviour stays."""
         self.service.reset()
 
     @contextmanager
-    def _settled(self) -> Iterator[Service]:
+    def _up_to_date(self) -> Iterator[Service]:
         with self.service.lock:
-            self.service.settle()
+            self.service.run_late_effects()
             yield self.service
 
 
@@ -238,15 +247,15 @@ def running_emulator(
     tls: SSLContext | None = None,
 ) -> Iterator[MqsEmulator]:
     """
-    Run a service for the time of a block, in a thread of this process.
+    Run a service while a block runs, in a thread of this process.
 
     :param path: SQLite file; default in memory
-    :param port: default any free one
+    :param port: port on 127.0.0.1; default any free one
     :param behaviour: how the service answers; default as the real one most likely does
-    :param clock: seconds since the epoch, for tests with a time of their own
-    :param tls: server side context, to serve https; default plain HTTP
+    :param clock: returns the seconds since the epoch, for tests with a time of their own
+    :param tls: server-side context, to serve https; default plain HTTP
     :return: the running service
-    :raises OSError: when the port is taken
+    :raises OSError: if the port is taken
     """
     from airflow_provider_mqs.emulator.behaviour import Behaviour
     from airflow_provider_mqs.emulator.server import serving_in_thread
@@ -265,7 +274,7 @@ def running_emulator(
 @pytest.fixture
 def mqs_emulator() -> Iterator[MqsEmulator]:
     """
-    Give each test a fresh service on a free port of 127.0.0.1, in memory.
+    Provide a fresh service in memory for each test, on a free port of 127.0.0.1.
 
     :return: the running service
     """
@@ -277,5 +286,5 @@ def _ms(moment: datetime | int) -> int:
     if not isinstance(moment, datetime):
         return moment
     if moment.tzinfo is None:
-        raise ValueError(f"{moment} has no time zone; give an aware datetime or epoch ms.")
+        raise ValueError(f"{moment} has no time zone; use an aware datetime or epoch ms.")
     return round(moment.timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""Measure everything, keep the raw results, and write the pages."""
+"""Measure everything, keep the raw results, and write the pages that are made of them."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ RAW = ROOT / ".data/bench"
 
 
 def say(text: str) -> None:
-    """Print what is being done, with the time since the beginning."""
+    """Print a line with the seconds since the start."""
     print(f"{time.perf_counter() - BEGAN_S:5.0f} s  {text}", flush=True)
 
 
 def compare(bench: Bench, jobs: Mapping[str, Job], rounds: int) -> dict[str, Any]:
-    """Let everybody work in turns; each round begins with another one."""
+    """Let the contestants take turns; each round starts with another one."""
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in jobs}
     for turn in range(rounds):
         names = list(jobs)
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             result = bench.run(jobs[name])
-            say(f"{turn + 1}/{rounds} {name}: {jobs[name].shape.messages} messages in {result.wall_s:.2f} s")
+            say(f"{turn + 1}/{rounds} {name}: {jobs[name].scenario.messages} messages in {result.wall_s:.2f} s")
             results[name].append(asdict(result))
-    return {name: {"messages": jobs[name].shape.messages, "results": results[name]} for name in jobs}
+    return {name: {"messages": jobs[name].scenario.messages, "results": results[name]} for name in jobs}
 
 
 def draw(bench: Bench, name: str, values: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Measure the points of a curve, each beside the bare pool."""
+    """Measure the points of a curve, each next to the bare pool."""
     points = []
     for value in values:
         ours, bare = plan.curve(name, value)
@@ -48,7 +48,7 @@ def draw(bench: Bench, name: str, values: tuple[int, ...]) -> list[dict[str, Any
         points.append(
             {
                 "value": value,
-                "messages": ours.shape.messages,
+                "messages": ours.scenario.messages,
                 "theory_s": plan.theory_s(ours),
                 "ours": asdict(results[0]),
                 "bare": asdict(results[1]),
@@ -61,7 +61,7 @@ def measure(size: plan.Size) -> dict[str, Any]:
     """Measure everything."""
     with Bench() as bench:
         pages, busy = bench.capacity(plan.BASE)
-        say(f"the service gives {pages:.0f} pages/s when asked as fast as one process can")
+        say(f"the service serves {pages:.0f} pages/s to one process that asks as fast as it can")
         return {
             "machine": describe(),
             "capacity": {"pages": pages, "busy": busy},
@@ -77,11 +77,13 @@ def measure(size: plan.Size) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, or show again what was measured."""
+    """Measure, or render the last results again."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="four minutes instead of twenty; for a look only")
-    parser.add_argument("--pages", type=Path, help="folder of the pages whose generated parts are written")
-    parser.add_argument("--again", action="store_true", help="measure nothing, take the last results")
+    parser.add_argument(
+        "--quick", action="store_true", help="four minutes instead of twenty, with less work; not for the pages"
+    )
+    parser.add_argument("--pages", type=Path, help="folder of the pages, whose generated parts are replaced")
+    parser.add_argument("--again", action="store_true", help="measure nothing; use the last results")
     wanted = parser.parse_args()
     raw = RAW / ("quick.json" if wanted.quick else "full.json")
     if not wanted.again:

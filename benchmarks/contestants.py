@@ -1,9 +1,9 @@
 """
-Everybody who reads the window or sends it again: this provider, and what people would use instead.
+The contestants, which read the window or resend it: this provider, and what people would use instead.
 
-A contestant gets ready first (imports, arguments) and gives the work to be timed; the work gives what it read or sent.
-The bare pools are the yardstick: ``aiohttp`` with so many workers that do nothing but the same requests. They need not
-log in, and know beforehand how many pages there are.
+A contestant prepares first (imports, arguments) and returns the work to be timed, which returns what it read. The bare
+pools are the baseline: ``aiohttp`` with workers that make the same requests and do nothing else. They do not log in,
+and they know in advance how many pages there are.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from benchmarks.job import Haul, Job
-from benchmarks.shape import END_MS, INSTANCE, PAGE_SIZE, PROJECT, START_MS, TOPIC, MessageRef
+from benchmarks.job import Job, Output
+from benchmarks.scenario import END_MS, INSTANCE, PAGE_SIZE, PROJECT, START_MS, TOPIC, MessageRef
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -27,7 +27,7 @@ _RESEND = f"{_MQS}/action?action_id=resend"
 _HEADERS = {"X-Auth-Token": "t" * 2000, "Content-Type": "application/json"}
 
 
-Work: TypeAlias = "Callable[[], Haul]"
+Work: TypeAlias = "Callable[[], Output]"
 
 
 def query_operator(job: Job) -> Work:
@@ -41,8 +41,8 @@ def query_operator(job: Job) -> Work:
         task_id="query", topic=TOPIC, start=START_MS, end=job.end_ms, concurrency=job.concurrency
     )
 
-    def work() -> Haul:
-        return Haul(xcom=operator.execute({}))
+    def work() -> Output:
+        return Output(xcom=operator.execute({}))
 
     return work
 
@@ -54,11 +54,11 @@ def query_hook(job: Job) -> Work:
     from airflow_provider_mqs.hooks.mqs import MqsHook
 
     del airflow_provider_mqs
-    return lambda: Haul(xcom=MqsHook().query(TOPIC, START_MS, job.end_ms).to_xcom())
+    return lambda: Output(xcom=MqsHook().query(TOPIC, START_MS, job.end_ms).to_xcom())
 
 
 def query_http_operator(job: Job) -> Work:
-    """Run ``HttpOperator`` with a pagination function, and a filter that keeps the places."""
+    """Run ``HttpOperator`` with a pagination function, and a filter that keeps partition and offset."""
     connect(job.url)
     from airflow.providers.http.operators.http import HttpOperator
 
@@ -70,18 +70,18 @@ def query_http_operator(job: Job) -> Work:
         data=_parameters(job, next(pages)),
         headers=_HEADERS,
         pagination_function=lambda _: next(({"data": _parameters(job, page)} for page in pages), None),
-        response_filter=lambda answers: [place for answer in answers for place in _places(answer.json())],
+        response_filter=lambda answers: [ref for answer in answers for ref in _refs(answer.json())],
     )
 
-    def work() -> Haul:
-        places = query.execute({})
-        return Haul(places, places)
+    def work() -> Output:
+        refs = query.execute({})
+        return Output(refs, refs)
 
     return work
 
 
 def query_sdk(job: Job) -> Work:
-    """Loop over the pages with the vendor's SDK."""
+    """Read one page after the other with the vendor's SDK."""
     from huaweicloudsdkcore.auth.credentials import BasicCredentials
     from huaweicloudsdkroma.v2 import RomaClient, ShowMqsInstanceMessagesRequest
 
@@ -93,31 +93,31 @@ def query_sdk(job: Job) -> Work:
         rows = client.show_mqs_instance_messages(request).messages
         return [(row.partition, row.message_offset) for row in rows]
 
-    return lambda: Haul([place for offset in job.pages for place in page(offset)])
+    return lambda: Output([ref for offset in job.pages for ref in page(offset)])
 
 
 def query_requests(job: Job) -> Work:
-    """Loop over the pages with one ``requests`` session."""
+    """Read one page after the other with a ``requests`` session."""
     session = _session()
 
     def page(offset: int) -> list[MessageRef]:
-        return _places(session.get(job.url + _MQS, params=_parameters(job, offset)).json())
+        return _refs(session.get(job.url + _MQS, params=_parameters(job, offset)).json())
 
-    return lambda: Haul([place for offset in job.pages for place in page(offset)])
+    return lambda: Output([ref for offset in job.pages for ref in page(offset)])
 
 
 def query_pool(job: Job) -> Work:
     """Read and decode the pages with a bare ``aiohttp`` pool."""
     from yarl import URL
 
-    places: list[MessageRef] = []
+    refs: list[MessageRef] = []
 
     async def page(session: aiohttp.ClientSession, offset: int) -> None:
         text = "&".join(f"{name}={value}" for name, value in _parameters(job, offset).items())
         async with session.get(URL(f"{job.url}{_MQS}?{text}", encoded=True)) as answer:
-            places.extend(_places(json.loads(await answer.read())))
+            refs.extend(_refs(json.loads(await answer.read())))
 
-    return _pool(job, page, job.pages, Haul(places))
+    return _pool(job, page, job.pages, Output(refs))
 
 
 def resend_operator(job: Job) -> Work:
@@ -136,33 +136,33 @@ def resend_operator(job: Job) -> Work:
         durable=job.durable,
         ledger_path=job.folder,
     )
-    return lambda: Haul(xcom=operator.execute({}))
+    return lambda: Output(xcom=operator.execute({}))
 
 
 def resend_requests(job: Job) -> Work:
-    """Post one after the other with one ``requests`` session."""
+    """Post one message after the other with a ``requests`` session."""
     session = _session()
 
-    def work() -> Haul:
-        for place in job.shape.places():
-            session.post(job.url + _RESEND, data=_body(place)).raise_for_status()
-        return Haul()
+    def work() -> Output:
+        for ref in job.scenario.refs():
+            session.post(job.url + _RESEND, data=_body(ref)).raise_for_status()
+        return Output()
 
     return work
 
 
 def resend_pool(job: Job) -> Work:
-    """Post with a bare ``aiohttp`` pool."""
+    """Post the messages with a bare ``aiohttp`` pool."""
     from yarl import URL
 
     url = URL(job.url + _RESEND, encoded=True)
 
-    async def post(session: aiohttp.ClientSession, place: MessageRef) -> None:
-        async with session.post(url, data=_body(place)) as answer:
+    async def post(session: aiohttp.ClientSession, ref: MessageRef) -> None:
+        async with session.post(url, data=_body(ref)) as answer:
             json.loads(await answer.read())
             answer.raise_for_status()
 
-    return _pool(job, post, job.shape.places(), Haul())
+    return _pool(job, post, job.scenario.refs(), Output())
 
 
 CONTESTANTS: dict[str, Callable[[Job], Work]] = {
@@ -178,25 +178,25 @@ CONTESTANTS: dict[str, Callable[[Job], Work]] = {
 }
 
 
-def read_by(haul: Haul) -> list[MessageRef]:
-    """List what was read, by offsets where the haul is a document of this provider."""
-    if haul.places or not haul.xcom or "partitions" not in haul.xcom:
-        return haul.places
+def read_by(output: Output) -> list[MessageRef]:
+    """Return the messages that were read, from the offsets document if the output is one of this provider."""
+    if output.refs or not output.xcom or "partitions" not in output.xcom:
+        return output.refs
     from airflow_provider_mqs.core.offsets import partition_offsets
     from airflow_provider_mqs.core.offsets.document import Offsets
 
-    found = Offsets.from_xcom(haul.xcom).partitions
+    found = Offsets.from_xcom(output.xcom).partitions
     return list(partition_offsets.expand({number: partition.ranges for number, partition in found.items()}))
 
 
 def mqs_connection(url: str) -> str:
-    """Write the connection to the service as JSON."""
+    """Return the Airflow connection to the service as JSON."""
     extra = {"domain_name": "bench", "project_id": PROJECT, "instance_id": INSTANCE, "api_style": "mqs"}
     return json.dumps({"conn_type": "mqs", "host": url, "login": "bench", "password": "bench", "extra": extra})
 
 
 def connect(url: str) -> None:
-    """Give Airflow the connections, before it is imported."""
+    """Set the connections in the environment, before Airflow is imported."""
     os.environ["AIRFLOW_CONN_MQS_DEFAULT"] = mqs_connection(url)
     os.environ["AIRFLOW_CONN_HTTP_DEFAULT"] = json.dumps({"conn_type": "http", "host": url})
 
@@ -212,22 +212,22 @@ def _parameters(job: Job, offset: int) -> dict[str, str]:
     }
 
 
-def _places(page: Any) -> list[MessageRef]:
+def _refs(page: Any) -> list[MessageRef]:
     return [(row["partition"], row["message_offset"]) for row in page["messages"]]
 
 
-def _body(place: MessageRef) -> bytes:
-    return json.dumps({"topic": TOPIC, "partition": place[0], "message_offset": place[1]}).encode()
+def _body(ref: MessageRef) -> bytes:
+    return json.dumps({"topic": TOPIC, "partition": ref[0], "message_offset": ref[1]}).encode()
 
 
 def _offsets(job: Job) -> dict[str, Any]:
-    """Write what the query would have pushed."""
-    from airflow_provider_mqs.core.offsets.document import Offsets, PartitionEntry
+    """Return what the query would have pushed."""
+    from airflow_provider_mqs.core.offsets.document import Offsets, PartitionOffsets
     from airflow_provider_mqs.core.values.time_window import TimeWindow
 
-    shape = job.shape
-    counts = {p: shape.count(p) for p in range(min(shape.partitions, shape.messages))}
-    parts = {p: PartitionEntry(((0, count - 1),), START_MS, END_MS) for p, count in counts.items()}
+    scenario = job.scenario
+    counts = {p: scenario.count(p) for p in range(min(scenario.partitions, scenario.messages))}
+    parts = {p: PartitionOffsets(((0, count - 1),), START_MS, END_MS) for p, count in counts.items()}
     window = TimeWindow(START_MS, END_MS, "start and end")
     host = job.url.removeprefix("http://")
     return Offsets(endpoint=host, instance_id=INSTANCE, topic=TOPIC, window=window, partitions=parts).to_xcom()
@@ -243,19 +243,19 @@ def _session() -> requests.Session:
 
 
 def _pool(
-    job: Job, one: Callable[[aiohttp.ClientSession, Any], Awaitable[None]], items: Iterator[Any], haul: Haul
+    job: Job, one: Callable[[aiohttp.ClientSession, Any], Awaitable[None]], items: Iterator[Any], output: Output
 ) -> Work:
-    """Work through the items with as many workers as requests may be in flight; they fill the haul."""
+    """Return the work of a pool: as many workers as requests in flight process the items and fill the output."""
     import aiohttp
 
     async def work(session: aiohttp.ClientSession) -> None:
         for item in items:
             await one(session, item)
 
-    async def pool() -> Haul:
+    async def pool() -> Output:
         connector = aiohttp.TCPConnector(limit=job.concurrency)
         async with aiohttp.ClientSession(connector=connector, headers=_HEADERS) as session:
             await asyncio.gather(*(work(session) for _ in range(job.concurrency)))
-        return haul
+        return output
 
     return lambda: asyncio.run(pool())

@@ -1,4 +1,4 @@
-"""What a batch leaves in Airflow's database, written by the package itself."""
+"""What a batch leaves in Airflow's database, as the package itself writes it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.ledger.index import IndexEntry
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Ledger, Owner
-from airflow_provider_mqs.core.offsets.document import Offsets, PartitionEntry
+from airflow_provider_mqs.core.offsets.document import Offsets, PartitionOffsets
 from airflow_provider_mqs.core.offsets.plan import plan_of, replay_id_of
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from benchmarks.plan import PARTITIONS
-from benchmarks.shape import END_MS, START_MS, TOPIC, Shape
+from benchmarks.scenario import END_MS, START_MS, TOPIC, Scenario
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.offsets.offset_ranges import Ranges
 
 _ENDPOINT, _INSTANCE = "roma.cn-north-4.myhuaweicloud.com", "640bb069-151e-4d5e-bd1b-000000000000"
-_FIRST = 1_000_000_000
-"""Offset of the first message: topics that are worth a thought have long ones."""
+_FIRST = 1_000_000_000  # offset of the first message: topics with this many messages have offsets of ten digits
 _RUN = {
     "dag_id": "replay_orders",
     "run_id": "scheduled__2026-11-22T00:00:00+00:00",
@@ -33,21 +32,18 @@ _RUN = {
 
 def batch_of(messages: int, size: int, *, scattered: bool = False) -> Offsets:
     """
-    Make the document of one batch, from the middle of a window.
+    Return the offsets document of a batch in the middle of a window, or of the whole window if that is one batch.
 
-    :param messages: of the window
-    :param size: ``batch_size``
-    :param scattered: whether offsets are missing between the messages, as where others write, too
-    :return: the batch; the whole window where it is one batch
+    ``scattered`` leaves gaps between the offsets, as in a topic to which others write, too.
     """
-    counts = {number: Shape(messages, PARTITIONS).count(number) for number in range(PARTITIONS)}
+    counts = {number: Scenario(messages, PARTITIONS).count(number) for number in range(PARTITIONS)}
     whole = Offsets(
         endpoint=_ENDPOINT,
         instance_id=_INSTANCE,
         topic=TOPIC,
         window=TimeWindow(START_MS, END_MS, "data_interval"),
         partitions={
-            number: PartitionEntry(((_FIRST, _FIRST + count - 1),), START_MS, END_MS - 1)
+            number: PartitionOffsets(((_FIRST, _FIRST + count - 1),), START_MS, END_MS - 1)
             for number, count in counts.items()
         },
     )
@@ -60,12 +56,7 @@ def batch_of(messages: int, size: int, *, scattered: bool = False) -> Offsets:
 
 
 def scatter(count: int) -> Ranges:
-    """
-    Give offsets of which each is followed by none to three that are missing; always the same ones.
-
-    :param count: how many
-    :return: the offsets
-    """
+    """Return offsets with zero to three missing after each of them, the same ones every time."""
     rng = Random(0)  # noqa: S311 - repeatable, nothing to guess
     ranges, last = [(_FIRST, _FIRST)], _FIRST
     for _ in range(count - 1):
@@ -76,41 +67,36 @@ def scatter(count: int) -> Ranges:
 
 
 def xcom_bytes(batch: Offsets) -> int:
-    """
-    Count the bytes of a batch as XCom.
-
-    :param batch: the document
-    :return: bytes of JSON
-    """
+    """Return the bytes of a batch as XCom, in JSON."""
     return _bytes(batch.to_xcom())
 
 
 def ledger_bytes(batch: Offsets) -> int:
     """
-    Count the bytes that the ledger and the entry in the index of replays take when a batch was sent.
+    Return the bytes that a batch leaves in the stores when it was resent, in JSON.
 
-    :param batch: what was sent; its copies have as many gaps
-    :return: bytes of JSON: the ledger in the task's store, again in the record, and the entry
+    They are those of the ledger in the task's store, of the same in the replay record, and of the entry in its index.
+    The copies are taken to have as many gaps as their sources.
     """
     plan = plan_of(batch.to_xcom(), None, endpoint=_ENDPOINT, instance_id=_INSTANCE)
-    places = plan.partitions
+    offsets = plan.partitions
     scope = {"endpoint": _ENDPOINT, "instance_id": _INSTANCE, "topic": TOPIC, "consumer_key": None}
     ledger = Ledger(
         replay_id_of(_ENDPOINT, _INSTANCE, plan, None),
         scope,
         plan.digest,
         Owner("0" * 32, _RUN, 0, "airflow-worker-0", 10_000),
-        places,
+        offsets,
         state=COMPLETE,
-        done=places,
-        copies=places,
-        marks={number: ranges[-1][1] for number, ranges in places.items()},
+        done=offsets,
+        copies=offsets,
+        last_offsets={number: ranges[-1][1] for number, ranges in offsets.items()},
         first_ms=END_MS,
         since_ms=END_MS,
         until_ms=END_MS,
         updated_ms=END_MS,
     )
-    spans = {number: (ranges[0][0], ranges[-1][1]) for number, ranges in places.items()}
+    spans = {number: (ranges[0][0], ranges[-1][1]) for number, ranges in offsets.items()}
     entry = IndexEntry(ledger.replay_id, None, START_MS, END_MS, spans)
     return 2 * _bytes(ledger.to_json()) + _bytes(entry.to_json())
 

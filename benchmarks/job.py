@@ -1,11 +1,11 @@
-"""What a contestant is told to do, and what came of it."""
+"""What a contestant is asked to do, and what it returns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.shape import END_MS, IN_FLIGHT, PAGE_SIZE, MessageRef, Shape
+from benchmarks.scenario import END_MS, IN_FLIGHT, PAGE_SIZE, MessageRef, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,45 +13,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """
-    One measurement of one contestant.
+    """One measurement of one contestant."""
 
-    :param contestant: a name in ``CONTESTANTS``
-    :param shape: what the service holds
-    :param concurrency: requests in flight, for those that can
-    :param ordering: of a resend
-    :param verify: whether a resend looks for its copies
-    :param durable: whether a resend keeps a ledger
-    :param end_ms: where the window ends
-    :param url: of the service
-    :param folder: for ledgers
-    """
-
-    contestant: str
-    shape: Shape
-    concurrency: int = IN_FLIGHT
-    ordering: str = "none"
+    contestant: str  # a key of CONTESTANTS
+    scenario: Scenario
+    concurrency: int = IN_FLIGHT  # requests in flight, if the contestant can have more than one
+    ordering: str = "none"  # of a resend, as are verify and durable
     verify: bool = False
     durable: bool = True
-    end_ms: int = END_MS
-    url: str = ""
-    folder: str = ""
+    end_ms: int = END_MS  # end of the window
+    url: str = ""  # of the service
+    folder: str = ""  # for ledgers
 
     @property
     def pages(self) -> Iterator[int]:
         """The ``offset`` of each page."""
-        first, step = {"row": (0, PAGE_SIZE), "page0": (0, 1), "page1": (1, 1)}[self.shape.paging]
-        return iter(range(first, first + self.shape.pages * step, step))
+        first, step = {"row": (0, PAGE_SIZE), "page0": (0, 1), "page1": (1, 1)}[self.scenario.paging]
+        return iter(range(first, first + self.scenario.pages * step, step))
 
 
 @dataclass(frozen=True, slots=True)
-class Haul:
-    """
-    What came of the work.
+class Output:
+    """What the work returned."""
 
-    :param places: what was read; empty for a resend, which the service itself counts
-    :param xcom: what a task would push
-    """
-
-    places: list[MessageRef] = field(default_factory=list)
-    xcom: Any = None
+    refs: list[MessageRef] = field(default_factory=list)  # messages read; empty for a resend, which the service counts
+    xcom: Any = None  # what a task would push

@@ -1,4 +1,4 @@
-"""What machine this is, as far as it matters for times; nothing that tells whose it is."""
+"""Which machine this is, as far as it matters for times; nothing that tells whose it is."""
 
 from __future__ import annotations
 
@@ -18,22 +18,19 @@ _PACKAGES = (
 
 
 def describe() -> dict[str, str]:
-    """Name the processor, the memory and the versions."""
+    """Return the processor, the memory and the versions, by the names of the page."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    model = next(models, platform.processor() or "unknown")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
-        "processor": f"{os.cpu_count()} cores, {_model()}",
+        "processor": f"{os.cpu_count()} cores, {model}",
         "memory": f"{memory:.0f} GiB",
         "system": f"{platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
         **{name: _version(name) for name in _PACKAGES},
     }
-
-
-def _model() -> str:
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text().splitlines() if known.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or "unknown")
 
 
 def _version(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Draw the curves, one picture for each kind of work: the time above, below it the time over theory."""
+"""Draw the curves in one picture for queries and one for resends: the time, and below it the time over theory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LABELS = {"ours": "this provider", "bare": "bare aiohttp pool"}
 
 
 def draw(curves: Mapping[str, Sequence[Any]], folder: Path) -> None:
-    """Write ``benchmarks-<work>.svg``, the same bytes for the same numbers."""
+    """Write ``benchmarks-<work>.svg``; the same numbers make the same bytes."""
     import matplotlib as mpl
 
     mpl.use("svg")

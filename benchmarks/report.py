@@ -1,19 +1,19 @@
-"""Write what was measured as Markdown: ratios first, then the numbers they are made of. No number is typed by hand."""
+"""Write what was measured as Markdown: the ratios, then the numbers behind them. No number is typed by hand."""
 
 from __future__ import annotations
 
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.bars import bars, ratio
 from benchmarks.plan import BASE, POOL, POSTS, QUERY, RESEND
-from benchmarks.shape import IN_FLIGHT, PAGE_SIZE
+from benchmarks.scenario import IN_FLIGHT, PAGE_SIZE
+from benchmarks.targets import ratio, targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from benchmarks.bars import Found
+    from benchmarks.targets import Found
 
 MARK = "<!-- measured -->"
 _COLUMNS = ("time", "messages/s", "over the pool", "processor", "memory", "XCom", "requests", "connections", "logins")
@@ -23,8 +23,8 @@ _DEFERRED = (
     "without the collector",
     "while loading",
     "polls",
-    "processor a poll",
-    "memory a trigger",
+    "processor per poll",
+    "memory per trigger",
     "topic lists",
     "connections at once",
     "left open",
@@ -37,7 +37,7 @@ _TRIGGERERS = (
     "longest gap while it starts",
     "longest gap afterwards",
     "polls",
-    "processor a poll",
+    "processor per poll",
     "memory",
     "topic lists",
     "connections at once",
@@ -48,23 +48,23 @@ _COUNTED = ("topic_lists", "max_open", "left_open", "logins")
 
 
 def page(found: Found) -> str:
-    """Write the generated part of the page."""
+    """Return the generated part of the page."""
     parts = [
-        "## Bars",
-        table(["work", "bar", "measured", "met"], [bar.row(found) for bar in bars(found)]),
+        "## Targets",
+        table(["work", "target", "measured", "met"], [target.row(found) for target in targets(found)]),
         partition(found),
         "## Query",
-        _comparison(found["query"], POOL),
+        comparison(found["query"], POOL),
         "## Resend",
-        _comparison(found["resend"], POSTS),
-        "## Services that are not so plain",
-        _cases(found["cases"]),
+        comparison(found["resend"], POSTS),
+        "## Services that behave differently",
+        cases(found["cases"]),
         "## Growth",
         knee(found),
-        *(_curve(name, points) for name, points in found["curves"].items()),
+        *(curve(name, points) for name, points in found["curves"].items()),
         "## DAG file",
         table(
-            ["the file", "processor seconds to load it"],
+            ["file", "processor seconds to load it"],
             [[name, f"{median(seconds):.3f}"] for name, seconds in found["startup"].items()],
         ),
         "## Deferred sensors",
@@ -73,57 +73,46 @@ def page(found: Found) -> str:
         triggerers(found["triggerer"]),
         "## Machine and service",
         table(["", ""], [[f"{name}", value] for name, value in found["machine"].items()]),
-        _service(found),
+        service(found),
     ]
     return "\n\n".join(parts)
 
 
 def write(path: Path, text: str) -> None:
-    """Put the generated part behind the mark of a page."""
+    """Replace the generated part of a page, which follows the mark."""
     head = path.read_text().partition(MARK)[0]
     path.write_text(f"{head}{MARK}\n{text}\n")
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """
-    Write a table.
-
-    :param heads: of its columns
-    :param rows: cells
-    :return: Markdown
-    """
+    """Return a Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def partition(found: Found) -> str:
-    """
-    Say what the XCom grows by with each partition, since the bar holds for so many only.
-
-    :param found: all results
-    :return: a sentence
-    """
+    """Return a sentence on what each partition adds to the XCom, because the target is for one number of them."""
     (few, least), (many, most) = ((int(number), size) for number, size in found["xcom"].items())
     each = (most - least) / (many - few)
     return (
-        f"A partition takes {each:.0f} bytes of the XCom where its offsets are contiguous; "
-        "[sizing](sizing.md) says what they take with gaps."
+        f"Each partition adds {each:.0f} bytes to the XCom if its offsets are contiguous; "
+        "[sizing](sizing.md) shows the sizes with gaps."
     )
 
 
 def deferred(group: Mapping[str, Sequence[Found]]) -> str:
-    """Write the table of the deferred sensors; times and memory are medians, what is counted is the most."""
-    return table(
-        ["trigger", "sensors", "watchers", *_DEFERRED], [[name, *_watched(results)] for name, results in group.items()]
-    )
+    """Return the table of the deferred sensors: medians of times and memory, maxima of counts."""
+    rows = [[name, *deferred_row(results)] for name, results in group.items()]
+    return table(["trigger", "sensors", "watchers", *_DEFERRED], rows)
 
 
 def triggerers(group: Mapping[str, Found]) -> str:
-    """Write the table of the triggerers: one measurement each."""
-    return table(_TRIGGERERS, [[name, *_triggerer(found)] for name, found in group.items()])
+    """Return the table of the triggerers: one measurement each."""
+    return table(_TRIGGERERS, [[name, *triggerer_row(found)] for name, found in group.items()])
 
 
-def _triggerer(found: Found) -> list[str]:
+def triggerer_row(found: Found) -> list[str]:
+    """Return the cells of a triggerer."""
     polls = found["polls"]
     return [
         f"{found['sensors']:,}",
@@ -137,7 +126,9 @@ def _triggerer(found: Found) -> list[str]:
     ]
 
 
-def _watched(results: Sequence[Found]) -> list[str]:
+def deferred_row(results: Sequence[Found]) -> list[str]:
+    """Return the cells of a kind of trigger."""
+
     def middle(field: str, times: float = 1.0, over: str = "") -> float:
         return times * float(median(result[field] / (result[over] if over else 1) for result in results))
 
@@ -156,12 +147,14 @@ def _watched(results: Sequence[Found]) -> list[str]:
     ]
 
 
-def _comparison(group: Found, yardstick: str) -> str:
-    rows = [[name, f"{one['messages']:,}", *_cells(group, name, yardstick)] for name, one in group.items()]
+def comparison(group: Found, baseline: str) -> str:
+    """Return the table of a comparison: medians over the rounds."""
+    rows = [[name, f"{one['messages']:,}", *comparison_row(group, name, baseline)] for name, one in group.items()]
     return table(["who", "messages", *_COLUMNS], rows)
 
 
-def _cells(group: Found, name: str, yardstick: str) -> list[str]:
+def comparison_row(group: Found, name: str, baseline: str) -> list[str]:
+    """Return the cells of a contestant."""
     messages, results = group[name]["messages"], group[name]["results"]
 
     def middle(field: str) -> float:
@@ -170,8 +163,8 @@ def _cells(group: Found, name: str, yardstick: str) -> list[str]:
     return [
         f"{middle('wall_s'):.2f} s",
         f"{messages / middle('wall_s'):,.0f}",
-        f"{ratio(group, name, yardstick):.2f} ×",
-        f"{1e6 * middle('cpu_s') / middle('requests'):.0f} µs a request",
+        f"{ratio(group, name, baseline):.2f} ×",
+        f"{1e6 * middle('cpu_s') / middle('requests'):.0f} µs per request",
         f"{middle('memory') / 2**20:.1f} MiB",
         f"{middle('xcom'):,.0f} B" if middle("xcom") else "",
         f"{middle('requests'):,.0f}",
@@ -180,7 +173,8 @@ def _cells(group: Found, name: str, yardstick: str) -> list[str]:
     ]
 
 
-def _cases(group: Found) -> str:
+def cases(group: Found) -> str:
+    """Return the table of the services that differ from the plain one."""
     rows = []
     for name, one in group.items():
         if name == POOL:
@@ -192,7 +186,8 @@ def _cases(group: Found) -> str:
     return table(["service", "messages", "time, over the pool", "requests, over pages", "requests"], rows)
 
 
-def _curve(name: str, points: Sequence[Any]) -> str:
+def curve(name: str, points: Sequence[Any]) -> str:
+    """Return the heading and the table of a curve."""
     work, _, what = name.partition(" ")
     columns = ["time", "over theory", "bare, over theory", "over bare", "processor", "over the formula"]
     if what == "messages":
@@ -204,12 +199,7 @@ def _curve(name: str, points: Sequence[Any]) -> str:
 
 
 def growth(point: Found) -> list[str]:
-    """
-    Compare a point of a curve with the theory, with the bare pool, and with the formula of the page.
-
-    :param point: what was measured
-    :return: cells
-    """
+    """Compare a point of a curve with the theory, the bare pool and the formula of the page, and return the cells."""
     ours, bare, theory, busy = (
         point["ours"]["wall_s"],
         point["bare"]["wall_s"],
@@ -226,41 +216,31 @@ def growth(point: Found) -> list[str]:
 
 
 def knee(found: Found) -> str:
-    """
-    Say where one process has no more time, in numbers of this machine.
-
-    :param found: all results
-    :return: a paragraph
-    """
+    """Return a paragraph on where one process becomes the limit, in numbers of this machine."""
     costs = [processor_s(found["query"], QUERY), processor_s(found["resend"], RESEND)]
     latency_s = BASE.latency_ms / 1000
     page, resend = (f"{1e6 * cost:.0f} µs" for cost in costs)
     edges = " and ".join(f"{latency_s / cost:.0f}" for cost in costs)
     lows = " and ".join(f"{1000 * IN_FLIGHT * cost:.1f} ms" for cost in costs)
     return (
-        f"Here a page took {page} of the processor, a resend {resend}. So the knee lies at {edges} requests in flight "
-        f"with {BASE.latency_ms:g} ms a request, and at {lows} a request with {IN_FLIGHT} in flight."
+        f"On this machine a page took {page} of processor time, a resend {resend}. So the knee lies at {edges} "
+        f"requests in flight with {BASE.latency_ms:g} ms a request, and at {lows} a request with {IN_FLIGHT} in flight."
     )
 
 
 def processor_s(group: Found, name: str) -> float:
-    """
-    Give what one request of a contestant costs the processor.
-
-    :param group: the results of a comparison
-    :param name: the contestant
-    :return: seconds, the median of the rounds
-    """
+    """Return the processor seconds of one request of a contestant: the median over the rounds."""
     return float(median(result["cpu_s"] / result["requests"] for result in group[name]["results"]))
 
 
-def _service(found: Found) -> str:
+def service(found: Found) -> str:
+    """Return a paragraph on how much of the service's capacity the contestants needed."""
     capacity = found["capacity"]
     shares = [
         result["busy"] for work in ("query", "resend") for one in found[work].values() for result in one["results"]
     ]
     return (
-        f"Asked by one process as fast as that can, the service gave {capacity['pages']:,.0f} pages a second and was "
-        f"busy {capacity['busy']:.0%} of the time. In the comparisons above it was idle at least "
-        f"{1 - max(shares):.0%} of the time, so it was never what the contestants waited for."
+        f"When one process asked as fast as it could, the service served {capacity['pages']:,.0f} pages a second and "
+        f"was busy {capacity['busy']:.0%} of the time. In the comparisons above it was idle at least "
+        f"{1 - max(shares):.0%} of the time, so it never held the contestants up."
     )

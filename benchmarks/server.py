@@ -1,8 +1,8 @@
 """
-A service that speaks just enough of the API, in a process of its own, and does as little as possible for each request.
+A service that knows just enough of the API, as a program that does as little as possible for each request.
 
 Every row is serialised before the first request, in the order of time, so that a page is a slice of one long text. The
-admin calls (``PUT /admin/shape``, ``GET /admin/counts``) are answered at once and not counted.
+admin calls (``PUT /admin/scenario``, ``GET /admin/counts``) are answered at once and not counted.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import re
 import sys
 import time
 from array import array
@@ -18,52 +19,49 @@ from dataclasses import asdict, dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.shape import END_MS, PAGE_SIZE, PROJECT, TOPIC, MessageRef, Shape, fingerprint
+from benchmarks.scenario import END_MS, PAGE_SIZE, PROJECT, TOPIC, MessageRef, Scenario, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _REASONS = {200: b"OK", 201: b"Created", 404: b"Not Found", 429: b"Too Many Requests"}
 
 
 class Log:
-    """
-    The rows of the topic.
+    """The rows of the topic: the messages of the scenario, followed by copies."""
 
-    :param shape: what it holds; copies come on top
-    """
-
-    def __init__(self, shape: Shape) -> None:
-        self._shape = shape
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
         self._text = bytearray()
         self._ends = array("q", [0])
         self._times = array("q")
         self._copies: dict[MessageRef, int] = {}
-        self._next = [shape.count(partition) for partition in range(shape.partitions)]
-        for number, (partition, offset) in enumerate(shape.places()):
-            self._append(partition, offset, shape.timestamp(number), number)
+        self._next = [scenario.count(partition) for partition in range(scenario.partitions)]
+        for number, (partition, offset) in enumerate(scenario.refs()):
+            self._append(partition, offset, scenario.timestamp(number), number)
 
     def between(self, start_ms: int, end_ms: int) -> tuple[int, int]:
-        """Give the first row of a time range and the one behind its last; the end belongs to it."""
+        """Return the first row of a time range (end inclusive) and the row after its last."""
         return bisect_left(self._times, start_ms), bisect_right(self._times, end_ms)
 
     def rows(self, first: int, end: int) -> bytes:
-        """Give rows as JSON, without brackets."""
+        """Return rows as JSON, without brackets."""
         return bytes(self._text[self._ends[first] : max(self._ends[first], self._ends[end] - 1)])
 
-    def find(self, place: MessageRef) -> int | None:
-        """Give the number of the row at a place, ``None`` where there is none."""
-        partition, offset = place
-        if 0 <= partition < self._shape.partitions and 0 <= offset < self._shape.count(partition):
-            return offset * self._shape.partitions + partition
-        return self._copies.get(place)
+    def find(self, ref: MessageRef) -> int | None:
+        """Return the number of the row of a message; ``None`` if there is no such message."""
+        partition, offset = ref
+        if 0 <= partition < self._scenario.partitions and 0 <= offset < self._scenario.count(partition):
+            return offset * self._scenario.partitions + partition
+        return self._copies.get(ref)
 
-    def copy(self, place: MessageRef, now_ms: int) -> bool:
-        """Append a copy of a message, with its key and a fresh time; false where there is no such message."""
-        number = self.find(place)
+    def copy(self, ref: MessageRef, now_ms: int) -> bool:
+        """Append a copy of a message, with its key and the time of now; false if there is no such message."""
+        number = self.find(ref)
         if number is None:
             return False
-        partition = place[0]
+        partition = ref[0]
         self._copies[partition, self._next[partition]] = len(self._times)
         self._append(partition, self._next[partition], max(now_ms, END_MS), number)
         self._next[partition] += 1
@@ -81,7 +79,7 @@ class Log:
 
 @dataclass(slots=True)
 class Counts:
-    """What was asked since the shape was set; admin calls do not count."""
+    """What was asked since the scenario was set, without admin calls."""
 
     requests: int = 0
     connections: int = 0
@@ -94,12 +92,12 @@ class Counts:
     max_open: int = 0
 
 
-def _moment() -> tuple[float, float]:
+def _clocks() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
 class Service:
-    """The state, and the answer to each request."""
+    """The state of the service, and its answer to each request."""
 
     def __init__(self) -> None:
         self.counts = Counts()
@@ -108,29 +106,29 @@ class Service:
         self._resent: list[MessageRef] = []
         self._debt = 0.0
         self._date = (0, b"")
-        self._set(Shape())
+        self._set(Scenario())
 
     def begin(self) -> None:
-        """Count a request that has come."""
+        """Count a request that has arrived."""
         self.in_flight += 1
         self.counts.requests += 1
         self.counts.max_in_flight = max(self.counts.max_in_flight, self.in_flight)
         if self.counts.requests == 1:
-            self._began = _moment()
+            self._began = _clocks()
 
     def end(self) -> None:
-        """Count a request that was answered."""
+        """Count a request that has been answered."""
         self.in_flight -= 1
-        self._ended = _moment()
+        self._ended = _clocks()
 
     def opened(self) -> None:
-        """Count a connection, when its first request has come."""
+        """Count a connection when its first request has arrived."""
         self.open += 1
         self.counts.connections += 1
         self.counts.max_open = max(self.counts.max_open, self.open)
 
     def answer(self, method: str, target: str, body: bytes) -> bytes:
-        """Answer a request at once; the connection holds the answer back."""
+        """Return the response at once; the connection delays it by the latency."""
         path, _, text = target.partition("?")
         query = dict(pair.split("=", 1) for pair in text.split("&")) if text else {}
         if path.endswith("/messages"):
@@ -139,27 +137,27 @@ class Service:
             return self._throttled() or self._resend(json.loads(body))
         if path.endswith("/topics"):
             self.counts.topic_lists += 1
-            topic = {"name": TOPIC, "partition": self.shape.partitions, "retention_time": 1_000_000}
+            topic = {"name": TOPIC, "partition": self.scenario.partitions, "retention_time": 1_000_000}
             return self._response(200, {"total": 1, "size": 1, "topics": [topic]})
         if path.endswith("/auth/tokens"):
             return self._login()
-        if path == "/admin/shape" and method == "PUT":
-            self._set(Shape(**json.loads(body)))
-        return self._response(200, self._account()) if path.startswith("/admin/") else self._response(404, {})
+        if path == "/admin/scenario" and method == "PUT":
+            self._set(Scenario(**json.loads(body)))
+        return self._response(200, self._numbers()) if path.startswith("/admin/") else self._response(404, {})
 
-    def _set(self, shape: Shape) -> None:
-        self.shape = shape
+    def _set(self, scenario: Scenario) -> None:
+        self.scenario = scenario
         self.counts = Counts()
-        self._log = Log(shape)
+        self._log = Log(scenario)
         self._resent.clear()
         self._began, self._ended = (0.0, 0.0), (1.0, 0.0)
 
-    def _account(self) -> dict[str, Any]:
+    def _numbers(self) -> dict[str, Any]:
         wall_s, busy_s = (end - began for began, end in zip(self._began, self._ended, strict=True))
         return {**asdict(self.counts), "open": self.open, "busy": busy_s / wall_s, "resent": fingerprint(self._resent)}
 
     def _throttled(self) -> bytes:
-        self._debt += self.shape.throttle
+        self._debt += self.scenario.throttle
         if self._debt < 1:
             return b""
         self._debt -= 1
@@ -173,21 +171,22 @@ class Service:
             return self._page(rows, int(number is not None), int(number is not None))
         self.counts.pages += 1
         first, end = self._log.between(int(query["start_time"]), int(query["end_time"]))
-        reach = end if self.shape.cap is None else min(end, first + self.shape.cap)
+        reach = end if self.scenario.cap is None else min(end, first + self.scenario.cap)
         limit, offset = min(int(query["limit"]), PAGE_SIZE), int(query["offset"])
-        skipped = {"row": offset, "page0": offset * limit, "page1": max(0, offset - 1) * limit}[self.shape.paging]
+        skipped = {"row": offset, "page0": offset * limit, "page1": max(0, offset - 1) * limit}[self.scenario.paging]
         begin, stop = min(first + skipped, reach), min(first + skipped + limit, reach)
-        return self._page(self._log.rows(begin, stop), (reach if self.shape.hides_total else end) - first, stop - begin)
+        total = (reach if self.scenario.hides_total else end) - first
+        return self._page(self._log.rows(begin, stop), total, stop - begin)
 
     def _page(self, rows: bytes, total: int, size: int) -> bytes:
         return self._response(200, b'{"messages":[%b],"total":%d,"size":%d}' % (rows, total, size))
 
     def _resend(self, body: Mapping[str, Any]) -> bytes:
-        place = body["partition"], body["message_offset"]
-        if not self._log.copy(place, time.time_ns() // 1_000_000):
+        ref = body["partition"], body["message_offset"]
+        if not self._log.copy(ref, time.time_ns() // 1_000_000):
             return self._response(404, {"error_code": "MQS.00404001", "error_msg": "There is no such message."})
         self.counts.resends += 1
-        self._resent.append(place)
+        self._resent.append(ref)
         return self._response(200, body)
 
     def _login(self) -> bytes:
@@ -212,11 +211,7 @@ class Service:
 
 
 class Connection(asyncio.Protocol):
-    """
-    One kept-alive connection; reads whole requests and answers each after the latency.
-
-    :param service: the state
-    """
+    """One kept-alive connection, which reads whole requests and answers each after the latency."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -236,18 +231,19 @@ class Connection(asyncio.Protocol):
         self._service.open -= self._counted
 
     def data_received(self, data: bytes) -> None:
-        """Take in bytes, and answer the requests that are whole."""
+        """Buffer bytes, and answer the requests that are complete."""
         self._buffer += data
         while (end := self._buffer.find(b"\r\n\r\n") + 4) >= 4:  # noqa: PLR2004 - the length of the mark
             head = bytes(self._buffer[:end])
-            size = end + _content_length(head)
+            length = _CONTENT_LENGTH.search(head)
+            size = end + (int(length[1]) if length else 0)
             if len(self._buffer) < size:
                 return
             body = bytes(self._buffer[end:size])
             del self._buffer[:size]
-            self._take(head, body)
+            self._handle(head, body)
 
-    def _take(self, head: bytes, body: bytes) -> None:
+    def _handle(self, head: bytes, body: bytes) -> None:
         method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
         service = self._service
         if target.startswith("/admin/"):
@@ -258,8 +254,8 @@ class Connection(asyncio.Protocol):
             service.opened()
         service.begin()
         answer = service.answer(method, target, body)
-        if service.shape.latency_ms:
-            self._loop.call_later(service.shape.latency_ms / 1000, self._finish, answer)
+        if service.scenario.latency_ms:
+            self._loop.call_later(service.scenario.latency_ms / 1000, self._finish, answer)
         else:
             self._finish(answer)
 
@@ -269,14 +265,8 @@ class Connection(asyncio.Protocol):
             self._transport.write(answer)
 
 
-def _content_length(head: bytes) -> int:
-    mark = b"\r\ncontent-length:"
-    at = head.lower().find(mark)
-    return 0 if at < 0 else int(head[at + len(mark) : head.index(b"\r\n", at + len(mark))])
-
-
 async def serve() -> None:
-    """Serve on a free port of the loopback, whose number is printed, until standard input ends with the parent."""
+    """Serve on a free port of 127.0.0.1, print its number, and stop when standard input ends with the parent."""
     service = Service()
     server = await asyncio.get_running_loop().create_server(lambda: Connection(service), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)

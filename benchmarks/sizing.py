@@ -1,8 +1,8 @@
 """
 How windows of a thousand to a billion messages are cut, how long they take, and what they leave in Airflow's database.
 
-Times are extrapolated from the last measurement, request by request; bytes are counted on what the package itself
-writes for such a batch. No number is typed by hand.
+Times are extrapolated from the last measurement, request by request. Bytes are those of the documents that the package
+itself writes for such a batch. No number is typed by hand.
 """
 
 from __future__ import annotations
@@ -14,81 +14,53 @@ from typing import TYPE_CHECKING
 from benchmarks.documents import batch_of, ledger_bytes, xcom_bytes
 from benchmarks.plan import BASE, CAPPED, QUERY, VERIFIED
 from benchmarks.report import processor_s, table
-from benchmarks.shape import IN_FLIGHT
+from benchmarks.scenario import IN_FLIGHT
 
 if TYPE_CHECKING:
-    from benchmarks.bars import Found
+    from benchmarks.targets import Found
 
 SIZES = tuple(10**power for power in range(3, 10))
-MOST_BATCHES = 1_024
-"""Airflow's default for ``[core] max_map_length``."""
-MOST_MESSAGES = 100_000
-"""The resend's default for ``max_messages``."""
-MOST_WORKERS = 16
-"""Airflow's default for ``[core] max_active_tasks_per_dag``."""
-_SMALLEST = 10_000
-"""Smaller batches end sooner than Airflow starts the next."""
+MOST_BATCHES = 1_024  # Airflow's default for [core] max_map_length
+MOST_MESSAGES = 100_000  # the resend's default for max_messages
+MOST_WORKERS = 16  # Airflow's default for [core] max_active_tasks_per_dag
+_SMALLEST = 10_000  # a smaller batch ends before Airflow has started the next one
 _STEPS = 1, 2, 5, 10
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """
-    What a message costs.
+    """What a message costs."""
 
-    :param requests: requests a message
-    :param extra_s: seconds that each request took on top of its latency
-    :param cpu_s: processor seconds a request
-    """
-
-    requests: float
-    extra_s: float
-    cpu_s: float
+    requests: float  # per message
+    extra_s: float  # per request, on top of the latency
+    cpu_s: float  # per request
 
     def seconds(self, messages: int, latency_s: float, in_flight: int = IN_FLIGHT) -> float:
-        """
-        Give the time that one worker needs.
-
-        :param messages: how many
-        :param latency_s: of the service
-        :param in_flight: requests in flight
-        :return: seconds; of latency and processor what is slower
-        """
+        """Return the seconds that one worker needs: those of the latency or of the processor, whichever are more."""
         return messages * self.requests * max((latency_s + self.extra_s) / in_flight, self.cpu_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """
-    How many messages are cut.
+    """How a number of messages is cut."""
 
-    :param windows: runs of the DAG, one after the other
-    :param batches: of each window
-    :param size: ``batch_size``
-    """
-
-    windows: int
-    batches: int
-    size: int
+    windows: int  # runs of the DAG, one after the other
+    batches: int  # of each window
+    size: int  # batch_size
 
     @property
     def workers(self) -> int:
-        """How many batches Airflow sends at once, if nobody tells it otherwise."""
+        """The number of batches that Airflow runs at once by default."""
         return min(self.batches, MOST_WORKERS)
 
     @property
     def turns(self) -> int:
-        """How many batches a worker sends one after the other."""
+        """The number of batches that a worker runs, one after the other."""
         return self.windows * -(-self.batches // self.workers)
 
 
 def cut_of(messages: int) -> Cut:
-    """
-    Cut messages into windows and batches, so that Airflow maps them and no limit must be raised.
-
-    :param messages: how many
-    :return: the cut
-    """
+    """Cut messages into windows and batches so that no limit of Airflow or of the resend must be raised."""
     windows = -(-messages // (MOST_BATCHES * MOST_MESSAGES))
     each = -(-messages // windows)
     size = max(_SMALLEST, _round_up(-(-each // MOST_BATCHES)))
@@ -96,14 +68,7 @@ def cut_of(messages: int) -> Cut:
 
 
 def cost_of(group: Found, name: str, requests: float | None = None) -> Cost:
-    """
-    Give what was measured, by message and request.
-
-    :param group: the results of a comparison
-    :param name: the contestant
-    :param requests: requests a message, where they were measured elsewhere
-    :return: medians of the rounds
-    """
+    """Return what a contestant needed, as medians over the rounds; ``requests`` overrides those per message."""
     results = group[name]["results"]
     slot_s = median(IN_FLIGHT * result["wall_s"] / result["requests"] for result in results)
     return Cost(
@@ -112,36 +77,25 @@ def cost_of(group: Found, name: str, requests: float | None = None) -> Cost:
 
 
 def per_message(group: Found, name: str) -> float:
-    """
-    Give the requests that a message costs.
-
-    :param group: the results of a comparison
-    :param name: the contestant
-    :return: the median of the rounds
-    """
+    """Return the requests that a contestant made for each message: the median over the rounds."""
     return float(median(result["requests"] for result in group[name]["results"]) / group[name]["messages"])
 
 
 def page(found: Found) -> str:
-    """
-    Write the generated part of the page.
-
-    :param found: all results
-    :return: Markdown
-    """
+    """Return the generated part of the page."""
     query = cost_of(found["query"], QUERY, per_message(found["cases"], CAPPED))
     resend = cost_of(found["resend"], VERIFIED)
     report = int(median(result["xcom"] for result in found["resend"][VERIFIED]["results"]))
     return "\n\n".join(
         [
             "## How long it takes",
-            table(_TIME_HEADS, [_times(messages, query, resend) for messages in SIZES]),
-            "## What Airflow's database holds",
-            table(_BYTE_HEADS, [_stored(messages, report) for messages in SIZES]),
-            "## What this was extrapolated from",
+            table(_TIME_HEADS, [time_row(messages, query, resend) for messages in SIZES]),
+            "## What Airflow's database stores",
+            table(_BYTE_HEADS, [byte_row(messages, report) for messages in SIZES]),
+            "## What these tables are extrapolated from",
             table(
-                ["work", "requests a message", "a request, on top of its latency", "processor a request"],
-                [_cost_row("query", query), _cost_row("resend", resend)],
+                _COST_HEADS,
+                [cost_row("query", query), cost_row("resend", resend)],
             ),
         ]
     )
@@ -158,10 +112,20 @@ _TIME_HEADS = [
     "at 100 ms",
     "requests/s at 20 ms",
 ]
-_BYTE_HEADS = ["messages", "batches", "XCom a batch", "with gaps", "ledger and record a batch", "with gaps", "in all"]
+_BYTE_HEADS = [
+    "messages",
+    "batches",
+    "XCom per batch",
+    "with gaps",
+    "ledger and record per batch",
+    "with gaps",
+    "total",
+]
+_COST_HEADS = ["work", "requests per message", "time per request on top of the latency", "processor time per request"]
 
 
-def _times(messages: int, query: Cost, resend: Cost) -> list[str]:
+def time_row(messages: int, query: Cost, resend: Cost) -> list[str]:
+    """Return the cells of the table of times."""
     cut = cut_of(messages)
     size = min(cut.size, messages)
     resends = [cut.turns * resend.seconds(size, latency_s) for latency_s in (0.02, 0.1)]
@@ -176,7 +140,8 @@ def _times(messages: int, query: Cost, resend: Cost) -> list[str]:
     ]
 
 
-def _stored(messages: int, report: int) -> list[str]:
+def byte_row(messages: int, report: int) -> list[str]:
+    """Return the cells of the table of bytes; ``report`` is the size of a report."""
     cut = cut_of(messages)
     batches = [batch_of(-(-messages // cut.windows), cut.size, scattered=scattered) for scattered in (False, True)]
     xcoms, ledgers = list(map(xcom_bytes, batches)), list(map(ledger_bytes, batches))
@@ -190,17 +155,13 @@ def _stored(messages: int, report: int) -> list[str]:
     ]
 
 
-def _cost_row(name: str, cost: Cost) -> list[str]:
+def cost_row(name: str, cost: Cost) -> list[str]:
+    """Return the cells of the table of costs."""
     return [name, f"{cost.requests:.4f}", f"{1000 * cost.extra_s:.2f} ms", f"{1e6 * cost.cpu_s:.0f} µs"]
 
 
 def duration(seconds: float) -> str:
-    """
-    Write a time for a person.
-
-    :param seconds: the time
-    :return: in the largest unit that it fills twice
-    """
+    """Write a time for a person, in the largest unit of which it has at least two."""
     for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:,.1f} {name}"
@@ -208,12 +169,7 @@ def duration(seconds: float) -> str:
 
 
 def size_text(count: float) -> str:
-    """
-    Write a number of bytes for a person.
-
-    :param count: bytes
-    :return: in the largest unit that it fills twice
-    """
+    """Write a number of bytes for a person, in the largest unit of which it has at least two."""
     for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
         if count >= 2 * unit:
             return f"{count / unit:,.1f} {name}"

@@ -1,7 +1,7 @@
 """
-What a DAG file costs that imports this provider: fresh interpreters, in turns with one that imports only Airflow.
+What a DAG file costs that imports this provider: fresh interpreters, in turns with a file that imports only Airflow.
 
-Loading is work of the processor and hardly anything else, so its time is taken: it does not depend on who else works.
+Loading is almost only work of the processor, so processor time is measured: other work on the machine does not count.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FILES = {"imports airflow.sdk only": _BARE, "both operators and the sensor": _PR
 
 
 def seconds(times: int) -> dict[str, list[float]]:
-    """Load each file so often, after once that does not count because it fills the caches."""
+    """Load each file this many times, after one time that only fills the caches."""
     with tempfile.TemporaryDirectory(prefix="mqs-bench-") as home:
         rounds = [{name: _load(text, home) for name, text in FILES.items()} for _ in range(times + 1)]
     return {name: [found[name] for found in rounds[1:]] for name in FILES}

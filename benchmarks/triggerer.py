@@ -1,7 +1,7 @@
 """
-The crowd of ``benchmarks.deferred`` under the program ``airflow triggerer``, its supervisor and a database included.
+The triggers of ``benchmarks.deferred`` under the program ``airflow triggerer``, with its supervisor and a database.
 
-Tasks are deferred in the database at once, as a thousand workers would; from then on all is Airflow's. How long its
+All tasks are deferred in the database at once, as a thousand workers would do it; Airflow does the rest. How long its
 event loop was blocked is what its own watchdog logs, to 10 ms.
 """
 
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from benchmarks.contestants import mqs_connection
-from benchmarks.deferred import OURS, SHAPE, SLEEPERS
+from benchmarks.deferred import OURS, SCENARIO, SLEEPERS
 from benchmarks.measuring import counts_at
-from benchmarks.shape import END_MS, TOPIC
+from benchmarks.scenario import END_MS, TOPIC
 from scripts.demo.airflow import command
 from scripts.demo.running import running_airflow
 
@@ -34,44 +34,35 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 DAGS = {SLEEPERS: "sleepers", OURS: "sensors"}
 _BLOCKED = re.compile(r"^(\S+) .*async thread was blocked for ([0-9.]+) seconds", re.MULTILINE)
-_BEAT_S = 0.1
-"""So long the watchdog sleeps; what it measures has that in it."""
+_WATCHDOG_S = 0.1  # the sleep of the watchdog, which its measurements include
 _LEAST_S = 0.01
-_TASKS = 20
-"""Of a run; where one has a thousand, the supervisor needs most of a minute to hand over their triggers."""
+_TASKS = 20  # of a run; the supervisor needs most of a minute to hand over the triggers of a run with a thousand
 _TIMEOUT_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """
-    How many there are.
+    """How many triggers there are, and for how long."""
 
-    :param sensors: deferred tasks
-    :param watchers: watched assets
-    :param start_s: how long the triggerer may take until all wait
-    :param seconds: how long they are watched from then on
-    """
-
-    sensors: int = 1_000
-    watchers: int = 50
-    start_s: float = 30.0
-    seconds: float = 30.0
+    sensors: int = 1_000  # deferred tasks
+    watchers: int = 50  # watched assets
+    start_s: float = 30.0  # in which the triggerer must have started all of them
+    seconds: float = 30.0  # from then on
 
 
 def compare(bench: Bench, crowd: Crowd = Crowd()) -> dict[str, dict[str, Any]]:
-    """Let a triggerer have the sleepers, and another one the sensors and watchers."""
+    """Measure one triggerer with the sleepers, and one with the sensors and watchers."""
     numbers = {"TASKS": _TASKS, "WATCHERS": crowd.watchers, "TOPIC": TOPIC, "BEGIN_MS": END_MS + 3_600_000}
     settings = {
         "TRIGGERER__CAPACITY": 2 * (crowd.sensors + crowd.watchers),
-        "TRIGGERER__BLOCKED_MAIN_THREAD_WARNING_THRESHOLD": _BEAT_S + _LEAST_S,
+        "TRIGGERER__BLOCKED_MAIN_THREAD_WARNING_THRESHOLD": _WATCHDOG_S + _LEAST_S,
     }
     os.environ.update({f"CROWD_{name}": str(value) for name, value in numbers.items()})
     with TemporaryDirectory(prefix="mqs-triggerer-") as folder:
         connection = mqs_connection(bench.url)
         with running_airflow(Path(folder), HERE / "crowd", connection, **settings) as running:
             running.programs.until("the DAGs are there", lambda: running.api.knows("watched"), _TIMEOUT_S)
-            _stop(running, "scheduler")  # it has nothing to do here but to take processor time
+            _stop(running, "scheduler")  # it would only take processor time
             results = {SLEEPERS: run(bench, running, SLEEPERS, replace(crowd, watchers=0))}
             running.api.unpause("watched")
             running.programs.until("the assets are watched", lambda: _watched(running, crowd), _TIMEOUT_S)
@@ -79,10 +70,10 @@ def compare(bench: Bench, crowd: Crowd = Crowd()) -> dict[str, dict[str, Any]]:
 
 
 def run(bench: Bench, running: Running, name: str, crowd: Crowd) -> dict[str, Any]:
-    """Defer the tasks of a DAG, and watch the triggerer that has them."""
+    """Defer the tasks of a DAG, and measure the triggerer that runs their triggers."""
     for number in range(crowd.sensors // _TASKS):
         running.api.trigger(DAGS[name], f"run_{number}", {})
-    bench.shape(SHAPE)
+    bench.set_up(SCENARIO)
     final_s = time.time() + crowd.start_s
     _change(running, "defer", DAGS[name], name, final_s)
     running.programs.start(name, *command("triggerer", "--skip-serve-logs"))
@@ -92,7 +83,7 @@ def run(bench: Bench, running: Running, name: str, crowd: Crowd) -> dict[str, An
     time.sleep(crowd.seconds)
     after, cpu_s, memory = counts_at(bench.port), _cpu_s(runner) - cpu_s, runner.memory_info().rss
     waiting = running.api.get("dags/~/dagRuns/~/taskInstances", state="deferred", limit=1)
-    assert waiting["total_entries"] == crowd.sensors, "Some sensors have ended, or others wait besides."
+    assert waiting["total_entries"] == crowd.sensors, "Some sensors have ended, or other tasks are deferred, too."
     _stop(running, name)
     _change(running, "release", DAGS[name])
     starting, waiting_s = longest_gaps((running.programs.logs / f"{name}.log").read_text(), final_s)
@@ -111,33 +102,33 @@ def run(bench: Bench, running: Running, name: str, crowd: Crowd) -> dict[str, An
 
 def longest_gaps(log: str, final_s: float) -> tuple[float, float]:
     """
-    Read in a log how long the loop was blocked.
+    Return the longest gaps in a triggerer's log in seconds: until ``final_s`` (epoch seconds), and from then on.
 
-    :param log: of the triggerer
-    :param final_s: when all windows became final, epoch seconds
-    :return: the longest gap until then, and from then on, in seconds; shorter ones are not logged
+    Gaps shorter than 10 ms are not logged.
     """
     gaps: tuple[list[float], list[float]] = ([_LEAST_S], [_LEAST_S])
     for when, took in _BLOCKED.findall(log):
-        gaps[datetime.fromisoformat(when.replace("Z", "+00:00")).timestamp() >= final_s].append(float(took) - _BEAT_S)
+        gaps[datetime.fromisoformat(when.replace("Z", "+00:00")).timestamp() >= final_s].append(
+            float(took) - _WATCHDOG_S
+        )
     return max(gaps[0]), max(gaps[1])
 
 
 def _runner(running: Running, name: str) -> psutil.Process | None:
-    """Find the process that runs the triggers: the child of the one that supervises it."""
+    """Return the process that runs the triggers, a child of the supervisor; ``None`` if it is not there yet."""
     found = psutil.Process(running.programs.started[name].pid).children()
     return found[0] if found else None
 
 
 def _watched(running: Running, crowd: Crowd) -> bool | None:
-    """Tell whether Airflow has made the triggers of the assets, when it reads the file once more."""
+    """Return whether Airflow has created the triggers of the assets, which it does when it reads the file again."""
     assets = running.api.get("assets", limit=crowd.watchers)["assets"]
     return sum(len(asset["watchers"]) for asset in assets) == crowd.watchers or None
 
 
 def _change(running: Running, what: str, *arguments: object) -> None:
-    """Do something to the tasks in Airflow's database."""
-    running.programs.start(what, sys.executable, "-m", "benchmarks.deferring", what, json.dumps(arguments))
+    """Change the tasks in Airflow's database."""
+    running.programs.start(what, sys.executable, "-m", "benchmarks.defer_tasks", what, json.dumps(arguments))
     running.programs.finish(what, _TIMEOUT_S)
 
 
@@ -147,7 +138,7 @@ def _cpu_s(process: psutil.Process) -> float:
 
 
 def _stop(running: Running, name: str) -> None:
-    """End the triggerer as an administrator does."""
+    """Stop a program as an administrator does."""
     process = running.programs.started.pop(name)
     process.terminate()
     process.wait(_TIMEOUT_S)

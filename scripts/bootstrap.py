@@ -38,8 +38,6 @@ class Series(NamedTuple):
 SERIES = {
     "3.3": Series(ROOT / ".venv", ROOT / "constraints.txt", (3, 10), (3, 14)),
     "2.11": Series(ROOT / ".venv-2.11", ROOT / "constraints-2.11.txt", (3, 10), (3, 12)),
-    # Airflow 3.3 again, with what `make peers` compares
-    "peers": Series(ROOT / ".venv-peers", ROOT / "constraints-peers.txt", (3, 10), (3, 14)),
 }
 
 

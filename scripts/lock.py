@@ -1,4 +1,4 @@
-"""Renew the pins of both Airflow series, the benchmarks and the peers: the newest that fit together everywhere."""
+"""Renew the pins of both Airflow series and the benchmarks: the newest that fit together everywhere."""
 
 from __future__ import annotations
 
@@ -14,10 +14,6 @@ HEADER = """\
 BENCH = "constraints-bench.txt"
 BENCH_HEADER = """\
 # What `make bench` installs beside constraints.txt. Renew with `make lock`.
-"""
-PEERS = "constraints-peers.txt"
-PEERS_HEADER = """\
-# Every package that `make peers` installs, for Python 3.10 and newer. Renew with `make lock`.
 """
 # one resolution cannot hold two Airflow series; message queues came with Airflow 3
 AIRFLOW = {
@@ -47,15 +43,13 @@ def write(name: str, header: str, pins: str) -> None:
 
 
 def main() -> None:
-    """Write one file per series, one of what the benchmarks need on top of the newest, and one of the peers."""
+    """Write one file per series, and one of what the benchmarks need on top of the newest."""
     for name, (airflow, *extras) in AIRFLOW.items():
         write(name, HEADER, resolve(name, "dev", airflow, *extras))
     pinned = (ROOT / "constraints.txt").read_text()
     known = set(pinned.splitlines())
     more = [pin for pin in resolve(BENCH, "bench", pinned).splitlines(keepends=True) if pin.strip() not in known]
     write(BENCH, BENCH_HEADER, "".join(more))
-    # not on top of the newest: these need older versions of packages that Airflow needs, too
-    write(PEERS, PEERS_HEADER, resolve(PEERS, "peers", AIRFLOW["constraints.txt"][0]))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from airflow_provider_mqs.emulator.records import Resend
+    from airflow_provider_mqs.emulator.store import Resend
     from airflow_provider_mqs.testing import MqsEmulator
     from scripts.demo.airflow import Airflow
     from scripts.demo.running import Running

@@ -15,11 +15,11 @@ from airflow_provider_mqs.core.client.flow import Flow, Request, Response, Sleep
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.emulator.behaviour import Behaviour
+from airflow_provider_mqs.emulator.http import HttpRequest
 from airflow_provider_mqs.emulator.identity import Identity
 from airflow_provider_mqs.emulator.service import Service
 from airflow_provider_mqs.emulator.state import State
 from airflow_provider_mqs.emulator.store import Store
-from airflow_provider_mqs.emulator.wire import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +79,7 @@ async def until(holds: Callable[[], object]) -> None:
         await asyncio.sleep(0.001)
 
 
-def place_of(row: Row | Message) -> tuple[int, int]:
+def ref_of(row: Row | Message) -> tuple[int, int]:
     """Partition and offset of a row."""
     return row.partition, row.message_offset
 

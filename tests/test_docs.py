@@ -1,4 +1,4 @@
-"""What the guide to replays says is run: each block, with what must come of it."""
+"""The guide to replays is executed, block by block, and every page points only at what the repository has."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMess
 if TYPE_CHECKING:
     from airflow_provider_mqs.testing import MqsEmulator
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 GUIDE = (DOCS / "replay.md").read_text()
 END = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
 CONTEXT = {"data_interval_start": END - timedelta(hours=1), "data_interval_end": END}
@@ -37,7 +39,7 @@ SETTINGS = {"faults", "latency_s", "runs", "query"}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[one.code.strip().splitlines()[-1][:60] for one in EXAMPLES])
-def test_an_example_does_what_is_said(
+def test_an_example_does_what_its_comment_says(
     example: Example, mqs: MqsEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The report, the error and the number of posts are those that the comment names."""
@@ -63,7 +65,7 @@ def test_an_example_does_what_is_said(
 
 
 def test_every_block_of_the_guide_is_an_example() -> None:
-    """None is left out by a comment that cannot be read."""
+    """A comment that cannot be parsed would leave its block out in silence."""
     assert len(EXAMPLES) == GUIDE.count("```") / 2
 
 
@@ -74,15 +76,36 @@ def test_the_guide_shows_every_argument_of_the_resend() -> None:
     assert {name for name in arguments if f"{name}=" not in GUIDE and f"`{name}`" not in GUIDE} == set()
 
 
-def test_every_link_of_the_docs_leads_somewhere() -> None:
-    """Relative links point at files of the repository."""
-    for page in DOCS.glob("*.md"):
-        targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
-        assert [target for target in targets if not (page.parent / target).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    """Relative links point at files of the repository, and at headings that exist."""
+    dead = []
+    for target, anchor in re.findall(r"\]\((?!\w+:)([^)#]*)#?([^)]*)\)", page.read_text()):
+        path = page.parent / target if target else page
+        if not path.exists() or (anchor and anchor not in headings(path)):
+            dead.append(f"{target}#{anchor}")
+
+    assert dead == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_path_that_a_page_names_exists(page: Path) -> None:
+    """What stands between backticks and looks like a path is a file or folder of the repository or the package."""
+    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    named = re.findall(r"`((?:\w+/)+(?:[\w.-]+\.(?:py|md|toml|txt))?|[\w-]+\.(?:md|toml))`", prose)
+    roots = (ROOT, ROOT / "airflow_provider_mqs")
+
+    assert [path for path in named if not any((root / path).exists() for root in roots)] == []
+
+
+def headings(page: Path) -> set[str]:
+    """List the anchors that GitHub gives to the headings of a page."""
+    texts = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in texts}
 
 
 class Pushed:
-    """The task instance of an example, which keeps the report that a failing task pushes."""
+    """The task instance of an example; keeps the report that a failing task pushes."""
 
     def __init__(self) -> None:
         self.document: dict[str, Any] = {}

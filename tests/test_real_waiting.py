@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from airflow_provider_mqs.emulator.rules import ALWAYS, NEVER, Rule
+from airflow_provider_mqs.emulator.faults import ALWAYS, NEVER, Rule
 from airflow_provider_mqs.testing import running_emulator
 from scripts.demo.airflow import command
 from scripts.demo.running import running_airflow

@@ -1,4 +1,4 @@
-"""The fixture for users' own DAG tests."""
+"""The fixtures for users' own DAG tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ END = START + timedelta(hours=1)
 def _status(url: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> int:
     request = urllib.request.Request(url, data, headers or {})  # noqa: S310  # http to our own service
     try:
-        with urllib.request.urlopen(request) as answer:  # noqa: S310  # same
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # same
             return int(answer.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -36,7 +36,7 @@ def test_the_plugin_is_cheap() -> None:
     """Loading it imports neither aiohttp, nor Airflow, nor the service."""
     heavy = ("aiohttp", "airflow", "airflow_provider_mqs.emulator")
     code = f"import sys, airflow_provider_mqs.testing; print([name for name in {heavy} if name in sys.modules])"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)  # our own code
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
     assert shown.stdout == b"[]\n"
 
 
@@ -51,7 +51,7 @@ def test_the_plugin_is_cheap() -> None:
 def test_a_connection_for_each_login(
     mqs_emulator: MqsEmulator, auth_type: str, temporary: bool, fields: dict[str, str]
 ) -> None:
-    """All that the connection form asks for, with own fields added or taken away."""
+    """It has all that the connection form asks for, with extra fields added or removed."""
     found = json.loads(mqs_emulator.connection_json(auth_type, temporary=temporary, page_size=10, region=None))
     assert (found["conn_type"], found["host"]) == ("mqs", mqs_emulator.url)
     assert found["login"]
@@ -77,13 +77,13 @@ def test_a_given_token_works(mqs_emulator: MqsEmulator) -> None:
 
 
 def test_an_unknown_login_is_refused(mqs_emulator: MqsEmulator) -> None:
-    """The sentence names the choices."""
+    """The error names the choices."""
     with pytest.raises(ValueError, match="none of password, access_key, token"):
         mqs_emulator.connection("kerberos")
 
 
 def test_messages_and_offsets_of_a_window(mqs_emulator: MqsEmulator) -> None:
-    """Windows are half-open and of any date; epoch ms will do too."""
+    """Windows are half-open and may have any date; epoch ms work, too."""
     mqs_emulator.seed("orders", 6, START, END, partitions=2)
     mqs_emulator.append("orders", 1, "late", timestamp_ms=round(END.timestamp() * 1000))
     assert mqs_emulator.offsets("orders", START, END) == {(p, o) for p in range(2) for o in range(3)}
@@ -92,13 +92,13 @@ def test_messages_and_offsets_of_a_window(mqs_emulator: MqsEmulator) -> None:
 
 
 def test_a_time_without_zone_is_refused(mqs_emulator: MqsEmulator) -> None:
-    """Nobody can know which one was meant."""
+    """It is not guessed."""
     with pytest.raises(ValueError, match="no time zone"):
         mqs_emulator.seed("orders", 1, START.replace(tzinfo=None), END)
 
 
 def test_behaviour_and_faults_are_switched_from_the_test(mqs_emulator: MqsEmulator) -> None:
-    """Field by field or as a whole."""
+    """The behaviour changes field by field, or as a whole."""
     mqs_emulator.behave(paging="row")
     assert mqs_emulator.behaviour.paging == "row"
     mqs_emulator.behaviour = Behaviour(path_prefix="/roma")
@@ -107,7 +107,7 @@ def test_behaviour_and_faults_are_switched_from_the_test(mqs_emulator: MqsEmulat
 
 
 def test_resends_and_requests_are_seen(mqs_emulator: MqsEmulator) -> None:
-    """A message that was not resent is absent; a reset forgets all."""
+    """A message that was not resent is absent from the counts; a reset forgets everything."""
     mqs_emulator.append("orders", 0, "a")
     mqs_emulator.append("orders", 0, "b")
     extra: dict[str, Any] = mqs_emulator.connection("token")["extra"]
@@ -122,8 +122,8 @@ def test_resends_and_requests_are_seen(mqs_emulator: MqsEmulator) -> None:
     assert mqs_emulator.messages("orders") == []
 
 
-def test_a_file_and_a_clock_of_ones_own(tmp_path: Path) -> None:
-    """The data is there for the next service; the clock is the test's."""
+def test_a_service_may_have_a_file_and_a_clock(tmp_path: Path) -> None:
+    """The file keeps the data for the next service; the clock is the test's."""
     path = tmp_path / "mqs.db"
     with running_emulator(path, clock=lambda: 1000.0) as first:
         assert first.append("orders", 2).timestamp_ms == 1_000_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from airflow_provider_mqs.core.values.asset_uri import RECORD_HOST, parts_of, topic_uri
+from airflow_provider_mqs.core.values.asset_uri import RECORD_HOST, ref_of_uri, topic_uri
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.openlineage.facet import Dataset
@@ -66,7 +66,7 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
     """
     if uri.netloc == RECORD_HOST:
         return uri
-    return urlsplit(topic_uri(*parts_of(uri)))
+    return urlsplit(topic_uri(*ref_of_uri(uri)))
 
 
 def convert_asset_to_openlineage(asset: Asset, lineage_context: object) -> Dataset | None:  # noqa: ARG001 - Airflow's
@@ -84,5 +84,5 @@ def convert_asset_to_openlineage(asset: Asset, lineage_context: object) -> Datas
     parts = urlsplit(asset.uri)
     if parts.netloc == RECORD_HOST:
         return None
-    host, instance_id, topic = parts_of(parts)
+    host, instance_id, topic = ref_of_uri(parts)
     return Dataset(namespace=f"mqs://{host}/{instance_id}", name=topic)

@@ -1,8 +1,7 @@
 """
 How this deployment answers where the vendor's documents are silent or contradict each other.
 
-Values only. The defaults are the most plausible ROMA Connect; the table in the package's docstring says what each
-rests on.
+The defaults are the most plausible ROMA Connect; the package's docstring says how sure each of them is.
 """
 
 from __future__ import annotations
@@ -19,41 +18,41 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
     """
-    Switches of the service; replace the whole value to change one.
+    Switches of the service; a frozen value, so changing one replaces it as a whole.
 
     :param paging: meaning of ``offset``: 0-based page, 1-based page, or row position
     :param page_size_limit: largest page, in rows
-    :param default_limit: rows a page when the request has no ``limit``
+    :param default_limit: rows of a page if the request has no ``limit``
     :param refuse_large_pages: answer 400 DMS.10240042 to a larger ``limit`` instead of clamping it
     :param max_skip: rows that ``offset`` may skip before the answer is 400 DMS.10240043; ``None`` for no bound
-    :param cap: rows that one window ever gives, over all its pages; ``None`` for no cap
+    :param cap: most rows of one window, over all its pages; ``None`` for no cap
     :param cap_hides_total: ``total`` stops at the cap too
     :param end_inclusive: a message at exactly ``end_time`` belongs to the window
-    :param partition_narrows: ``partition`` narrows a window query; else it is ignored
-    :param default_asc: value of ``asc`` when the request has none
-    :param content_by_offset: a query by partition and message_offset works; else it is refused with 400
+    :param partition_narrows: ``partition`` narrows a window query; otherwise it is ignored
+    :param default_asc: value of ``asc`` if the request has none
+    :param content_by_offset: a query by partition and message_offset works; otherwise it is refused with 400
     :param download_form: what ``download=true`` answers: JSON with the whole value, or the value as a file
-    :param window_value: ``value`` in rows of a window query: no such field, or an empty text
+    :param window_value: ``value`` in the rows of a window query: no such field, or an empty text
     :param float_totals: ``total`` and ``size`` are floats, as the vendor's ROMA SDK types them
-    :param omit_missing_keys: a message without key has no field ``key``; else an empty one
+    :param omit_missing_keys: the row of a message without key has no field ``key``; otherwise an empty one
     :param offset_field: name of a row's offset
     :param search_offset_field: the same in rows of a search by ``key``, ``tag`` or ``message_id``
-    :param truncate_bytes: bytes of a value that a content query gives without ``download``
+    :param truncate_bytes: bytes of a value that a content query returns without ``download``
     :param error_form: shape of an error body
     :param integer_error_codes: ``error_code`` is the HTTP status as a number
     :param iam_error_form: IAM's own shape, or the service's flat one with ``IAM.0062``
     :param code_prefix: prefix of the service's error numbers
     :param gateway_prefix: prefix of the gateway's error numbers
     :param styles: which paths of the message query exist
-    :param path_prefix: what stands before every path of the service, for example ``/roma``; default nothing
-    :param echo_consumer_key: the answer of a resend repeats ``consumer_key``
-    :param copy_same_key: a copy has the key of its source; else none
-    :param copy_same_size: a copy has the size of its source; else 24 bytes more
-    :param copy_same_message_id: a copy has the message id of its source; else an empty one
+    :param path_prefix: prefix of every path of the service, for example ``/roma``; default none
+    :param echo_consumer_key: the response to a resend repeats ``consumer_key``
+    :param copy_same_key: a copy has the key of its source; otherwise none
+    :param copy_same_size: a copy has the size of its source; otherwise 24 bytes more
+    :param copy_same_message_id: a copy has the message id of its source; otherwise an empty one
     :param copy_timestamp: a copy has the time of the resend, or that of its source
-    :param absent_message: what a resend of an unknown or aged offset answers
-    :param token_lifetime_s: seconds that a token lives
-    :param token_bytes: length of a token in characters, about
+    :param absent_message: answer to a resend of an unknown or expired offset
+    :param token_lifetime_s: lifetime of a token in seconds
+    :param token_bytes: approximate length of a token in characters
     """
 
     paging: Literal["page0", "page1", "row"] = "page0"
@@ -91,48 +90,35 @@ class Behaviour:
     token_bytes: int = 2000
 
     def changed(self, changes: Mapping[str, Any]) -> Behaviour:
-        """
-        Set switches by name, as the command line and the admin route do.
-
-        :param changes: values by field name, as JSON has them (a list for ``styles``)
-        :return: the new value
-        :raises ValueError: when a name or a value is wrong; the sentence names it
-        """
+        """Return a copy with some switches changed by name, as JSON has them (a list for ``styles``)."""
         return dataclasses.replace(self, **checked(Behaviour, changes))
 
     def as_json(self) -> dict[str, Any]:
-        """
-        Show every switch.
-
-        :return: values by field name, fit for JSON
-        """
+        """Return every switch by name, fit for JSON."""
         values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
         return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values}
 
 
 def checked(owner: type, changes: Mapping[str, Any], names: Iterable[str] | None = None) -> dict[str, Any]:
-    """
-    Check values from outside against the type hints of a dataclass.
-
-    :param owner: the dataclass
-    :param changes: values by field name
-    :param names: fields that may be set; default all
-    :return: the values, lists of text as frozen sets
-    :raises ValueError: when a name or a value is wrong; the sentence names it
-    """
+    """Check values from outside against the type hints of a dataclass; lists become frozen sets if that is the type."""
     hints = get_type_hints(owner)
     allowed = sorted(hints if names is None else names)
     if unknown := sorted(changes.keys() - set(allowed)):
         raise ValueError(f"There is no switch {unknown[0]!r}. Choose from {', '.join(allowed)}.")
-    return {name: _checked(name, hints[name], value) for name, value in changes.items()}
-
-
-def _checked(name: str, hint: Any, value: Any) -> Any:
-    if get_origin(hint) is frozenset and isinstance(value, (list, tuple, set, frozenset)):
-        return frozenset(value)
-    if not _fits(hint, value):
-        raise ValueError(f"{name}={value!r} does not fit; it takes {_readable(hint)}.")
-    return value
+    values = {}
+    for name, value in changes.items():
+        hint, kind = hints[name], get_origin(hints[name])
+        if kind is frozenset and isinstance(value, (list, tuple, set, frozenset)):
+            values[name] = frozenset(value)
+        elif _fits(hint, value):
+            values[name] = value
+        elif kind is Literal:
+            choices = ", ".join(map(repr, get_args(hint)))
+            raise ValueError(f"{name}={value!r} does not fit; it takes one of {choices}.")
+        else:
+            taken = hint.__name__ if isinstance(hint, type) and kind is None else hint
+            raise ValueError(f"{name}={value!r} does not fit; it takes {taken}.")
+    return values
 
 
 def _fits(hint: Any, value: Any) -> bool:
@@ -141,10 +127,5 @@ def _fits(hint: Any, value: Any) -> bool:
     if get_origin(hint) in (Union, UnionType):
         return any(_fits(option, value) for option in get_args(hint))
     accepted = (int, float) if hint is float else get_origin(hint) or hint
+    # bool is an int in Python, and JSON's true is no number
     return isinstance(value, accepted) and (hint is bool or not isinstance(value, bool))
-
-
-def _readable(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(repr, get_args(hint)))
-    return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)

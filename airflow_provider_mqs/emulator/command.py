@@ -1,4 +1,4 @@
-"""The command ``python -m airflow_provider_mqs emulator``: arguments in, a service until SIGINT or SIGTERM out."""
+"""The command ``python -m airflow_provider_mqs emulator``: it serves until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_mqs import emulator
 from airflow_provider_mqs.emulator.admin import PREFIX
 from airflow_provider_mqs.emulator.behaviour import Behaviour
-from airflow_provider_mqs.emulator.connection import connection
 from airflow_provider_mqs.emulator.faults import Faults
 from airflow_provider_mqs.emulator.seeds import seed_demo
 from airflow_provider_mqs.emulator.server import serving
@@ -30,13 +29,14 @@ DEFAULT_PORT = 8089
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """
-    Declare what the command takes; the help shows what is known and what is inferred about the real service.
+    Declare the arguments; the help shows what is known and what is inferred about the real service.
 
-    :param parser: of the command
+    :param parser: parser of the command
     """
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Run a local MQS and IAM service on 127.0.0.1."
-    parser.epilog = (emulator.__doc__ or "").replace("%", "%%")
+    # everything but the list of modules, which is for readers of the code
+    parser.epilog = (emulator.__doc__ or "").partition("\nModules")[0].replace("%", "%%")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port, 0 for any free one (default %(default)s)")
     parser.add_argument("--data", default=":memory:", help="SQLite file that survives a restart (default: in memory)")
     parser.add_argument(
@@ -47,14 +47,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=JSON",
-        help="a switch of the table below: paging=row, cap=null",
+        help="a switch in the table below, such as paging=row or cap=null; can be repeated",
     )
     parser.add_argument(
         "--fault",
         action="append",
         default=[],
         metavar="NAME=JSON",
-        help="throttle_429=0.1, latency_s=0.02, 'late_504={\"next\": 1}'; also while it runs, by PUT /admin/faults",
+        help="throttle_429=0.1, latency_s=0.02, 'late_504={\"next\": 1}'; can be repeated, and be set with PUT"
+        " /admin/faults while the service runs",
     )
 
 
@@ -63,41 +64,38 @@ def run(args: argparse.Namespace) -> int:
     Serve until SIGINT or SIGTERM.
 
     :param args: what :func:`add_arguments` declared
-    :return: 0 after a clean stop; 1 with one sentence when it could not start
+    :return: 0 after a clean stop; 1, with one sentence on standard error, if the service could not start
     """
     try:
-        service = _service(args)
-    except (ValueError, TypeError, sqlite3.Error) as error:
-        return _refuse(f"{error} (--data {args.data})" if isinstance(error, sqlite3.Error) else str(error))
+        behaviour, faults = Behaviour().changed(_pairs(args.behave)), Faults()
+        faults.update(_pairs(args.fault))
+        service = Service(State(Store(args.data), behaviour, faults))
+        if args.seed == "demo":
+            seed_demo(service.state)
+    except (ValueError, TypeError) as error:
+        return _refuse(str(error))
+    except sqlite3.Error as error:
+        return _refuse(f"{error} (--data {args.data})")
     with contextlib.closing(service):
         try:
             asyncio.run(_serve(service, args.port))
         except OSError as error:
             return _refuse(
-                f"Port {args.port} of 127.0.0.1 cannot be used; give another --port, or 0. ({error.strerror})"
+                f"Port {args.port} of 127.0.0.1 cannot be used; try another --port, or 0. ({error.strerror})"
             )
     return 0
 
 
-def _service(args: argparse.Namespace) -> Service:
-    behaviour, faults = Behaviour().changed(_pairs(args.behave)), Faults()
-    faults.update(_pairs(args.fault))
-    state = State(Store(args.data), behaviour, faults)
-    if args.seed == "demo":
-        seed_demo(state)
-    return Service(state)
-
-
 def _pairs(texts: Iterable[str]) -> dict[str, Any]:
-    return {name: _value(value) for name, _, value in (text.partition("=") for text in texts)}
+    return {name: _json_or_text(value) for name, _, value in (text.partition("=") for text in texts)}
 
 
-def _value(text: str) -> Any:
+def _json_or_text(value: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(value)
     except ValueError:
         # so that paging=row needs no quotes inside quotes
-        return text
+        return value
 
 
 async def _serve(service: Service, port: int) -> None:
@@ -105,19 +103,15 @@ async def _serve(service: Service, port: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with serving(service, port) as chosen:
-        url = f"http://127.0.0.1:{chosen}"
-        _say(f"MQS emulator is listening on {url} (admin: {url}{PREFIX}). Ctrl-C stops it.")
-        fields = json.dumps(connection(service, url + service.state.behaviour.path_prefix, "password"))
-        _say(f"AIRFLOW_CONN_MQS_DEFAULT='{fields}'")
+        url, state = f"http://127.0.0.1:{chosen}", service.state
+        # flushed, because a program that starts this command waits for these lines
+        print(f"MQS emulator is listening on {url} (admin: {url}{PREFIX}). Ctrl-C stops it.", flush=True)
+        fields = json.dumps(state.identity.connection(url + state.behaviour.path_prefix, "password"))
+        print(f"AIRFLOW_CONN_MQS_DEFAULT='{fields}'", flush=True)
         await stop.wait()
-    _say("MQS emulator has stopped.")
+    print("MQS emulator has stopped.", flush=True)
 
 
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
-def _refuse(text: str) -> int:
-    sys.stderr.write(text + "\n")
+def _refuse(sentence: str) -> int:
+    print(sentence, file=sys.stderr)
     return 1

@@ -1,36 +1,22 @@
 """
-Every refusal of the service in one table, and the shapes in which bodies carry it.
+Every refusal of the service in one table: status, number and sentence, as the vendor's error pages have them.
 
-Numbers and sentences are those of the vendor's error pages; which of the prefixes and shapes a deployment uses is a
-switch of :class:`~airflow_provider_mqs.emulator.behaviour.Behaviour`.
+Which prefix and which shape of body a deployment uses is a switch in ``behaviour``; ``http`` renders them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Literal
-
-from airflow_provider_mqs.emulator.wire import HttpResponse, json_response
-
-if TYPE_CHECKING:
-    from airflow_provider_mqs.emulator.behaviour import Behaviour
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorSpec:
-    """
-    One documented refusal.
-
-    :param status: HTTP status
-    :param family: who refuses, which decides about prefix and shape
-    :param number: the number behind the prefix
-    :param message: the service's sentence
-    """
+    """One documented refusal."""
 
     status: int
-    family: Literal["gateway", "service", "dms", "iam"]
-    number: str
+    family: Literal["gateway", "service", "dms", "iam"]  # who refuses: decides the prefix and the shape of the body
+    number: str  # what follows the prefix
     message: str
 
 
@@ -79,53 +65,9 @@ ERRORS = {
 
 
 class ServiceError(Exception):
-    """
-    A refusal on its way to the answer.
-
-    :param name: key of ``ERRORS``
-    :param detail: what exactly was wrong; default the sentence of the table alone
-    """
+    """A refusal on its way to the response: a key of ``ERRORS``, and what exactly was wrong."""
 
     def __init__(self, name: str, detail: str = "") -> None:
         super().__init__(name, detail)
         self.spec = ERRORS[name]
         self.message = f"{self.spec.message}: {detail}" if detail else self.spec.message
-
-
-def _code(spec: ErrorSpec, behaviour: Behaviour) -> str | int:
-    if behaviour.integer_error_codes:
-        return spec.status
-    prefix = {
-        "gateway": behaviour.gateway_prefix,
-        "service": behaviour.code_prefix,
-        # the vendor's MQS error page keeps the DMS prefix for numbers that the engine below gives out
-        "dms": "DMS",
-        "iam": "IAM",
-    }[spec.family]
-    return f"{prefix}.{spec.number}"
-
-
-def render(error: ServiceError, behaviour: Behaviour, trace: str) -> HttpResponse:
-    """
-    Turn a refusal into an answer.
-
-    :param error: what was refused
-    :param behaviour: prefix, shape and type of the code
-    :param trace: request id, which gateway answers also carry in the body
-    :return: the answer
-    """
-    code, message, spec = _code(error.spec, behaviour), error.message, error.spec
-    bodies: dict[str, dict[str, Any]] = {
-        "error_code": {"error_code": code, "error_msg": message},
-        "errorCode": {"errorCode": code, "errorMsg": message},
-        "code": {"code": code, "message": message},
-        "nested": {"error": {"code": code, "message": message, "title": HTTPStatus(spec.status).phrase}},
-    }
-    if spec.family == "iam":
-        keystone = {"code": spec.status, "message": message, "title": HTTPStatus(spec.status).phrase}
-        body = {"error": keystone} if behaviour.iam_error_form == "nested" else bodies["error_code"]
-    else:
-        body = bodies[behaviour.error_form]
-    if spec.family == "gateway":
-        body = {**body, "request_id": trace}
-    return json_response(spec.status, body)

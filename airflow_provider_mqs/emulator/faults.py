@@ -1,9 +1,10 @@
 """
 What can go wrong on purpose, switchable while the service runs and repeatable with a seed.
 
-Each fault that replaces an answer is one line of :class:`Faults`: *when* it strikes (``refused``: the operation does
-not run; ``executed``: it runs and its answer is lost; ``late``: it runs up to ``late_append_s`` later) and *what* is
-answered. *How often* is a :class:`Rule`. The other fields are plain values that the operations read.
+A fault that replaces a response is one line of :class:`Faults`. The line says *when* it strikes (``refused``: the
+operation does not run; ``executed``: it runs and its response is lost; ``late``: it runs up to ``late_append_s``
+later) and *what* is answered instead. A :class:`Rule` says *how often*. The other fields of :class:`Faults` are plain
+values that the operations read.
 """
 # ruff: noqa: RUF009  # _fault() makes a dataclass field
 
@@ -15,29 +16,100 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_mqs.emulator.behaviour import checked
-from airflow_provider_mqs.emulator.rules import NEVER, OPERATIONS, Counter, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+OPERATIONS = frozenset({"login", "projects", "query", "content", "resend", "instance", "instances", "topics"})
 _NOT_LOGIN = OPERATIONS - {"login", "projects"}
 _RESEND = frozenset({"resend"})
 _QUERY = frozenset({"query"})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """
+    How often a fault strikes; by default never.
+
+    :param probability: 0..1, drawn for each request
+    :param next: strike the next n requests
+    :param skip: let this many requests pass first
+    :param rate: strike every request beyond this many a second
+    :param operations: strike these operations only; default those in the fault's line of :class:`Faults`
+    :param only: strike requests for these ``(partition, message_offset)`` only; default any
+    """
+
+    probability: float = 0.0
+    next: int = 0
+    skip: int = 0
+    rate: float | None = None
+    operations: frozenset[str] = frozenset()
+    only: frozenset[tuple[int, int]] = frozenset()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "operations", frozenset(self.operations))
+        object.__setattr__(self, "only", frozenset(self.only))
+        if unknown := sorted(self.operations - OPERATIONS):
+            raise ValueError(f"There is no operation {unknown[0]!r}. Choose from {', '.join(sorted(OPERATIONS))}.")
+
+    @classmethod
+    def of(cls, value: Any) -> Rule:
+        """Read a rule, a probability, or the fields of a rule as JSON has them."""
+        if isinstance(value, Rule):
+            return value
+        if isinstance(value, (int, float)):
+            return cls(probability=float(value))
+        if not isinstance(value, dict):
+            raise TypeError(f"{value!r} is no rule. Use a probability or {{'next': 3, 'operations': ['resend']}}.")
+        refs = frozenset((int(partition), int(offset)) for partition, offset in value.get("only", ()))
+        return cls(**checked(Rule, {**value, "only": refs}))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields that are not at their default, fit for JSON."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return {
+            name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items() if value
+        }
+
+
+NEVER = Rule()
+ALWAYS = Rule(probability=1.0)
+
+
+@dataclass(slots=True)
+class Counter:
+    """One rule in use: what it has counted so far."""
+
+    rule: Rule
+    seen: int = 0  # requests that the rule was asked about
+    tokens: float = 1.0  # of the token bucket for `rate`: requests that may pass at once
+    refilled_s: float | None = None  # when `tokens` was brought up to date
+
+    def strikes(self, rng: random.Random, now_s: float) -> bool:
+        """Count one more request and return whether the fault strikes it."""
+        rule, position = self.rule, self.seen - self.rule.skip
+        self.seen += 1
+        if position < 0:
+            return False
+        if position < rule.next:
+            return True
+        if rule.rate is not None:
+            since = self.refilled_s if self.refilled_s is not None else now_s - 1.0
+            self.tokens = min(max(1.0, rule.rate), self.tokens + rule.rate * (now_s - since))
+            self.refilled_s = now_s
+            if self.tokens < 1.0:
+                return True
+            self.tokens -= 1.0
+        return rule.probability > 0 and rng.random() < rule.probability
+
+
 @dataclass(frozen=True, slots=True)
 class FaultKind:
-    """
-    When a fault strikes and what it answers.
+    """When a fault strikes and what it answers."""
 
-    :param stage: whether the operation runs: not at all, now, or later
-    :param answer: key of ``ERRORS``, or ``drop``, ``html``, ``redirect``
-    :param operations: operations that it strikes when the rule names none
-    """
-
-    stage: Literal["refused", "executed", "late"]
-    answer: str
-    operations: frozenset[str] = _NOT_LOGIN
+    stage: Literal["refused", "executed", "late"]  # the operation runs not at all, now, or later
+    answer: str  # key of ERRORS, or drop, html, redirect
+    operations: frozenset[str] = _NOT_LOGIN  # what it strikes if the rule names no operation
 
 
 def _fault(stage: Literal["refused", "executed", "late"], answer: str, operations: frozenset[str] = _NOT_LOGIN) -> Rule:
@@ -49,24 +121,24 @@ class Faults:
     """
     Every fault and its rule; assign attributes to switch them on, also while requests are in flight.
 
-    A rule can be given as :class:`Rule`, as a probability or as a dict. Assigning one starts its counting anew.
-    Login is only struck by a rule that names ``login``.
+    A rule can be written as :class:`Rule`, as a probability or as a dict. Assigning one starts its counting anew.
+    The login is struck only by a rule that names ``login``.
 
     :param retry_after_s: ``Retry-After`` of a 429, in seconds; ``None`` for no header
     :param redirect_to: URL before the path of a redirect
-    :param late_append_s: longest time between a lost answer and its append, in seconds
+    :param late_append_s: longest time between a lost response and its append, in seconds
     :param visible_after_s: seconds from an append until queries show the message; the service's own log has it at once
-    :param latency_s: seconds before an answer is sent
-    :param latency_operations: which operations ``latency_s`` slows; default all
+    :param latency_s: seconds before a response is sent
+    :param latency_operations: operations that ``latency_s`` slows; default all
     :param token_requests: requests after which each token dies with 401 APIGW.0307; ``None`` for never
-    :param clock_offset_s: seconds that the service's clock is ahead, for copies, ``Date``, tokens, signatures
+    :param clock_offset_s: seconds by which the service's clock is ahead, for copies, ``Date``, tokens, signatures
     :param total_wobble: ``total`` is wrong by up to this many rows, anew for each page
     :param rows_between_pages: messages that arrive inside the window after each page
     :param live_producers: probability that a producer writes a message of equal key and size beside a copy
-    :param live_equal_value: ... and of equal value
+    :param live_equal_value: that message has the same value too
     :param query_max_ms: longest window, in ms, before ``query_refusal``
     :param query_max_rows: most rows in a window before ``query_refusal``
-    :param query_refusal: what a too large window answers: 501 DMS.111501026, 408 DMS.111501024 or 500
+    :param query_refusal: answer to a window that is too large: 501 DMS.111501026, 408 DMS.111501024 or 500
     :param seed: start of the random numbers
     """
 
@@ -122,57 +194,36 @@ class Faults:
         if name == "seed":
             object.__setattr__(self, "rng", random.Random(value))  # noqa: S311  # repeatable, nothing to guess
 
-    def pick(self, operation: str, place: Callable[[], tuple[int, int] | None], now_s: float) -> str | None:
+    def pick(self, operation: str, ref: Callable[[], tuple[int, int] | None], now_s: float) -> str | None:
         """
-        Decide what goes wrong with one request; the first line of the table that strikes wins.
+        Return the fault that strikes one request: the first in the table whose turn it is.
 
-        :param operation: what is asked for
-        :param place: gives ``(partition, message_offset)`` that the request names, if any
-        :param now_s: time in seconds
-        :return: the name of the fault, or ``None``
+        ``ref`` returns the ``(partition, message_offset)`` of the request; it is called only if a rule asks for it,
+        because it costs the decoding of a body.
         """
         for name, kind in KINDS.items():
             rule: Rule = getattr(self, name)
             if rule is NEVER or operation not in (rule.operations or kind.operations):
                 continue
-            if rule.only and place() not in rule.only:
+            if rule.only and ref() not in rule.only:
                 continue
-            if self._counter(name, rule).strikes(self.rng, now_s):
+            counter = self._counters.get(name)
+            if counter is None or counter.rule is not rule:
+                counter = self._counters[name] = Counter(rule)
+            if counter.strikes(self.rng, now_s):
                 return name
         return None
 
-    def _counter(self, name: str, rule: Rule) -> Counter:
-        counter = self._counters.get(name)
-        if counter is None or counter.rule is not rule:
-            counter = self._counters[name] = Counter(rule)
-        return counter
-
     def latency(self, operation: str) -> float:
-        """
-        Say how long the answer takes.
-
-        :param operation: what is asked for
-        :return: seconds
-        """
+        """Return the seconds to wait before the response is sent."""
         return self.latency_s if operation in (self.latency_operations or OPERATIONS) else 0.0
 
-    def strikes(self, probability: float) -> bool:
-        """
-        Draw once.
-
-        :param probability: 0..1
-        :return: whether it happens
-        """
+    def draw(self, probability: float) -> bool:
+        """Draw once; a probability of 0 takes no random number, so that a seed repeats the others."""
         return probability > 0 and self.rng.random() < probability
 
     def update(self, changes: Mapping[str, Any]) -> None:
-        """
-        Set faults by name, as the command line and the admin route do; nothing changes when one is wrong.
-
-        :param changes: rules and values by name, as JSON has them
-        :raises ValueError: when a name or a value is wrong; the sentence names it
-        :raises TypeError: when a rule is none
-        """
+        """Set faults by name, as the command line and the admin route do; if one is wrong, none changes."""
         rules = {name: Rule.of(value) for name, value in changes.items() if name in KINDS}
         values = checked(Faults, {**changes, **rules}, SETTABLE)
         for name, value in values.items():
@@ -184,19 +235,16 @@ class Faults:
             setattr(self, name, getattr(_DEFAULTS, name))
 
     def as_json(self) -> dict[str, Any]:
-        """
-        Show every value and the rules that are on.
-
-        :return: values by name, fit for JSON
-        """
-        values = {name: getattr(self, name) for name in SETTABLE}
-        return {name: _shown(value) for name, value in values.items() if value is not NEVER}
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, Rule):
-        return value.as_json()
-    return sorted(value) if isinstance(value, frozenset) else value
+        """Return every value and the rules that are on, fit for JSON."""
+        shown: dict[str, Any] = {}
+        for name in SETTABLE:
+            value = getattr(self, name)
+            if isinstance(value, Rule):
+                if value is not NEVER:
+                    shown[name] = value.as_json()
+            else:
+                shown[name] = sorted(value) if isinstance(value, frozenset) else value
+        return shown
 
 
 KINDS: dict[str, FaultKind] = {

@@ -1,14 +1,14 @@
-"""Messages to begin with, made the same way every time: the demo's day, and any shape that a test needs."""
+"""Messages to begin with, made the same way every time: the demo's day, and any window that a test needs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from airflow_provider_mqs.emulator.records import StoredMessage, Topic
 from airflow_provider_mqs.emulator.state import HOUR_MS, size_of
+from airflow_provider_mqs.emulator.store import StoredMessage, Topic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from airflow_provider_mqs.emulator.state import State
 
@@ -17,8 +17,6 @@ Spread = Literal["even", "equal", "bursts"]
 DAY_MS = 24 * HOUR_MS
 DEFAULT_RETENTION_HOURS = 168
 _BURSTS = 10
-_DEMO_GAP_EVERY = 25
-_DEMO_MISSING_KEY_EVERY = 7
 
 
 def seed(
@@ -37,35 +35,36 @@ def seed(
     retention_hours: int | None = None,
 ) -> None:
     """
-    Fill a window, round robin over the partitions, behind what they already hold.
+    Fill a window, round robin over the partitions, after what they already hold.
 
-    :param state: where to
-    :param topic: topic name; created, or changed when it exists
-    :param count: messages in all; 0 only creates the topic
-    :param start_ms: first epoch ms
-    :param end_ms: end of the window, exclusive
-    :param partitions: of the topic, default 1
-    :param spread: ``even`` over the window, all ``equal`` at its start, or in ten ``bursts``
-    :param gap_every: skip an offset after so many messages of a partition; default never
-    :param missing_key_every: every so-manieth message has no key; default none
-    :param tags: taken in turn; default none
-    :param value_bytes: least length of a value; default as short as it comes
-    :param retention_hours: default 168, or more where the window would be out of sight
+    :param topic: topic name; created, or changed if it exists
+    :param count: number of messages; 0 only creates the topic
+    :param start_ms: start of the window, epoch ms
+    :param end_ms: end of the window (exclusive), epoch ms
+    :param partitions: number of partitions
+    :param spread: times ``even`` over the window, all ``equal`` to its start, or in ten ``bursts``
+    :param gap_every: skip an offset after this many messages of a partition; 0 for no gaps
+    :param missing_key_every: one message in this many has no key; 0 for none
+    :param tags: taken in turn
+    :param value_bytes: least length of a value
+    :param retention_hours: default 168, or more if the window would be too old to be visible
     """
     age_hours = max(0, state.now_ms() - start_ms) // HOUR_MS + 24
     hours = max(DEFAULT_RETENTION_HOURS, age_hours) if retention_hours is None else retention_hours
     state.store.put_topic(Topic(topic, partitions, hours))
-    offsets = [_offsets(state.store.next_offset(topic, one), gap_every) for one in range(partitions)]
+    first_offsets = [state.store.next_offset(topic, partition) for partition in range(partitions)]
+    # messages share as many different times as there are steps
+    steps = {"even": count, "equal": 1, "bursts": min(_BURSTS, count)}[spread]
 
     def message(index: int) -> StoredMessage:
-        partition = index % partitions
+        number, partition = divmod(index, partitions)
         key = None if missing_key_every and index % missing_key_every == 0 else f"key-{index % 97}"
         value = f"message {index} of {topic}".ljust(value_bytes, ".")
         return StoredMessage(
             topic,
             partition,
-            next(offsets[partition]),
-            start_ms + _position(index, count, end_ms - start_ms, spread),
+            first_offsets[partition] + number + (number // gap_every if gap_every else 0),
+            start_ms + (index * steps // count) * (end_ms - start_ms) // steps,
             key,
             value,
             size_of(key, value),
@@ -76,39 +75,11 @@ def seed(
 
 
 def seed_demo(state: State) -> None:
-    """
-    Write yesterday (UTC), once per day and store: 300 messages an hour in ``orders``, 20 in ``payments``.
-
-    :param state: where to
-    """
+    """Write the messages of yesterday (UTC), once per day and store: 300 an hour in ``orders``, 20 in ``payments``."""
     today_ms = state.now_ms() // DAY_MS * DAY_MS
     if not state.store.once(f"demo {today_ms}"):
         return
-    seed(
-        state,
-        "orders",
-        24 * 300,
-        today_ms - DAY_MS,
-        today_ms,
-        partitions=3,
-        gap_every=_DEMO_GAP_EVERY,
-        missing_key_every=_DEMO_MISSING_KEY_EVERY,
-        tags=("web", "shop", "app", ""),
-    )
-    seed(state, "payments", 24 * 20, today_ms - DAY_MS, today_ms)
-
-
-def _offsets(first: int, gap_every: int) -> Iterator[int]:
-    offset = first
-    while True:
-        for _ in range(gap_every or 1):
-            yield offset
-            offset += 1
-        offset += 1 if gap_every else 0
-
-
-def _position(index: int, count: int, width_ms: int, spread: Spread) -> int:
-    if spread == "equal":
-        return 0
-    steps = min(_BURSTS, count) if spread == "bursts" else count
-    return (index * steps // count) * width_ms // steps
+    yesterday_ms = today_ms - DAY_MS
+    tags = ("web", "shop", "app", "")
+    seed(state, "orders", 24 * 300, yesterday_ms, today_ms, partitions=3, gap_every=25, missing_key_every=7, tags=tags)
+    seed(state, "payments", 24 * 20, yesterday_ms, today_ms)

@@ -1,4 +1,4 @@
-"""The socket: a thin aiohttp shell over the service that adds what needs time or a connection."""
+"""The socket: a thin aiohttp server over the service that adds what needs time or a connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiohttp import web  # this file is the socket; it is imported only to serve
 
 from airflow_provider_mqs.emulator import admin
-from airflow_provider_mqs.emulator.wire import HttpRequest
+from airflow_provider_mqs.emulator.http import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -26,20 +26,20 @@ _SHUTDOWN_S = 0.05
 
 @asynccontextmanager
 async def serving(service: Service, port: int = 0, tls: SSLContext | None = None) -> AsyncIterator[int]:
-    """
-    Listen on 127.0.0.1 for the time of a block; the service is not closed by it.
+    """Listen on 127.0.0.1 while a block runs, and yield the port; the service is not closed."""
 
-    :param service: what answers
-    :param port: default any free one
-    :param tls: server side context; default plain HTTP
-    :return: the port
-    :raises OSError: when the port is taken
-    """
+    async def respond(request: web.BaseRequest) -> web.StreamResponse:
+        parsed = HttpRequest.parse(request.method, request.raw_path, dict(request.headers), await request.read())
+        is_admin = parsed.path.startswith(admin.PREFIX)
+        response = admin.handle(service, parsed) if is_admin else service.handle(parsed)
+        if response.delay_s:
+            await asyncio.sleep(response.delay_s)
+        if response.drop:
+            # aiohttp closes the connection of a handler that is cancelled, without an answer
+            raise asyncio.CancelledError
+        return web.Response(status=response.status, headers=response.headers, body=response.body)
 
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        return await _answer(service, request)
-
-    runner = web.ServerRunner(web.Server(answer, access_log=None), shutdown_timeout=_SHUTDOWN_S)
+    runner = web.ServerRunner(web.Server(respond, access_log=None), shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     try:
         site = web.TCPSite(runner, HOST, port, ssl_context=tls)
@@ -49,43 +49,22 @@ async def serving(service: Service, port: int = 0, tls: SSLContext | None = None
         await runner.cleanup()
 
 
-async def _answer(service: Service, request: web.BaseRequest) -> web.StreamResponse:
-    target, body = request.raw_path, await request.read()
-    ours = HttpRequest.parse(request.method, target, dict(request.headers), body)
-    response = admin.handle(service, ours) if ours.path.startswith(admin.PREFIX) else service.handle(ours)
-    if response.delay_s:
-        await asyncio.sleep(response.delay_s)
-    if response.drop:
-        # aiohttp closes the connection of a handler that is cancelled, without an answer
-        raise asyncio.CancelledError
-    return web.Response(status=response.status, headers=response.headers, body=response.body)
-
-
-async def _end_the_others() -> None:
-    """Cancel what still runs in this loop: answers that were to come much later."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-
-
 @contextmanager
 def serving_in_thread(service: Service, port: int = 0, tls: SSLContext | None = None) -> Iterator[int]:
-    """
-    Listen from a thread with its own event loop, for programs that have none.
-
-    :param service: what answers
-    :param port: default any free one
-    :param tls: server side context; default plain HTTP
-    :return: the port
-    :raises OSError: when the port is taken
-    """
+    """Listen as :func:`serving` does, from a thread with its own event loop, for programs that have none."""
     loop, listening = asyncio.new_event_loop(), serving(service, port, tls)
     thread = threading.Thread(target=loop.run_forever, name="mqs-emulator", daemon=True)
     thread.start()
 
     def wait_for(coroutine: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+
+    async def cancel_others() -> None:
+        # responses that a latency would send much later; a closed loop with open tasks is a warning of asyncio
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     try:
         chosen = wait_for(listening.__aenter__())
@@ -94,7 +73,7 @@ def serving_in_thread(service: Service, port: int = 0, tls: SSLContext | None = 
         finally:
             wait_for(listening.__aexit__(None, None, None))
     finally:
-        wait_for(_end_the_others())
+        wait_for(cancel_others())
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

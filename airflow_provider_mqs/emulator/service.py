@@ -1,7 +1,7 @@
 """
-The service without its socket: one request in, one answer out, faults included.
+The service without its socket: one request in, one response out, faults included.
 
-Appends that a fault delays wait in a heap and happen before the first request that comes after their time; nobody can
+Appends that a fault delays wait in a heap and happen before the first request that comes after their time. Nobody can
 look in between, so no timer is needed.
 """
 
@@ -17,23 +17,20 @@ from email.utils import formatdate
 from itertools import count
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.emulator.call import Call, route
-from airflow_provider_mqs.emulator.catalogue import list_instances, list_topics, show_instance
-from airflow_provider_mqs.emulator.errors import ServiceError, render
+from airflow_provider_mqs.emulator.errors import ServiceError
 from airflow_provider_mqs.emulator.faults import KINDS, FaultKind
+from airflow_provider_mqs.emulator.http import Call, HttpRequest, HttpResponse, OperationResult, error_response, route
 from airflow_provider_mqs.emulator.iam import Iam
+from airflow_provider_mqs.emulator.instances import check_ids, list_instances, list_topics, show_instance
 from airflow_provider_mqs.emulator.query import query_content, query_window
 from airflow_provider_mqs.emulator.resend import resend
-from airflow_provider_mqs.emulator.validation import check_path
-from airflow_provider_mqs.emulator.wire import HttpResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_mqs.emulator.state import State
-    from airflow_provider_mqs.emulator.wire import HttpRequest, Outcome
 
-_OPERATIONS: dict[str, Callable[[State, Call], Outcome]] = {
+_OPERATIONS: dict[str, Callable[[State, Call], OperationResult]] = {
     "query": query_window,
     "content": query_content,
     "resend": resend,
@@ -47,41 +44,27 @@ _LOG_LENGTH = 200_000
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """
-    One line of the request log, which holds no token and no body.
+    """One line of the request log, which holds no token and no body."""
 
-    :param time_ms: when it came, epoch ms
-    :param operation: what it asked for
-    :param method: HTTP verb
-    :param path: path as sent
-    :param query: decoded query parameters
-    :param status: HTTP status of the answer, 0 for a cut connection
-    :param fault: the fault that struck, or empty
-    :param trace: request id
-    """
-
-    time_ms: int
+    time_ms: int  # when the request came
     operation: str
     method: str
-    path: str
-    query: dict[str, str]
-    status: int
-    fault: str
-    trace: str
+    path: str  # as sent
+    query: dict[str, str]  # decoded
+    status: int  # 0 for a cut connection
+    fault: str  # the one that struck, or empty
+    trace: str  # request id
 
 
 @dataclass
 class Service:
-    """
-    The whole service.
-
-    :param state: data, switches, clock
-    """
+    """The whole service; its lock guards everything below."""
 
     state: State
     iam: Iam = field(init=False)
     lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
     log: deque[LoggedRequest] = field(default_factory=lambda: deque(maxlen=_LOG_LENGTH), init=False, repr=False)
+    # effects that a fault delays: when they are due in epoch ms, the order of their requests, the effect
     _late: list[tuple[int, int, Callable[[int], object]]] = field(default_factory=list, init=False, repr=False)
     _order: count[int] = field(default_factory=count, init=False, repr=False)
 
@@ -89,38 +72,33 @@ class Service:
         self.iam = Iam(self.state)
 
     def handle(self, request: HttpRequest) -> HttpResponse:
-        """
-        Serve one request.
-
-        :param request: as it came
-        :return: the answer, with what the shell does around it
-        """
+        """Answer one request."""
         with self.lock:
-            self.settle()
-            behaviour, trace = self.state.behaviour, uuid.uuid4().hex
-            call = route(request, behaviour.styles, behaviour.path_prefix, trace)
-            fault = self._fault(call)
-            response = self._answer(call, KINDS.get(fault))
-            self._write_log(call, 0 if response.drop else response.status, fault)
-            headers = {"Date": formatdate(self.state.now_s(), usegmt=True), _trace_header(call): trace}
-            delay_s = self.state.faults.latency(call.operation)
-            return dataclasses.replace(response, headers={**headers, **response.headers}, delay_s=delay_s)
+            self.run_late_effects()
+            state, trace = self.state, uuid.uuid4().hex
+            call = route(request, state.behaviour, trace)
+            fault = state.faults.pick(call.operation, call.ref, state.clock()) or ""
+            response = self._respond(call, KINDS.get(fault))
+            now_ms, status = state.now_ms(), 0 if response.drop else response.status
+            line = (call.operation, request.method, request.path, dict(request.query), status, fault, trace)
+            self.log.append(LoggedRequest(now_ms, *line))
+            if call.operation == "resend":
+                state.store.log_resend_request(now_ms, trace, request.body.decode(errors="replace"), status, fault)
+            trace_header = "X-IAM-Trace-Id" if call.operation in {"login", "projects"} else "X-Request-Id"
+            headers = {"Date": formatdate(state.now_s(), usegmt=True), trace_header: trace, **response.headers}
+            return dataclasses.replace(response, headers=headers, delay_s=state.faults.latency(call.operation))
 
-    def settle(self, *, everything: bool = False) -> None:
-        """
-        Do the delayed appends whose time has come.
-
-        :param everything: the others too, as when the service stops; default no
-        """
+    def run_late_effects(self, *, all_of_them: bool = False) -> None:
+        """Run the delayed effects that are due, or all of them, as when the service stops."""
         with self.lock:
-            while self._late and (everything or self._late[0][0] <= self.state.now_ms()):
+            while self._late and (all_of_them or self._late[0][0] <= self.state.now_ms()):
                 due_ms, _, effect = heapq.heappop(self._late)
                 effect(due_ms)
 
     def close(self) -> None:
-        """Do what is still delayed, then close the store."""
+        """Run what is still delayed, then close the store."""
         with self.lock:
-            self.settle(everything=True)
+            self.run_late_effects(all_of_them=True)
             self.state.store.close()
 
     def reset(self) -> None:
@@ -129,43 +107,37 @@ class Service:
             self._late.clear()
             self.state.store.clear()
             self.state.faults.clear()
-            self.iam.unlock()
+            self.iam.reset()
             self.log.clear()
 
-    def _fault(self, call: Call) -> str:
-        return self.state.faults.pick(call.operation, call.place, self.state.clock()) or ""
-
-    def _answer(self, call: Call, kind: FaultKind | None) -> HttpResponse:
+    def _respond(self, call: Call, kind: FaultKind | None) -> HttpResponse:
         if kind is not None and kind.stage == "refused":
-            return self._struck(call, kind)
+            return self._fault_response(call, kind)
         try:
-            outcome = self._run(call)
+            result = self._run(call)
         except ServiceError as error:
-            return render(error, self.state.behaviour, call.trace)
-        if outcome.effect is not None:
-            self._do(outcome.effect, late=kind is not None and kind.stage == "late")
-        return outcome.response if kind is None else self._struck(call, kind)
+            return error_response(error, self.state.behaviour, call.trace)
+        if result.effect is not None:
+            now_ms = self.state.now_ms()
+            if kind is not None and kind.stage == "late":
+                delay_s = self.state.faults.rng.uniform(0, self.state.faults.late_append_s)
+                heapq.heappush(self._late, (now_ms + round(delay_s * 1000), next(self._order), result.effect))
+            else:
+                result.effect(now_ms)
+        return result.response if kind is None else self._fault_response(call, kind)
 
-    def _run(self, call: Call) -> Outcome:
+    def _run(self, call: Call) -> OperationResult:
         if call.error:
             raise ServiceError(call.error)
         if call.operation == "login":
             return self.iam.login(call)
-        project_id = self.iam.check(call.request)
+        token_project = self.iam.authenticate(call.request)
         if call.operation == "projects":
             return self.iam.projects(call)
-        check_path(self.state.identity, call, project_id)
+        check_ids(self.state, call, token_project)
         return _OPERATIONS[call.operation](self.state, call)
 
-    def _do(self, effect: Callable[[int], object], *, late: bool) -> None:
-        now_ms = self.state.now_ms()
-        if not late:
-            effect(now_ms)
-            return
-        due_ms = now_ms + round(self.state.faults.rng.uniform(0, self.state.faults.late_append_s) * 1000)
-        heapq.heappush(self._late, (due_ms, next(self._order), effect))
-
-    def _struck(self, call: Call, kind: FaultKind) -> HttpResponse:
+    def _fault_response(self, call: Call, kind: FaultKind) -> HttpResponse:
         faults = self.state.faults
         if kind.answer == "drop":
             return HttpResponse(0, drop=True)
@@ -173,20 +145,8 @@ class Service:
             return HttpResponse(502, {"Content-Type": "text/html"}, _HTML)
         if kind.answer == "redirect":
             return HttpResponse(307, {"Location": faults.redirect_to + call.request.path})
-        response = render(ServiceError(kind.answer), self.state.behaviour, call.trace)
+        response = error_response(ServiceError(kind.answer), self.state.behaviour, call.trace)
         if kind.answer == "throttled" and faults.retry_after_s is not None:
-            extra = {"Retry-After": str(faults.retry_after_s)}
-            return dataclasses.replace(response, headers={**response.headers, **extra})
+            headers = {**response.headers, "Retry-After": str(faults.retry_after_s)}
+            return dataclasses.replace(response, headers=headers)
         return response
-
-    def _write_log(self, call: Call, status: int, fault: str) -> None:
-        request, now_ms = call.request, self.state.now_ms()
-        line = (now_ms, call.operation, request.method, request.path, dict(request.query), status, fault, call.trace)
-        self.log.append(LoggedRequest(*line))
-        if call.operation == "resend":
-            body = request.body.decode(errors="replace")
-            self.state.store.log_resend_request(now_ms, call.trace, body, status, fault)
-
-
-def _trace_header(call: Call) -> str:
-    return "X-IAM-Trace-Id" if call.operation in {"login", "projects"} else "X-Request-Id"

@@ -1,8 +1,8 @@
 """
-The vendor's request signature SDK-HMAC-SHA256, from the side of who checks it.
+The vendor's request signature SDK-HMAC-SHA256, from the side of whoever checks it.
 
-Written from the algorithm's description (API Gateway, "AK/SK signing"), apart from the client's signer, so that each
-of the two tests the other.
+Written from the description of the algorithm (API Gateway, "AK/SK signing"), apart from the client's signer, so that
+each of the two tests the other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.emulator.wire import HttpRequest
+    from airflow_provider_mqs.emulator.http import HttpRequest
 
 ALGORITHM = "SDK-HMAC-SHA256"
 _AUTHORIZATION = re.compile(
@@ -25,25 +25,13 @@ _AUTHORIZATION = re.compile(
 
 
 def parse_authorization(value: str) -> tuple[str, tuple[str, ...], str] | None:
-    """
-    Take the ``Authorization`` header apart.
-
-    :param value: its value
-    :return: access key id, names of the signed headers, signature; ``None`` when it is not of this algorithm
-    """
+    """Split an ``Authorization`` header into access key id, names of the signed headers and signature."""
     match = _AUTHORIZATION.fullmatch(value)
     return (match["access"], tuple(match["names"].split(";")), match["signature"]) if match else None
 
 
 def signature(request: HttpRequest, names: tuple[str, ...], secret: str) -> str:
-    """
-    Compute what the signature must be.
-
-    :param request: as it came
-    :param names: names of the signed headers, lower case
-    :param secret: secret access key
-    :return: 64 hex digits
-    """
+    """Return the signature that a request must have, given the lower-case names of its signed headers."""
     uri = "/".join(quote(unquote(part), safe="~") for part in request.path.split("/"))
     pairs = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in request.query.items())
     canonical = "\n".join(
@@ -62,12 +50,7 @@ def signature(request: HttpRequest, names: tuple[str, ...], secret: str) -> str:
 
 
 def signed_at_s(request: HttpRequest) -> float | None:
-    """
-    Read when a request was signed.
-
-    :param request: as it came
-    :return: epoch seconds; ``None`` when ``X-Sdk-Date`` is absent or unreadable
-    """
+    """Return the epoch seconds of ``X-Sdk-Date``; ``None`` if it is absent or unreadable."""
     try:
         return datetime.strptime(request.headers.get("x-sdk-date", ""), "%Y%m%dT%H%M%S%z").timestamp()
     except ValueError:

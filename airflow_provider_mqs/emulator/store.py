@@ -1,8 +1,8 @@
 """
-Topics, messages and the log of resends in SQLite; knows nothing about HTTP or about how the service answers.
+Topics, messages and the log of resends in SQLite, and the values that these rows are; no HTTP, no behaviour.
 
-One connection, guarded by the service's lock. Positions of a window are kept in memory until the topic changes, so that
-a deep page costs no more than the first one.
+One connection, guarded by the service's lock. The row ids of a window are kept in memory until a message is added, so
+that a deep page costs no more than the first one.
 """
 
 from __future__ import annotations
@@ -12,13 +12,66 @@ import sqlite3
 from array import array
 from collections import OrderedDict
 from contextlib import contextmanager
-from dataclasses import astuple
-from typing import TYPE_CHECKING, Any
-
-from airflow_provider_mqs.emulator.records import Resend, StoredMessage, Topic, Window
+from dataclasses import astuple, dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic."""
+
+    name: str
+    partitions: int = 3
+    retention_hours: int = 72  # after these, a message is no longer visible
+
+
+class StoredMessage(NamedTuple):
+    """One message as the broker holds it; a tuple, because pages of them are made all the time."""
+
+    topic: str
+    partition: int
+    message_offset: int
+    timestamp_ms: int  # the producer's
+    key: str | None = None
+    value: str = ""
+    size: int = 0  # in bytes, as the service reports it
+    message_id: str = ""  # often empty at the real service, too
+    app_id: str = ""
+    tag: str = ""
+    headers: Mapping[str, str] = MappingProxyType({})  # of Kafka; the query API does not show them
+    source_offset: int | None = None  # of a copy that a resend made
+    visible_ms: int = 0  # queries show the message from this moment on, if a fault delays it
+
+
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """One append that a resend made."""
+
+    time_ms: int
+    trace: str  # request id of the resend
+    topic: str
+    partition: int  # of source and copy
+    message_offset: int  # of the source
+    copy_offset: int
+    consumer_key: str | None = None  # header of the copy
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which messages of a topic, in which order."""
+
+    topic: str
+    start_ms: int
+    end_ms: int  # inclusive
+    partition: int | None = None  # None for all
+    by_time: bool = True  # otherwise by partition and offset
+    search: tuple[tuple[str, str], ...] = ()  # column and text: contained in `key`, equal to `tag` or `message_id`
+    visible_at_ms: int | None = None  # None if no message is hidden, which makes the query cheaper
+
 
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
@@ -45,30 +98,17 @@ CREATE TABLE IF NOT EXISTS resend_requests (
 CREATE TABLE IF NOT EXISTS seeds (name TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 _TABLES = ("topics", "messages", "resends", "resend_requests", "seeds")
-_WINDOWS_KEPT = 16
-
-
+_CACHED_WINDOWS = 16
 _NO_HEADERS = "{}"
+_HEADERS = StoredMessage._fields.index("headers")
 _COLUMNS = ", ".join(StoredMessage._fields)
+_RESEND_COLUMNS = "time_ms, trace, topic, partition, message_offset, copy_offset, consumer_key"
+_REQUEST_COLUMNS = ("time_ms", "trace", "body", "status", "fault")
 _SEARCHES = {"key": "instr(key, ?) > 0", "tag": "tag = ?", "message_id": "message_id = ?"}
 
 
-def _message(row: tuple[Any, ...]) -> StoredMessage:
-    headers = {} if row[10] == _NO_HEADERS else json.loads(row[10])
-    return StoredMessage._make((*row[:10], headers, *row[11:]))
-
-
-def _row(message: StoredMessage) -> tuple[Any, ...]:
-    headers = json.dumps(dict(message.headers)) if message.headers else _NO_HEADERS
-    return (*message[:10], headers, *message[11:])
-
-
 class Store:
-    """
-    The data of the emulator.
-
-    :param path: file, or ``:memory:``; a file keeps everything over a restart
-    """
+    """The data of the emulator, in memory or in a file that survives a restart."""
 
     def __init__(self, path: str = ":memory:") -> None:
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -76,16 +116,12 @@ class Store:
         self._windows: OrderedDict[Window, array[int]] = OrderedDict()
 
     def close(self) -> None:
-        """Close the file; nothing more can be asked afterwards."""
+        """Close the file; the store cannot be used afterwards."""
         self._db.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """
-        Make several writes one; inside another transaction, part of that one.
-
-        :return: a context; an exception in it undoes the writes
-        """
+        """Group writes, to be undone together by an exception; a nested one belongs to the outer one."""
         if self._db.in_transaction:
             yield
             return
@@ -104,163 +140,95 @@ class Store:
             self._db.execute(f"DELETE FROM {table}")  # noqa: S608  # names from the constant above
 
     def once(self, name: str) -> bool:
-        """
-        Claim a piece of work that must happen once per store.
-
-        :param name: of the work
-        :return: ``False`` when it was claimed before
-        """
+        """Claim a piece of work that must happen once per store; ``False`` if it was claimed before."""
         return self._db.execute("INSERT OR IGNORE INTO seeds VALUES (?)", (name,)).rowcount == 1
 
     def put_topic(self, topic: Topic) -> None:
-        """
-        Create a topic, or change one.
-
-        :param topic: its new state
-        """
+        """Create or replace a topic."""
         self._db.execute("INSERT OR REPLACE INTO topics VALUES (?, ?, ?)", astuple(topic))
 
     def topics(self) -> list[Topic]:
-        """
-        List the topics.
-
-        :return: all of them, by name
-        """
+        """List the topics by name."""
         return [Topic(*row) for row in self._db.execute("SELECT * FROM topics ORDER BY name")]
 
     def topic(self, name: str) -> Topic | None:
-        """
-        Find a topic.
-
-        :param name: exact name
-        :return: the topic, or ``None``
-        """
+        """Find a topic by its exact name."""
         row = self._db.execute("SELECT * FROM topics WHERE name = ?", (name,)).fetchone()
         return Topic(*row) if row else None
 
     def add(self, messages: Iterable[StoredMessage]) -> None:
-        """
-        Store many messages in one write.
+        """Store messages in one write; an offset that is taken raises, and nothing is stored."""
 
-        :param messages: with offsets that are still free
-        """
+        def row(message: StoredMessage) -> tuple[Any, ...]:
+            headers = json.dumps(dict(message.headers)) if message.headers else _NO_HEADERS
+            return (*message[:_HEADERS], headers, *message[_HEADERS + 1 :])
+
         marks = ", ".join("?" * len(StoredMessage._fields))
         with self.transaction():
-            self._db.executemany(f"INSERT INTO messages ({_COLUMNS}) VALUES ({marks})", map(_row, messages))  # noqa: S608  # constants
+            self._db.executemany(f"INSERT INTO messages ({_COLUMNS}) VALUES ({marks})", map(row, messages))  # noqa: S608  # constants
         self._windows.clear()
 
     def next_offset(self, topic: str, partition: int) -> int:
-        """
-        Find the end of a partition.
-
-        :param topic: topic name
-        :param partition: partition number
-        :return: the offset of the next message
-        """
+        """Return the offset of the next message of a partition."""
         query = "SELECT max(message_offset) FROM messages WHERE topic = ? AND partition = ?"
         last = self._db.execute(query, (topic, partition)).fetchone()[0]
         return 0 if last is None else int(last) + 1
 
     def message(self, topic: str, partition: int, message_offset: int) -> StoredMessage | None:
-        """
-        Find one message.
-
-        :param topic: topic name
-        :param partition: partition number
-        :param message_offset: its offset
-        :return: the message, or ``None``
-        """
+        """Find one message."""
         where = "topic = ? AND partition = ? AND message_offset = ?"
         return next(iter(self._select(where, (topic, partition, message_offset))), None)
 
     def messages(self, topic: str) -> list[StoredMessage]:
-        """
-        List a topic.
-
-        :param topic: topic name
-        :return: all messages, aged ones too, by partition and offset
-        """
+        """List all messages of a topic by partition and offset, expired ones included."""
         return self._select("topic = ? ORDER BY partition, message_offset", (topic,))
 
     def ids(self, window: Window) -> array[int]:
-        """
-        Find what a window holds.
-
-        :param window: which messages, in which order
-        :return: the ids for :meth:`rows`
-        """
+        """Return the row ids of a window in its order, for :meth:`rows`."""
         found = self._windows.pop(window, None)
         if found is None:
             found = array("q", (row[0] for row in self._db.execute(*_window_query(window))))
         self._windows[window] = found
-        if len(self._windows) > _WINDOWS_KEPT:
+        if len(self._windows) > _CACHED_WINDOWS:
             self._windows.popitem(last=False)
         return found
 
     def rows(self, ids: Iterable[int]) -> list[StoredMessage]:
-        """
-        Read messages by id.
-
-        :param ids: some of :meth:`ids`, no more than a page of them
-        :return: the messages in that order
-        """
+        """Read a page of messages by row id, in that order."""
         wanted = tuple(ids)
         marks = ", ".join("?" * len(wanted))
         query = f"SELECT id, {_COLUMNS} FROM messages WHERE id IN ({marks})"  # noqa: S608  # question marks only
         found = {row[0]: _message(row[1:]) for row in self._db.execute(query, wanted)}
-        return [found[one] for one in wanted]
+        return [found[row_id] for row_id in wanted]
 
     def log_resend(self, resend: Resend) -> None:
-        """
-        Write down an append made by a resend.
-
-        :param resend: what was appended
-        """
-        self._db.execute(
-            "INSERT INTO resends (time_ms, trace, topic, partition, message_offset, copy_offset, consumer_key)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            astuple(resend),
-        )
+        """Log an append that a resend made."""
+        marks = ", ".join("?" * len(astuple(resend)))
+        self._db.execute(f"INSERT INTO resends ({_RESEND_COLUMNS}) VALUES ({marks})", astuple(resend))  # noqa: S608  # constants
 
     def resends(self, topic: str) -> list[Resend]:
-        """
-        List the appends made by resends.
-
-        :param topic: topic name
-        :return: all of them, in order of time
-        """
-        query = (
-            "SELECT time_ms, trace, topic, partition, message_offset, copy_offset, consumer_key"
-            " FROM resends WHERE topic = ? ORDER BY id"
-        )
+        """List the appends that resends made in a topic, in order of time."""
+        query = f"SELECT {_RESEND_COLUMNS} FROM resends WHERE topic = ? ORDER BY id"  # noqa: S608  # constants
         return [Resend(*row) for row in self._db.execute(query, (topic,))]
 
     def log_resend_request(self, time_ms: int, trace: str, body: str, status: int, fault: str) -> None:
-        """
-        Write down what was asked for and what was answered.
-
-        :param time_ms: when it came
-        :param trace: request id
-        :param body: what was asked for
-        :param status: HTTP status, 0 for a cut connection
-        :param fault: the fault that struck, or empty
-        """
-        query = "INSERT INTO resend_requests (time_ms, trace, body, status, fault) VALUES (?, ?, ?, ?, ?)"
+        """Log what a resend asked for and got: an HTTP status, 0 for a cut connection."""
+        query = f"INSERT INTO resend_requests ({', '.join(_REQUEST_COLUMNS)}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608  # constants
         self._db.execute(query, (time_ms, trace, body, status, fault))
 
     def resend_requests(self) -> list[dict[str, Any]]:
-        """
-        List the resend requests.
-
-        :return: time_ms, trace, body, status and fault of each, in order of time
-        """
-        names = ("time_ms", "trace", "body", "status", "fault")
-        query = "SELECT time_ms, trace, body, status, fault FROM resend_requests ORDER BY id"
-        return [dict(zip(names, row, strict=True)) for row in self._db.execute(query)]
+        """List the resend requests by column name, in order of time."""
+        query = f"SELECT {', '.join(_REQUEST_COLUMNS)} FROM resend_requests ORDER BY id"  # noqa: S608  # constants
+        return [dict(zip(_REQUEST_COLUMNS, row, strict=True)) for row in self._db.execute(query)]
 
     def _select(self, where: str, values: tuple[Any, ...]) -> list[StoredMessage]:
         query = f"SELECT {_COLUMNS} FROM messages WHERE {where}"  # noqa: S608  # conditions are written in this class
         return [_message(row) for row in self._db.execute(query, values)]
+
+
+def _message(row: tuple[Any, ...]) -> StoredMessage:
+    headers = {} if row[_HEADERS] == _NO_HEADERS else json.loads(row[_HEADERS])
+    return StoredMessage._make((*row[:_HEADERS], headers, *row[_HEADERS + 1 :]))
 
 
 def _window_query(window: Window) -> tuple[str, tuple[Any, ...]]:
@@ -269,11 +237,11 @@ def _window_query(window: Window) -> tuple[str, tuple[Any, ...]]:
     if window.partition is not None:
         conditions.append("partition = ?")
         values.append(window.partition)
-    for name, text in window.search:
-        conditions.append(_SEARCHES[name])
+    for column, text in window.search:
+        conditions.append(_SEARCHES[column])
         values.append(text)
-    if window.seen_at_ms is not None:
+    if window.visible_at_ms is not None:
         conditions.append("visible_ms <= ?")
-        values.append(window.seen_at_ms)
+        values.append(window.visible_at_ms)
     order = "timestamp_ms, partition, message_offset" if window.by_time else "partition, message_offset"
     return f"SELECT id FROM messages WHERE {' AND '.join(conditions)} ORDER BY {order}", tuple(values)  # noqa: S608  # conditions are constants

@@ -13,18 +13,24 @@ from airflow_provider_mqs.core.client.client import AsyncMqsClient, MqsClient
 from airflow_provider_mqs.core.connection.fields import CONNECTION_TYPE, HOOK_NAME
 from airflow_provider_mqs.core.connection.settings import path_segment
 from airflow_provider_mqs.core.query.filters import Filters
-from airflow_provider_mqs.core.query.query import Query, find_messages, query_offsets
-from airflow_provider_mqs.core.resend.guard_rails import check_resend
+from airflow_provider_mqs.core.query.query import (
+    Query,
+    QueryArguments,
+    check_result,
+    closed_window,
+    find_messages,
+    query_offsets,
+)
+from airflow_provider_mqs.core.resend.options import check_resend
 from airflow_provider_mqs.core.values.arguments import (
     DEFAULT_CONN_ID,
-    choice,
     is_absent,
     partition_number,
     topic_name,
     whole_number,
 )
-from airflow_provider_mqs.core.values.time_window import TimeWindow, instant_ms, iso
-from airflow_provider_mqs.exceptions import ConfigurationError, IncompleteWindowError, MqsError, NotFoundError
+from airflow_provider_mqs.core.values.time_window import WindowArguments
+from airflow_provider_mqs.exceptions import IncompleteWindowError, MqsError, NotFoundError
 from airflow_provider_mqs.hooks import connection_form as form
 from airflow_provider_mqs.hooks.connection import asettings_for, settings_for
 from airflow_provider_mqs.hooks.connection_check import quick_check
@@ -207,17 +213,17 @@ class MqsHook(BaseHook):
 
         :param topic: topic name
         :param start: first moment: datetime, ISO text or epoch ms
-        :param end: the moment behind the last, not later than now
-        :param on_incomplete: ``fail``, or ``warn`` where some messages may be missing from the result
-        :param filters: which messages count, as for ``QueryMessagesOperator``: see ``FilterArguments``
+        :param end: end of the window (exclusive), not later than now
+        :param on_incomplete: ``fail``, or ``warn`` to take a result from which messages may be missing
+        :param filters: ``partitions``, ``key`` and the other filter arguments of ``QueryMessagesOperator``; exact
         :return: the offsets; ``to_xcom()`` is what ``ResendMessagesOperator`` takes; an empty window has no partitions
         :raises IncompleteWindowError: messages may be missing and ``on_incomplete`` is ``fail``
         :raises MqsError: an argument or the connection is wrong, or the service refused
         """
-        query = _query(topic, start, end, on_incomplete, Filters.read(**filters))
-        found = self.run_concurrently(lambda api: query_offsets(api, query, now_ms=_now_ms()))
-        self._tell(found.doubts, found.notes, on_incomplete)
-        return found.offsets
+        arguments = _arguments(topic, start, end, on_incomplete, filters)
+        now_ms = _now_ms()
+        query = _query(arguments, now_ms)
+        return check_result(self.run_concurrently(lambda api: query_offsets(api, query, now_ms=now_ms)), arguments)
 
     async def aquery(
         self,
@@ -229,11 +235,11 @@ class MqsHook(BaseHook):
         **filters: Unpack[FilterArguments],
     ) -> Offsets:
         """See ``query``."""
-        query = _query(topic, start, end, on_incomplete, Filters.read(**filters))
+        arguments = _arguments(topic, start, end, on_incomplete, filters)
+        now_ms = _now_ms()
+        query = _query(arguments, now_ms)
         client = await self.aget_conn()
-        found = await client.run(query_offsets(client.api, query, now_ms=_now_ms()))
-        self._tell(found.doubts, found.notes, on_incomplete)
-        return found.offsets
+        return check_result(await client.run(query_offsets(client.api, query, now_ms=now_ms)), arguments)
 
     def iter_messages(self, topic: str, start: datetime | str | int, end: datetime | str | int) -> Iterator[Message]:
         """
@@ -241,24 +247,24 @@ class MqsHook(BaseHook):
 
         :param topic: topic name
         :param start: first moment: datetime, ISO text or epoch ms
-        :param end: the moment behind the last
+        :param end: end of the window (exclusive)
         :return: the messages by time, partition and offset
         :raises IncompleteWindowError: messages may be missing
         :raises MqsError: an argument or the connection is wrong, or the service refused
         """
-        name, window = topic_name(topic), _window(start, end)
-        messages, doubts = self.run_concurrently(lambda api: find_messages(api, name, window, now_ms=_now_ms()))
-        self._tell(doubts, (), "fail")
+        name, window = topic_name(topic), WindowArguments.read(start=start, end=end).explicit()
+        messages, reasons = self.run_concurrently(lambda api: find_messages(api, name, window, now_ms=_now_ms()))
+        _check_complete(reasons)
         yield from messages
 
     async def aiter_messages(
         self, topic: str, start: datetime | str | int, end: datetime | str | int
     ) -> AsyncIterator[Message]:
         """See ``iter_messages``."""
-        name, window = topic_name(topic), _window(start, end)
+        name, window = topic_name(topic), WindowArguments.read(start=start, end=end).explicit()
         client = await self.aget_conn()
-        messages, doubts = await client.run(find_messages(client.api, name, window, now_ms=_now_ms()))
-        self._tell(doubts, (), "fail")
+        messages, reasons = await client.run(find_messages(client.api, name, window, now_ms=_now_ms()))
+        _check_complete(reasons)
         for message in messages:
             yield message
 
@@ -352,34 +358,25 @@ class MqsHook(BaseHook):
             return False, f"connection failed: {error}"
         return quick_check(settings, self._instance_id)
 
-    def _tell(self, doubts: Iterable[str], notes: Iterable[str], on_incomplete: str) -> None:
-        for note in notes:
-            self.log.warning("%s", note)
-        reasons = " ".join(doubts)
-        if reasons and on_incomplete == "fail":
-            raise IncompleteWindowError(reasons)
-        if reasons:
-            self.log.warning("The window may be incomplete: %s", reasons)
-
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _query(topic: str, start: Any, end: Any, on_incomplete: str, filters: Filters) -> Query:
-    window = _window(start, end)
-    if window.end_ms > _now_ms():
-        raise ConfigurationError(
-            f"end must not be later than now, as messages may still arrive; got {iso(window.end_ms)}."
-        )
-    return Query(topic_name(topic), window, filters, choice(on_incomplete, "on_incomplete", ("fail", "warn")))
+def _arguments(topic: str, start: Any, end: Any, on_incomplete: str, filters: FilterArguments) -> QueryArguments:
+    return QueryArguments.read(
+        topic=topic, start=start, end=end, filters=Filters.read(**filters), on_incomplete=on_incomplete
+    )
 
 
-def _window(start: Any, end: Any) -> TimeWindow:
-    start_ms, end_ms = instant_ms(start, "start"), instant_ms(end, "end")
-    if start_ms is None or end_ms is None:
-        raise ConfigurationError("start and end are both needed: datetime, ISO text or epoch ms.")
-    return TimeWindow(start_ms, end_ms)
+def _query(arguments: QueryArguments, now_ms: int) -> Query:
+    window = closed_window(arguments.window.explicit(), now_ms)
+    return Query(arguments.topic, window, arguments.filters, arguments.on_incomplete)
+
+
+def _check_complete(reasons: Iterable[str]) -> None:
+    if reasons:
+        raise IncompleteWindowError(" ".join(reasons))
 
 
 def _checked_ref(topic: str, partition: int, message_offset: int) -> tuple[str, int, int]:

@@ -1,4 +1,4 @@
-"""What both operators need to reach the record of earlier replays."""
+"""What all operators need to reach the replay record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 class RecordedOperator(BaseOperator):
     """
-    Declares the asset of the replay record as an inlet, mapped or not; before Airflow 3.3 there is nothing to declare.
+    Declares the asset of the replay record as an inlet, since Airflow 3.3 shows an asset's state only to tasks that do.
 
     :param kwargs: arguments of ``BaseOperator``
     """
@@ -26,11 +26,12 @@ class RecordedOperator(BaseOperator):
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
         """
-        Begin a mapped task. Airflow reads its inlets before ``__init__`` runs.
+        Begin a mapped task.
 
         :param kwargs: arguments that all mapped tasks share
         :return: what ``expand`` is called on
         """
+        # Airflow reads the inlets of a mapped task before ``__init__`` runs
         return super().partial(**{**kwargs, "inlets": _with_record(kwargs.get("inlets") or [])})
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, conf
 
-from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, choice, flag, optional_number
-from airflow_provider_mqs.core.values.time_window import TimeWindow, iso
+from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, choice, optional_number
 from airflow_provider_mqs.exceptions import ConfigurationError, EmptyWindowError
 from airflow_provider_mqs.operators.base import RecordedOperator
 from airflow_provider_mqs.tasks.filtered import FilteredOperator
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.offsets.document import Offsets
 
-_FRESH_MS = 60_000
 _MAX_XCOM_BYTES = 4 * 1024 * 1024
 _MAX_MAP_LENGTH = 1024
 
@@ -37,27 +34,26 @@ class QueryMessagesOperator(FilteredOperator, RecordedOperator):
 
     Read-only: a second run asks again and pushes what it finds then. Without ``start``, ``end`` and ``lookback`` the
     window is the run's data interval, that of the events of the topic that started it (from the earliest start to the
-    latest end: it may hold messages of other events, too), or the interval that its schedule implies; the log says
-    which. All arguments but ``message_filter`` are templated; ``None``, ``""`` and ``"None"`` mean "not given".
+    latest end, so it may hold other messages, too), or the interval that its schedule implies; the log says which. All
+    arguments but ``message_filter`` are templated; ``None``, ``""`` and ``"None"`` mean "not given". Filters are exact.
 
     Source: API document "Querying Messages".
 
     :param topic: topic name
     :param start: first moment of the window: datetime, ISO text or epoch ms
-    :param end: the moment behind the last; the window is half-open
-    :param lookback: length of the window that ends where the run's interval does: seconds or ``timedelta``
+    :param end: end of the window (exclusive): datetime, ISO text or epoch ms
+    :param lookback: length of a window that ends where the run's interval does: seconds or ``timedelta``
     {filter_params}
-    :param max_messages: a window with more fails; nothing is cut off. Default no limit
+    :param max_messages: fail if the window holds more; nothing is cut off. Default no limit
     :param batch_size: push a list of batches of this many offsets, for ``.expand(messages=query.output)``; default one
         document
     :param on_empty: what an empty window does to the task: ``succeed`` (default), ``skip`` or ``fail``
-    :param on_incomplete: what a window does that the service did not show whole: ``fail`` (default), or ``warn``,
-        which also lets the resend take it
-    :param exclude_copies: whether to leave out the copies that earlier replays put into the window; default true. Where
-        the record of a replay does not say which rows are its copies, the window is not complete
-    :param ledger_path: folder where the resends of this topic keep their ledgers, where they are told so; default as
-        theirs
-    :param clamp_to_now: whether a window that ends in the future ends now instead; default false: it is refused
+    :param on_incomplete: what to do if messages may be missing: ``fail`` (default), or ``warn``, which also lets the
+        resend take the offsets
+    :param exclude_copies: whether to leave out the copies that earlier replays put into the window; default true. If
+        the record of a replay does not say which rows are its copies, the window is incomplete
+    :param ledger_path: folder where the resends of this topic keep their ledgers, if they set one; default as theirs
+    :param clamp_to_now: whether a window that ends in the future ends now; default false: it is refused
     :param concurrency: requests in flight, 1 to 256, default 16
     :param mqs_conn_id: connection, default ``mqs_default``
     :param instance_id: instance, default the connection's
@@ -123,56 +119,51 @@ class QueryMessagesOperator(FilteredOperator, RecordedOperator):
 
         :param context: Airflow's context; a dict with the two ends of a data interval is enough
         :return: the offsets (``mqs.offsets/1``), or with ``batch_size`` a list of batches, empty for an empty window
-        :raises AirflowFailException: an argument or the connection is wrong, or the service refused for good
+        :raises AirflowFailException: an argument or the connection is wrong, or the service refuses for good
         :raises AirflowSkipException: the window is empty and ``on_empty`` is ``skip``
-        :raises MqsError: the service failed, or did not show the window whole; a retry may help
+        :raises MqsError: the service failed, or messages may be missing; a retry may help
         """
         # not at the top: a DAG file is parsed far more often than a task runs
+        from airflow_provider_mqs.core.query.query import QueryArguments  # noqa: PLC0415
         from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415
         from airflow_provider_mqs.tasks.query_job import run_query  # noqa: PLC0415
 
         with permanent_errors_fail():
-            now_ms = time.time_ns() // 1_000_000
-            window = self._clamped(window_of_task(context, vars(self)), now_ms)
+            arguments = QueryArguments.read(
+                topic=self.topic,
+                start=self.start,
+                end=self.end,
+                lookback=self.lookback,
+                filters=self.read_filters(),
+                on_incomplete=self.on_incomplete,
+                max_messages=self.max_messages,
+                exclude_copies=self.exclude_copies,
+                clamp_to_now=self.clamp_to_now,
+                concurrency=self.concurrency,
+            )
             on_empty = choice(self.on_empty, "on_empty", ("succeed", "skip", "fail"))
             batch_size = optional_number(self.batch_size, "batch_size", minimum=1)
-            hook = MqsHook(self.mqs_conn_id, self.instance_id)
-            offsets = run_query(
-                hook,
-                vars(self),
-                filters=self.read_filters(),
-                window=window,
-                records=self._records(context),
-                now_ms=now_ms,
+            window = window_of_task(
+                context,
+                arguments.window,
+                topic=arguments.topic,
+                mqs_conn_id=self.mqs_conn_id,
+                instance_id=self.instance_id,
             )
+            hook = MqsHook(self.mqs_conn_id, self.instance_id)
+            offsets = run_query(hook, arguments, window, self._records(context) if arguments.exclude_copies else ())
             if not offsets.count:
-                self._end_empty(window, on_empty)
+                self._end_empty(offsets, on_empty)
             return _pushed(offsets, batch_size)
 
-    def _clamped(self, window: TimeWindow, now_ms: int) -> TimeWindow:
-        clamp = flag(self.clamp_to_now, "clamp_to_now")
-        if window.end_ms > now_ms:
-            if not clamp or window.start_ms >= now_ms:
-                raise ConfigurationError(
-                    f"end is in the future ({iso(window.end_ms)}), where messages still arrive: wait until it has "
-                    "passed (MessagesInWindowSensor), or set clamp_to_now."
-                )
-            self.log.warning("The window ends now instead of at %s.", iso(window.end_ms))
-            window = TimeWindow(window.start_ms, now_ms, window.source)
-        if now_ms - window.end_ms < _FRESH_MS:
-            self.log.warning("The window ended less than 60 s ago; messages with its timestamps may still arrive.")
-        return window
-
     def _records(self, context: Context) -> Sequence[Store]:
-        if not flag(self.exclude_copies, "exclude_copies"):
-            return ()
         records = stores_of_task(context, self.ledger_path).records
         if not records:
             self.log.warning("There is no record of earlier replays: their copies are not told from originals.")
         return records
 
-    def _end_empty(self, window: TimeWindow, on_empty: str) -> None:
-        sentence = f"There is no message of topic {self.topic!r} in {window} that fits."
+    def _end_empty(self, offsets: Offsets, on_empty: str) -> None:
+        sentence = f"There is no message of topic {offsets.topic!r} in {offsets.window} that matches."
         if on_empty == "skip":
             raise AirflowSkipException(sentence)
         if on_empty == "fail":

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.values.arguments import choice, optional_number, texts, topic_name, whole_number
-from airflow_provider_mqs.core.values.time_window import duration_s
+from airflow_provider_mqs.core.values.time_window import WindowArguments, duration_s
 from airflow_provider_mqs.core.watch.condition import (
     ON_CLOSED_EMPTY,
     SETTLE_S,
@@ -136,10 +136,17 @@ def condition_of(context: Mapping[str, Any], arguments: Mapping[str, Any], filte
     def number(name: str, minimum: int) -> int:
         return whole_number(arguments[name], name, minimum=minimum)
 
-    window = window_of_task(context, arguments)
+    topic = topic_name(arguments["topic"])
+    window = window_of_task(
+        context,
+        WindowArguments.read(start=arguments["start"], end=arguments["end"], lookback=arguments["lookback"]),
+        topic=topic,
+        mqs_conn_id=arguments["mqs_conn_id"],
+        instance_id=arguments["instance_id"],
+    )
     settle_s = duration_s(arguments["settle"], "settle")
     return Condition(
-        topic=topic_name(arguments["topic"]),
+        topic=topic,
         start_ms=window.start_ms,
         end_ms=window.end_ms,
         source=window.source,

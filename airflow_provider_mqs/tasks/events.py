@@ -1,8 +1,8 @@
 """
-The events that started a run, and the offsets that they carry. All that reads them from Airflow's context.
+The events that started a run, and the offsets that they carry. Everything that reads them from Airflow's context.
 
-An event carries a document of offsets (``mqs.offsets/1``) as its payload, where ``NewMessagesTrigger`` raised it, or as
-its ``extra``, where a task of another DAG put it there. A run may be started by several, and delivery is at least once.
+An event carries a document of offsets (``mqs.offsets/1``) as its payload if ``NewMessagesTrigger`` raised it, or as its
+``extra`` if a task of another DAG put it there. A run may be started by several, and delivery is at least once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_mqs.core.values.asset_uri import topic_uri
 from airflow_provider_mqs.core.values.time_window import SOURCE_EVENT, TimeWindow
+from airflow_provider_mqs.core.values.topic_ref import TopicRef
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,80 +23,58 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.hooks.mqs import MqsHook
 
 EVENTS: Final = "events"
-"""What ``messages`` says that means those of these events."""
+"""The value of ``messages`` that means those of these events."""
 _NAMES = ("triggering_asset_events", "triggering_dataset_events")
 """The second is that of Airflow 2."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """
-    An event of an asset.
-
-    :param uris: what the asset is called
-    :param carried: its ``extra``, and the payload in it
-    """
+    """An event of an asset."""
 
     uris: frozenset[str]
+    """What the asset is called."""
     carried: tuple[Any, Any]
+    """Its ``extra``, and the payload in it."""
+
+    @classmethod
+    def read(cls, asset: Any, event: Any) -> Event:
+        """Read Airflow's event of an asset, which is an object or its URI."""
+        sources = (asset, getattr(event, "asset", None), getattr(event, "dataset", None))
+        uris = (getattr(one, "uri", one) for one in sources)
+        extra = getattr(event, "extra", None) or {}
+        payload = extra.get("payload") if isinstance(extra, Mapping) else None
+        return cls(frozenset(uri for uri in uris if isinstance(uri, str)), (extra, payload))
 
 
 def events_of(context: Mapping[str, Any]) -> list[Event]:
-    """
-    List the events that started a run.
-
-    :param context: Airflow's context; a plain dict will do
-    :return: the events; none for a run that started otherwise
-    """
+    """Return the events that started a run; none if it was started otherwise."""
     run_type = getattr(context.get("dag_run"), "run_type", None)
-    # Airflow 2 asks its database when they are read, which fails where tasks share a session, as in dag.test()
+    # Airflow 2 asks its database when they are read, which fails if tasks share a session, as in dag.test()
     if run_type is not None and not str(getattr(run_type, "value", run_type)).endswith("_triggered"):
         return []
     listed = [pair for name in _NAMES for pair in (context.get(name) or {}).items()]
-    return [_event(asset, event) for asset, events in listed for event in events]
+    return [Event.read(asset, event) for asset, events in listed for event in events]
 
 
-def _event(asset: Any, event: Any) -> Event:
-    sources = (asset, getattr(event, "asset", None), getattr(event, "dataset", None))
-    uris = (getattr(one, "uri", one) for one in sources)
-    extra = getattr(event, "extra", None) or {}
-    payload = extra.get("payload") if isinstance(extra, Mapping) else None
-    return Event(frozenset(uri for uri in uris if isinstance(uri, str)), (extra, payload))
+def topic_ref_of(hook: MqsHook, topic: str) -> TopicRef:
+    """Return where a topic of a connection is."""
+    return TopicRef(hook.settings.host, hook.instance_id, topic)
 
 
-def place_of(hook: MqsHook, topic: str) -> dict[str, str]:
+def started_by_topic(context: Mapping[str, Any], ref: TopicRef) -> bool:
     """
-    Say where a topic is, as documents of offsets do.
+    Tell whether an event of a topic started a run, so that copies of its messages would start the next one.
 
-    :param hook: the connection
-    :param topic: topic name
-    :return: ``endpoint``, ``instance_id`` and ``topic``
-    :raises ConfigurationError: the connection is wrong
+    Such an event is one of the topic's asset, or carries offsets or a report of the topic.
     """
-    return {"endpoint": hook.settings.host, "instance_id": hook.instance_id, "topic": topic}
+    uri = topic_uri(*ref)
+    return any(uri in event.uris or any(_is_of(one, ref) for one in event.carried) for event in events_of(context))
 
 
-def is_of(document: Any, place: Mapping[str, str]) -> bool:
-    """
-    Tell whether what an event carries is of a place.
-
-    :param document: anything
-    :param place: what it must say
-    :return: whether it says that
-    """
-    return isinstance(document, Mapping) and all(document.get(name) == value for name, value in place.items())
-
-
-def window_of_events(events: list[Event], place: Mapping[str, str]) -> TimeWindow | None:
-    """
-    Give the window of the events of a topic.
-
-    :param events: the events
-    :param place: ``endpoint``, ``instance_id`` and ``topic``
-    :return: from the earliest start to the latest end; ``None`` where no event carries offsets of the topic
-    :raises ConfigurationError: what one carries is no whole document
-    """
-    windows = [offsets.window for offsets in _offsets(events, place)]
+def window_of_events(events: list[Event], ref: TopicRef) -> TimeWindow | None:
+    """Return the window from the earliest start to the latest end of a topic's events; ``None`` if there are none."""
+    windows = [offsets.window for offsets in _offsets(events, ref)]
     if not windows:
         return None
     return TimeWindow(min(one.start_ms for one in windows), max(one.end_ms for one in windows), SOURCE_EVENT)
@@ -102,13 +82,9 @@ def window_of_events(events: list[Event], place: Mapping[str, str]) -> TimeWindo
 
 def messages_of_events(context: Mapping[str, Any], hook: MqsHook, topic: str | None) -> list[dict[str, Any]]:
     """
-    Give the messages of the events that started a run, each once.
+    Return the messages of the events that started a run, each once, as documents for the resend.
 
-    :param context: Airflow's context
-    :param hook: the connection; events of another endpoint or instance do not count
-    :param topic: those of other topics do not count; ``None`` where all must be of the same
-    :return: documents that do not overlap, for the resend
-    :raises ConfigurationError: no event started the run, none that counts did, or they are of several topics
+    Events of another endpoint, instance or topic do not count; without ``topic``, all must be of the same.
     """
     events = events_of(context)
     if not events:
@@ -116,10 +92,10 @@ def messages_of_events(context: Mapping[str, Any], hook: MqsHook, topic: str | N
             f"messages={EVENTS!r} means those of the events that started the run, but no event started this one: "
             "give the query's output (query.output), or a list of partition and message_offset."
         )
-    place = {name: value for name, value in place_of(hook, topic or "").items() if value}
-    found = list(_offsets(events, place))
+    ref = topic_ref_of(hook, topic or "")
+    found = list(_offsets(events, ref))
     if not found:
-        raise ConfigurationError(f"{none_of(place)}: give the query's output (query.output).")
+        raise ConfigurationError(f"{no_offsets_of(ref)}: give the query's output (query.output).")
     topics = sorted({offsets.topic for offsets in found})
     if len(topics) > 1:
         raise ConfigurationError(
@@ -130,25 +106,26 @@ def messages_of_events(context: Mapping[str, Any], hook: MqsHook, topic: str | N
     return [offsets.to_xcom() for offsets in each_once(found)]
 
 
-def none_of(place: Mapping[str, str]) -> str:
-    """
-    Say that no event is of a place.
-
-    :param place: ``endpoint``, ``instance_id`` and perhaps ``topic``
-    :return: a sentence without its full stop
-    """
-    topic = f" of topic {place['topic']!r}" if "topic" in place else ""
+def no_offsets_of(ref: TopicRef) -> str:
+    """Say that no event is of a topic; without the full stop."""
+    topic = f" of topic {ref.topic!r}" if ref.topic else ""
     return (
         f"This run was started by events, but none carries offsets{topic} "
-        f"of instance {place['instance_id']!r:.80} at {place['endpoint']!r:.80}"
+        f"of instance {ref.instance_id!r:.80} at {ref.endpoint!r:.80}"
     )
 
 
-def _offsets(events: list[Event], place: Mapping[str, str]) -> Iterator[Offsets]:
+def _is_of(document: Any, ref: TopicRef) -> bool:
+    """Tell whether what an event carries is of a topic; a name of ``""`` means any topic of the instance."""
+    wanted = ref._asdict()
+    return isinstance(document, Mapping) and all(document.get(name) == wanted[name] for name in wanted if wanted[name])
+
+
+def _offsets(events: list[Event], ref: TopicRef) -> Iterator[Offsets]:
     from airflow_provider_mqs.core.offsets.document import FAMILY, Offsets  # noqa: PLC0415 - not to parse a DAG
 
     for document in (document for event in events for document in event.carried):
-        if is_of(document, place) and str(document.get("schema")).startswith(FAMILY):
+        if _is_of(document, ref) and str(document.get("schema")).startswith(FAMILY):
             try:
                 yield Offsets.from_xcom(document)
             except ConfigurationError as error:

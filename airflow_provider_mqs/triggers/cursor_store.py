@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.values.time_window import TimeWindow
+    from airflow_provider_mqs.core.values.topic_ref import TopicRef
 
 _log = logging.getLogger(__name__)
 _ANSWER_S: Final = 60.0
@@ -72,12 +73,12 @@ class CursorStore:
         elif self._folder is not None:
             await asyncio.to_thread(self._folder.set, key, value)
 
-    async def copies(self, window: TimeWindow, **place: str) -> KnownCopies:
+    async def copies(self, window: TimeWindow, ref: TopicRef) -> KnownCopies:
         """
         Find the copies that earlier replays have put into a window.
 
         :param window: the time window
-        :param place: ``endpoint``, ``instance_id`` and ``topic``
+        :param ref: the topic
         :return: the copies; none, with one warning, where no record can be read
         :raises StoreError: a record cannot be read
         """
@@ -85,7 +86,7 @@ class CursorStore:
         if not records:
             self._tell("There is no record of earlier replays: their copies are not told from originals.")
             return KnownCopies()
-        found: KnownCopies = await _in_thread(lambda: known_copies_in(records, window, **place))
+        found: KnownCopies = await _in_thread(lambda: known_copies_in(records, window, ref))
         return found
 
     def _records(self) -> tuple[Store, ...]:

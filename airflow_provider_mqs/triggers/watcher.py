@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
 from airflow_provider_mqs.core.values.time_window import SOURCE_EVENT, TimeWindow, iso
+from airflow_provider_mqs.core.values.topic_ref import TopicRef
 from airflow_provider_mqs.core.watch.cursor import Cursor, EventBatch
 from airflow_provider_mqs.core.watch.new_messages import WatchOptions, find_news, read_topic
 from airflow_provider_mqs.exceptions import MqsError
@@ -70,16 +71,16 @@ class TopicWatcher:
         # the sockets close after each look, and when the triggerer cancels this
         async with shared_client(what.mqs_conn_id, what.instance_id) as shared:
             client = await shared.client()
-            place = {"endpoint": client.api.settings.host, "instance_id": client.api.instance_id, "topic": what.topic}
-            cursor = self._cursor or await self._begin(place)
+            ref = TopicRef(client.api.settings.host, client.api.instance_id, what.topic)
+            cursor = self._cursor or await self._begin(ref)
             left, self._left = self._left, None
             if left is not None:
                 return left
             wish = Wish(cursor, now_s, now_s - patience_s / 2, what.settle_s, what.overlap_s)
             if cursor.window(wish.until_ms) is None:
                 return None
-            self._readings = self._readings or readings_of(what.mqs_conn_id, *place.values(), what.exclude_copies)
-            taken = await self._readings.take(self, wish, partial(self._read, client, place, wish))
+            self._readings = self._readings or readings_of(what.mqs_conn_id, *ref, what.exclude_copies)
+            taken = await self._readings.take(self, wish, partial(self._read, client, ref, wish))
         self.next_s = taken.began_s + what.poll_interval_s * taken.pace
         batch = self._found(client.api, taken, cursor)
         if batch is not None and batch.document is not None:
@@ -103,10 +104,10 @@ class TopicWatcher:
             self._saved_s = float("-inf")  # with the next look, whatever that finds
             self._log.warning("The cursor was not saved: %s", error)
 
-    async def _begin(self, place: dict[str, str]) -> Cursor:
+    async def _begin(self, ref: TopicRef) -> Cursor:
         """Go on where an earlier process was, or begin; a beginning is saved, so that "now" stays what it was."""
         start = self._trigger.start
-        identity = {**place, "start": start, "exclude_copies": self._trigger.exclude_copies}
+        identity = {**ref._asdict(), "start": start, "exclude_copies": self._trigger.exclude_copies}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         self._key = f"cursor-{digest[:32]}"
         kept = await self._keeper.load(self._key)
@@ -117,16 +118,16 @@ class TopicWatcher:
             cursor = Cursor.at(self._began_ms if isinstance(start, str) else start)
             await self._keeper.save(self._key, cursor.to_json())
         self._cursor = cursor
-        self._log.info("Topic %r is watched from %s on.", place["topic"], iso(cursor.next_ms))
+        self._log.info("Topic %r is watched from %s on.", ref.topic, iso(cursor.next_ms))
         return cursor
 
     async def _read(
-        self, client: AsyncMqsClient, place: dict[str, str], wish: Wish, start_ms: int
+        self, client: AsyncMqsClient, ref: TopicRef, wish: Wish, start_ms: int
     ) -> tuple[Reading, KnownCopies]:
         window = TimeWindow(start_ms, max(wish.until_ms, wish.cursor.next_ms), SOURCE_EVENT)
-        copies = await self._keeper.copies(window, **place) if self._trigger.exclude_copies else KnownCopies()
+        copies = await self._keeper.copies(window, ref) if self._trigger.exclude_copies else KnownCopies()
         most = self._trigger.max_messages
-        return await client.run(read_topic(client.api, place["topic"], wish.cursor, window, most=most)), copies
+        return await client.run(read_topic(client.api, ref.topic, wish.cursor, window, most=most)), copies
 
     def _found(self, api: MqsApi, taken: Taken, cursor: Cursor) -> EventBatch | None:
         """Find what is new; ``None`` where that waits, since perhaps copies are known later, or more is shown."""

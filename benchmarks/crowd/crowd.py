@@ -1,4 +1,4 @@
-"""A crowd for a triggerer: DAGs of sensors that never run on a worker, and assets that are watched."""
+"""Many triggers for one triggerer: DAGs of sensors that never run on a worker, and watched assets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOPIC, BEGIN_MS, INTERVAL_S = os.environ["CROWD_TOPIC"], int(os.environ["CROWD_B
 
 
 def watched(number: int) -> AssetWatcher:
-    """Watch from a moment of its own on: those that are equal are one to Airflow."""
+    """Watch from a moment of its own on, because Airflow takes equal triggers for one."""
     trigger = NewMessagesTrigger(topic=TOPIC, poll_interval_s=INTERVAL_S, start=BEGIN_MS + number)
     return AssetWatcher(name="new", trigger=trigger)
 

@@ -1,4 +1,4 @@
-"""Kill replays at random moments, retry them until they end, and compare with what the service says was sent."""
+"""Kill replays at random moments, retry them until they succeed, and compare with what the service says was sent."""
 
 from __future__ import annotations
 
@@ -30,11 +30,7 @@ MOST_TRIES = 200
 
 @dataclass
 class Line:
-    """
-    What became of the replays of one kind.
-
-    :param dag_id: which DAG
-    """
+    """The results of the replays of one DAG."""
 
     dag_id: str
     replays: int = 0
@@ -60,17 +56,19 @@ HEADING = """\
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m scripts.chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000), help="of the kills")
-    parser.add_argument("--kills", type=int, default=108, help="stop when there were so many in all")
-    parser.add_argument("--messages", type=int, default=2_000, help="of each replay")
-    parser.add_argument("--each", type=int, default=9, help="kills of one replay at most")
-    parser.add_argument("--care", choices=CARES, nargs="*", default=CARES)
-    parser.add_argument("--output", type=Path, help="Markdown file for the table")
+    parser.add_argument(
+        "--seed", type=int, default=random.SystemRandom().randrange(10_000), help="seed of the random kills"
+    )
+    parser.add_argument("--kills", type=int, default=108, help="stop after this many kills in all")
+    parser.add_argument("--messages", type=int, default=2_000, help="messages of each replay")
+    parser.add_argument("--each", type=int, default=9, help="most kills of one replay")
+    parser.add_argument("--care", choices=CARES, nargs="*", default=CARES, help="which DAGs; see the table")
+    parser.add_argument("--output", type=Path, help="Markdown file whose table is replaced")
     return parser.parse_args(words)
 
 
 def replay(service: Service, line: Line, wanted: argparse.Namespace, rng: random.Random, folder: Path) -> None:
-    """Run one replay to its end, killing its process up to ``--each`` times."""
+    """Run one replay to its end, and kill its process up to ``--each`` times."""
     from scripts.chaos.tasks import Run  # noqa: PLC0415 - Airflow reads its settings when it is imported
 
     topic, now_ms = f"{line.dag_id}-{line.replays}", time.time_ns() // 1_000_000
@@ -90,11 +88,11 @@ def replay(service: Service, line: Line, wanted: argparse.Namespace, rng: random
 
 
 def count(line: Line, sent: dict[tuple[int, int], int], report: dict[str, object], messages: int) -> None:
-    """Compare the service's log with the report."""
+    """Compare the service's log with the report, and add to the counts of the line."""
     from airflow_provider_mqs.core.offsets.partition_offsets import expand, from_json  # noqa: PLC0415 - see above
 
     named = set(expand(from_json(report["possible_doubles"], "possible_doubles")))
-    twice = {place for place, times in sent.items() if times > 1}
+    twice = {ref for ref, times in sent.items() if times > 1}
     line.messages += messages
     line.lost += messages - len(sent)
     line.doubles += len(twice)
@@ -105,7 +103,7 @@ def count(line: Line, sent: dict[tuple[int, int], int], report: dict[str, object
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Go through all kinds of replays until there were enough kills; 0 if nothing was lost or sent twice."""
+    """Run replays of every DAG in turn until there were enough kills; 0 if nothing was lost or sent twice."""
     wanted = arguments(words)
     rng = random.Random(wanted.seed)  # noqa: S311 - repeatable, nothing to guess
     lines = [Line(f"chaos_{'_'.join(kind)}") for kind in product(STORES, ORDERINGS, wanted.care)]
@@ -125,7 +123,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def prepare(folder: Path, connection: str) -> None:
-    """Make a private Airflow, which this process belongs to."""
+    """Set up a private Airflow, of which this process is a part."""
     dags = shutil.copytree(ROOT / "scripts/chaos/dags", folder / "dags")
     own = environment(folder, dags, 1, folder / "passwords")
     os.environ.update(own, AIRFLOW_CONN_MQS_DEFAULT=connection, CHAOS_LEDGERS=str(folder / "ledgers"))
@@ -136,7 +134,7 @@ def prepare(folder: Path, connection: str) -> None:
 
 
 def judge(lines: list[Line], wanted: argparse.Namespace) -> int:
-    """Write the table, and say whether it is as it must be."""
+    """Write the table, and return 0 if it is as it must be, otherwise 1."""
     table = "\n".join([HEADING, *map(str, lines)])
     kills = sum(line.kills for line in lines)
     print(f"\n{kills} kills, seed {wanted.seed}\n\n{table}")

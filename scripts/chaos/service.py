@@ -1,4 +1,4 @@
-"""The local MQS service in a process of its own, and what its log says was sent."""
+"""The local MQS service in a process of its own, and what its log says was resent."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PARTITIONS = 8
+# what goes wrong all the time, besides the kills; probabilities are per request
 FAULTS: dict[str, Any] = {
     "latency_s": 0.008,
     "throttle_429": 0.01,
@@ -23,7 +24,6 @@ FAULTS: dict[str, Any] = {
     "late_append_s": 0.5,
     "lost_504": 0.001,
 }
-"""What goes wrong all the time, besides the killing; probabilities by request."""
 COMMAND = (
     *(sys.executable, "-m", "airflow_provider_mqs", "emulator", "--port", "0"),
     *(word for name, value in FAULTS.items() for word in ("--fault", f"{name}={json.dumps(value)}")),
@@ -31,29 +31,25 @@ COMMAND = (
 
 
 class Service:
-    """
-    The running service.
-
-    :param log: its output, which says how to reach it
-    """
+    """The running service."""
 
     def __init__(self, log: Path) -> None:
-        self._log = log
+        self._log = log  # its output, which contains the connection
         self._http = httpx.Client(timeout=60, trust_env=False)
 
     def connection(self) -> str | None:
-        """Find the Airflow connection that the service prints when it is up; None when not yet."""
+        """Return the Airflow connection that the service prints when it is up; None if not yet."""
         lines = self._log.read_text().splitlines()
         return next((line[len(VARIABLE) :].strip("'") for line in lines if line.startswith(VARIABLE)), None)
 
     def begin(self, topic: str, count: int, start_ms: int, end_ms: int, seed: int) -> None:
-        """Write the messages of a topic, and start the random numbers of the faults."""
+        """Write the messages of a topic, and start the random numbers of the faults anew."""
         self._admin("PUT", "faults", {"seed": seed})
         window = {"start_ms": start_ms, "end_ms": end_ms}
         self._admin("POST", "seed", {"topic": topic, "count": count, **window, "partitions": PARTITIONS})
 
     def sent(self, topic: str) -> dict[tuple[int, int], int]:
-        """Count how often each message was appended again."""
+        """Return how often each message was resent."""
         counts = self._admin("GET", f"resends?topic={topic}")["counts"][topic]
         return {(partition, offset): times for partition, offset, times in counts}
 

@@ -1,10 +1,10 @@
-"""Run tasks as an executor does, each try a process of its own under Airflow's supervisor, and kill some of them."""
+"""Run tasks as an executor does, each try in a process of its own under Airflow's supervisor; kill some of them."""
 
 from __future__ import annotations
 
 import threading
-import time
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 DAG_FILE = Path("chaos.py")
+TASK_TIMEOUT_S = 300.0
 
 
 def prepare(dags: Path) -> None:
-    """Make the metadata database, and let it know the DAGs."""
+    """Create the metadata database, and write the DAGs to it."""
     initdb()
     DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]  # Airflow's
     bag = BundleDagBag(dag_folder=dags, bundle_path=dags, bundle_name="dags-folder")
@@ -44,20 +45,14 @@ def prepare(dags: Path) -> None:
 
 
 class Run:
-    """
-    One run of a DAG.
-
-    :param dag_id: which DAG
-    :param conf: configuration of the run
-    :param log: file for the output of the tasks
-    """
+    """One run of a DAG with a configuration; the output of its tasks goes to a log file."""
 
     def __init__(self, dag_id: str, conf: dict[str, Any], log: Path) -> None:
         now = datetime.now(timezone.utc)
         self.dag_id = dag_id
         self.run_id = f"chaos__{now:%H%M%S%f}"
         self._log = log
-        # the API of the supervisor, without a socket; the process of the task is real
+        # the supervisor's API without a socket; the process of the task is real
         self._client = Client(base_url=None, token="", dry_run=True, transport=in_process_api_server().transport)
         self._client.base_url = "http://in-process.invalid./"
         with create_session() as session:
@@ -75,14 +70,13 @@ class Run:
 
     def attempt(self, task_id: str, kill_after_s: float | None = None) -> str:
         """
-        Run a task once.
+        Run a task once, and return its state in Airflow, or ``killed``.
 
-        :param task_id: which task
-        :param kill_after_s: when to send its process SIGKILL, unless it has ended by then
-        :return: ``killed``, or the state that Airflow gives it
+        Its process gets SIGKILL after ``kill_after_s``, unless it has ended by then. A task that does not end although
+        nobody kills it is an error.
         """
         workload = self._queued(task_id)
-        with _killer(kill_after_s) as killed:
+        with _killing(TASK_TIMEOUT_S if kill_after_s is None else kill_after_s) as killed:
             supervise_task(
                 ti=workload.ti,  # type: ignore[arg-type]  # as Airflow's executors do
                 bundle_info=workload.bundle_info,
@@ -91,10 +85,15 @@ class Run:
                 client=self._client,
                 log_path=str(self._log),
             )
-        return "killed" if killed else self._state(task_id)
+        if killed and kill_after_s is None:
+            raise TimeoutError(f"{task_id} of {self.dag_id} did not end within {TASK_TIMEOUT_S:.0f} s.")
+        if killed:
+            return "killed"
+        with create_session() as session:
+            return str(self._found(task_id, session)[1].state)
 
     def result(self, task_id: str) -> dict[str, Any]:
-        """Read what the last try of a task returned."""
+        """Return what the last try of a task returned."""
         with create_session() as session:
             [value] = session.scalars(
                 XComModel.get_many(run_id=self.run_id, dag_ids=self.dag_id, task_ids=task_id, key="return_value")
@@ -112,10 +111,6 @@ class Run:
             ti.set_state(TaskInstanceState.QUEUED, session=session)
             return ExecuteTask.make(ti, dag_rel_path=DAG_FILE)
 
-    def _state(self, task_id: str) -> str:
-        with create_session() as session:
-            return str(self._found(task_id, session)[1].state)
-
     def _found(self, task_id: str, session: Session) -> tuple[DagRun, TaskInstance]:
         run = DagRun.find(dag_id=self.dag_id, run_id=self.run_id, session=session)[0]
         ti = run.get_task_instance(task_id, session=session)
@@ -132,25 +127,26 @@ def _dag(dag_id: str, session: Session) -> SerializedDAG:
 
 
 @contextmanager
-def _killer(after_s: float | None) -> Iterator[list[int]]:
-    """Kill the process that this one starts, some time after it was there; give the pids of those killed."""
+def _killing(after_s: float) -> Iterator[list[int]]:
+    """Kill the process that starts in the block after it has run for some time; yield the pids of those killed."""
     killed: list[int] = []
     over = threading.Event()
     before = {child.pid for child in psutil.Process().children()}
 
     def kill() -> None:
-        while not over.is_set() and not (found := [c for c in psutil.Process().children() if c.pid not in before]):
-            time.sleep(0.002)
-        if not over.wait(after_s):
-            found[0].kill()
-            killed.append(found[0].pid)
+        while not (found := [child for child in psutil.Process().children() if child.pid not in before]):
+            if over.wait(0.002):
+                return
+        # one that ends by itself at this very moment was not killed
+        with suppress(psutil.NoSuchProcess):
+            if not over.wait(after_s):
+                found[0].kill()
+                killed.append(found[0].pid)
 
-    thread = threading.Thread(target=kill, daemon=True)
-    if after_s is not None:
-        thread.start()
-    try:
-        yield killed
-    finally:
-        over.set()
-        if after_s is not None:
-            thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        killing = pool.submit(kill)
+        try:
+            yield killed
+        finally:
+            over.set()
+        killing.result()  # raises what failed in the thread

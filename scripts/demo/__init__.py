@@ -1,9 +1,9 @@
 """
-`make demo`: a real Airflow back-fills three hours of a topic against the local service, and the outcome is checked.
+`make demo`: a real Airflow back-fills three hours of a topic against the local service, and the result is checked.
 
-`__main__` tells the story; `processes` starts and stops programs, `airflow` configures and asks Airflow, `running`
-starts it, `service` knows the local MQS service, `progress` prints. Everything that is written goes below `.data/demo`,
-and everything that listens listens on 127.0.0.1. Other scripts and the tests use the parts of it.
+`__main__` is the demo; `processes` starts and stops programs, `airflow` holds Airflow's settings and its REST API,
+`running` starts Airflow, `service` knows the local MQS service, `progress` prints. The demo writes only below
+`.data/demo`, and its programs listen only on 127.0.0.1. Other scripts and the tests use these modules, too.
 """
 
 from __future__ import annotations

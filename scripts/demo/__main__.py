@@ -1,4 +1,4 @@
-"""Show the main job end to end, and check it: wait for three hours of messages, query them, send them again."""
+"""Show and check the whole job: wait for three hours of messages, query them, resend them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DONE = {"success", "failed"}
 
 
 def prepare(password: str) -> Path:
-    """Start from an empty folder: nothing of an earlier demo can make this one look good."""
+    """Start from an empty folder, so that nothing of an earlier demo can make this one look good."""
     shutil.rmtree(HOME, ignore_errors=True)
     (HOME / "dags").mkdir(parents=True)
     shutil.copy(ROOT / f"example_dags/{DAG_ID}.py", HOME / "dags")
@@ -42,7 +42,7 @@ def prepare(password: str) -> Path:
 
 
 def start(programs: Processes, service: LocalService, port: int) -> None:
-    """Start the service, and everything that Airflow consists of."""
+    """Start the service and all programs of Airflow."""
     say(f"Starting the local MQS service and Airflow; their logs are in {LOGS.relative_to(ROOT)}.")
     programs.start("service", *service.command)
     connection = programs.until("The service is up", service.connection, START_TIMEOUT_S)
@@ -53,19 +53,19 @@ def start(programs: Processes, service: LocalService, port: int) -> None:
 
 
 def wait_until_ready(programs: Processes, api: Airflow) -> None:
-    """Wait until every part answers and the DAG is there, and see that nobody else can reach them."""
+    """Wait until every part of Airflow is up and knows the DAG, and check that nobody else can reach them."""
     programs.until("Airflow is healthy", api.healthy, START_TIMEOUT_S)
     programs.until(f"The DAG {DAG_ID} is there", lambda: api.knows(DAG_ID), START_TIMEOUT_S)
     if foreign := programs.foreign_listeners():
-        raise DemoError(f"Something listens on {', '.join(foreign)}, reachable from outside; stopping.")
+        raise DemoError(f"Something listens on {', '.join(foreign)}, which can be reached from outside; stopping.")
     say("Airflow is healthy, and listens on 127.0.0.1 only.")
 
 
 def backfill(programs: Processes, api: Airflow, start: datetime) -> list[Json]:
-    """Back-fill the first hours of the day and follow the runs to their end."""
+    """Back-fill the first hours of the day, and follow the runs to their end."""
     say(f"Back-filling {start:%Y-%m-%d %H:%M} to {start + WIDTH:%H:%M} UTC with {DAG_ID}.")
     last = start + WIDTH - timedelta(hours=1)
-    # while the DAG is paused: on SQLite a scheduler that takes up half a back-fill dies when the rest is rolled back
+    # while the DAG is paused: on SQLite a scheduler that picks up half a back-fill dies when the rest is rolled back
     api.backfill(DAG_ID, start.isoformat(), last.isoformat())
     api.unpause(DAG_ID)
     changes = Changes()
@@ -81,17 +81,17 @@ def backfill(programs: Processes, api: Airflow, start: datetime) -> list[Json]:
 
 
 def explain_failures(api: Airflow, runs: list[Json]) -> None:
-    """Raise with the logs of failed tasks, if there are any."""
+    """Raise an error with the logs of failed tasks, if there are any."""
     failed = [run["dag_run_id"] for run in runs if run["state"] != "success"]
     if not failed:
         return
     tasks = [task for task in api.tasks(DAG_ID, failed) if task["state"] == "failed"]
-    logs = [f"--- the log of {task['task_id']} in {task['dag_run_id']}\n{api.log(task)[-3000:]}" for task in tasks]
+    logs = [f"--- log of {task['task_id']} in {task['dag_run_id']}\n{api.log(task)[-3000:]}" for task in tasks]
     raise DemoError("\n".join([f"{len(failed)} of {len(runs)} runs failed.", *logs]))
 
 
 def outcome(api: Airflow, run: Json) -> Interval:
-    """Read what a run found and sent."""
+    """Read what a run found and resent."""
     first, last = (datetime.fromisoformat(run[name].replace("Z", "+00:00")) for name in ("start_date", "end_date"))
     return Interval(
         start=datetime.fromisoformat(run["data_interval_start"].replace("Z", "+00:00")),
@@ -102,7 +102,7 @@ def outcome(api: Airflow, run: Json) -> Interval:
 
 
 def demo(programs: Processes, api: Airflow, port: int) -> None:
-    """Run the demo up to its verdict."""
+    """Run the demo, and check its result."""
     service = LocalService(HOME / "mqs.db", LOGS / "service.log")
     start(programs, service, port)
     wait_until_ready(programs, api)
@@ -110,11 +110,11 @@ def demo(programs: Processes, api: Airflow, port: int) -> None:
     runs = backfill(programs, api, first_hour)
     explain_failures(api, runs)
     print("", table(outcome(api, run) for run in runs), "", sep="\n")
-    say(service.verdict(first_hour, WIDTH))
+    say(service.check(first_hour, WIDTH))
 
 
 def stay(programs: Processes, url: str, password: str) -> None:
-    """Keep everything up for a person at a terminal."""
+    """Keep everything running for a person at a terminal, until Ctrl-C or until a program ends."""
     say(f"Airflow is at {url} (user admin, password {password}). Ctrl-C stops everything.")
     with suppress(KeyboardInterrupt):
         while not threading.Event().wait(1):
@@ -124,7 +124,7 @@ def stay(programs: Processes, url: str, password: str) -> None:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Refuse a second demo in the same folder: it would delete the files of the first."""
+    """Refuse a second demo in the same folder, which would delete the files of the first."""
     HOME.parent.mkdir(exist_ok=True)
     with (HOME.parent / "demo.lock").open("w") as lock:
         try:
@@ -135,7 +135,7 @@ def alone() -> Iterator[None]:
 
 
 def run() -> None:
-    """Run the demo; at a terminal, keep it up."""
+    """Run the demo, and keep everything running if there is a terminal."""
     password, port = secrets.token_urlsafe(9), free_port()
     api = Airflow(f"http://127.0.0.1:{port}", password)
     env = airflow.environment(HOME / "airflow", HOME / "dags", port, prepare(password))
@@ -146,7 +146,7 @@ def run() -> None:
 
 
 def main() -> int:
-    """Run the demo; the exit code says whether every message was sent exactly once."""
+    """Run the demo; the exit code is 0 if every message was resent exactly once."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
@@ -160,7 +160,7 @@ def main() -> int:
 
 
 def complain(text: str) -> int:
-    """Print an error and return the exit code that goes with it."""
+    """Print an error, and return the exit code for it."""
     print(f"\n{text}", file=sys.stderr, flush=True)
     return 1
 

@@ -1,4 +1,4 @@
-"""Airflow as the demo and the tests need it: the settings of a private instance, and its REST API."""
+"""Airflow as the demo and the tests need it: settings of a private instance, and its REST API."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Json = dict[str, Any]
 
 
 def command(*arguments: str) -> tuple[str, ...]:
-    """Build the command line of an Airflow command, in this virtual environment."""
+    """Return the command line of an Airflow command in this virtual environment."""
     return (sys.executable, "-m", "airflow", *arguments)
 
 
 def environment(home: Path, dags: Path, port: int, passwords: Path, **changes: object) -> dict[str, str]:
-    """Build the environment of a private Airflow: nothing of the user's own instance, nothing but 127.0.0.1."""
+    """Return the environment of a private Airflow, with nothing of the user's own instance, on 127.0.0.1 only."""
     url = f"http://127.0.0.1:{port}"
     settings: dict[str, object] = {
         "API__BASE_URL": url,
@@ -48,12 +48,12 @@ def environment(home: Path, dags: Path, port: int, passwords: Path, **changes: o
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": passwords,
         "CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
-        # SQLite: a connection that is used again may still look at the past, and can then write nothing
+        # SQLite: a connection that is used again may still read an old snapshot, and then cannot write
         "DATABASE__SQL_ALCHEMY_POOL_ENABLED": False,
         "USAGE_DATA_COLLECTION__ENABLED": False,
         **changes,
     }
-    # measuring coverage in there only costs time: processes of tasks end without writing it down
+    # measuring coverage there only costs time: the processes of tasks end without saving it
     own = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "COVERAGE"))}
     return {
         **own,
@@ -66,7 +66,7 @@ def environment(home: Path, dags: Path, port: int, passwords: Path, **changes: o
 
 
 def log_lines(entry: Any) -> Iterator[str]:
-    """Write an entry of a task's log as a person reads it; one that Airflow could not read is text."""
+    """Return an entry of a task's log as lines of text; an entry that Airflow could not parse is text already."""
     if not isinstance(entry, dict):
         yield str(entry)
         return
@@ -76,24 +76,18 @@ def log_lines(entry: Any) -> Iterator[str]:
 
 
 class Airflow:
-    """
-    The REST API of one Airflow.
-
-    :param url: where the API server listens
-    :param password: of the user ``admin``
-    :param parts: what must be healthy
-    """
+    """The REST API of one Airflow, used as ``admin``; ``parts`` are those that must be healthy."""
 
     def __init__(self, url: str, password: str, parts: Iterable[str] = PARTS) -> None:
         self.url = url
         self._parts = tuple(parts)
         self._password = password
         self._http = httpx.Client(base_url=url, timeout=20, trust_env=False)
-        # a change holds SQLite's lock until the server's event loop has time, but that waits for the lock of the next
+        # one at a time: a change holds SQLite's lock until the server's event loop has time, which waits for the next's
         self._one_change = threading.Lock()
 
     def healthy(self) -> bool | None:
-        """Say whether every part reports itself healthy and a login works; None when not yet."""
+        """Return true if every part is healthy and a login works; None if not yet."""
         try:
             parts = self._http.get("/api/v2/monitor/health").json()
             if any(parts[name]["status"] != HEALTHY for name in self._parts):
@@ -106,7 +100,7 @@ class Airflow:
         return True
 
     def attempt(self, method: str, path: str, **arguments: Any) -> httpx.Response | None:
-        """Send a request once; None when the server is too busy: with SQLite it answers 5xx now and then."""
+        """Send a request once; None if the server is too busy, because with SQLite it answers 5xx now and then."""
         try:
             response = self._http.request(method, f"/api/v2/{path}", **arguments)
         except httpx.TransportError:
@@ -128,11 +122,11 @@ class Airflow:
         return self._checked(self.call("GET", path, params=query))
 
     def change(self, method: str, path: str, body: Json) -> Json:
-        """Change something, where it does no harm to do it again."""
+        """Change something that may safely be changed twice."""
         return self._checked(self.call(method, path, json=body))
 
     def knows(self, dag_id: str) -> bool | None:
-        """Say whether Airflow has read a DAG; None when not yet, an error when it cannot."""
+        """Return true if Airflow has read a DAG, None if not yet; a DAG that it cannot read is an error."""
         if errors := self.get("importErrors")["import_errors"]:
             raise DemoError(f"Airflow cannot read {errors[0]['filename']}:\n{errors[0]['stack_trace']}")
         return self.call("GET", f"dags/{dag_id}").is_success or None
@@ -146,7 +140,7 @@ class Airflow:
         self.change("PATCH", f"dags/{dag_id}", {"is_paused": True})
 
     def backfill(self, dag_id: str, first: str, last: str, *, reprocess: str = "none") -> None:
-        """Create the runs from the first to the last logical date, unless an earlier try did it already."""
+        """Create the runs from the first to the last logical date, unless an earlier attempt has done so."""
         body = {
             "dag_id": dag_id,
             "from_date": first,
@@ -168,18 +162,18 @@ class Airflow:
         raise DemoError("Airflow did not create the back-fill.")
 
     def trigger(self, dag_id: str, run_id: str, conf: Json, **moments: str) -> None:
-        """Start a run, unless an earlier try did it already; its interval counts only with a logical date."""
+        """Start a run, unless an earlier attempt has done so; its interval counts only with a logical date."""
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf, **moments}
         response = self.call("POST", f"dags/{dag_id}/dagRuns", json=body)
         if response.status_code != httpx.codes.CONFLICT:
             self._checked(response)
 
     def mark_failed(self, dag_id: str, run_id: str, task_id: str) -> None:
-        """Do what the button "Mark failed" does to a task."""
+        """Mark a task as failed, as the button in the UI does."""
         self.change("PATCH", self._task(dag_id, run_id, task_id), {"new_state": "failed"})
 
     def clear(self, dag_id: str, run_id: str, *task_ids: str) -> None:
-        """Do what the button "Clear" does to tasks of a run in any state; to all of them where none is named."""
+        """Clear tasks of a run in any state, as the button in the UI does; all of them if none is named."""
         body = {"dry_run": False, "only_failed": False, "dag_run_id": run_id, "task_ids": list(task_ids) or None}
         self.change("POST", f"dags/{dag_id}/clearTaskInstances", body)
 
@@ -203,7 +197,7 @@ class Airflow:
         return dict(self.get(path, deserialize=True)["value"])
 
     def log(self, task: Json, try_number: int | None = None) -> str:
-        """Read the log of a task's last try, or of another one, as text."""
+        """Read the log of a task's last try, or of the given one, as text."""
         path = self._task(task["dag_id"], task["dag_run_id"], task["task_id"])
         content = self.get(f"{path}/logs/{try_number or task['try_number']}", map_index=-1)["content"]
         return "\n".join(line for entry in content for line in log_lines(entry))
@@ -214,8 +208,8 @@ class Airflow:
     @staticmethod
     def _checked(response: httpx.Response) -> Json:
         if response.is_error:
-            asked = f"{response.request.method} {response.request.url.path}"
-            raise DemoError(f"Airflow answered {response.status_code} to {asked}: {response.text[:300]}")
+            request = f"{response.request.method} {response.request.url.path}"
+            raise DemoError(f"Airflow answered {response.status_code} to {request}: {response.text[:300]}")
         return dict(response.json())
 
     @staticmethod

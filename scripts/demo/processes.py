@@ -1,4 +1,4 @@
-"""Programs in the background: started in sessions of their own, watched, and stopped to the last one."""
+"""Programs in the background: each is started in a session of its own, watched, and stopped with its children."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ TAIL_LINES = 12
 
 
 class DemoError(Exception):
-    """Something that a person has to read: one sentence, and the end of the logs that explain it."""
+    """An error for a person: one sentence, and the end of the logs that explain it."""
 
 
 def free_port() -> int:
-    """Find a port of 127.0.0.1 that nothing uses."""
+    """Return a port of 127.0.0.1 that nothing uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def tail(path: Path) -> str:
-    """Return the last lines of a log under a heading."""
+    """Return the last lines of a log, under a heading."""
     lines = path.read_text(errors="replace").splitlines()[-TAIL_LINES:] if path.exists() else []
     return "\n".join([f"--- the end of {path}", *lines])
 
 
 def session(process: psutil.Process) -> int | None:
-    """Find the leader of a living process's session; a child keeps it even when it loses its parent."""
+    """Return the leader of a living process's session, which a child keeps even if it loses its parent."""
     try:
         return None if process.status() == psutil.STATUS_ZOMBIE else os.getsid(process.pid)
     except (OSError, psutil.Error):
@@ -53,18 +53,12 @@ def in_sessions(leaders: set[int]) -> list[psutil.Process]:
 
 
 class Processes:
-    """
-    The programs of one demo; leaving the ``with`` block stops them all.
-
-    :param logs: folder of their logs
-    :param env: their whole environment
-    :param patience_s: how long a program may take to end before it is killed
-    """
+    """The programs of one demo, in the environment ``env``; leaving the ``with`` block stops them all."""
 
     def __init__(self, logs: Path, env: Mapping[str, str], patience_s: float = 5.0) -> None:
-        self.logs = logs
+        self.logs = logs  # folder of their logs
         self.env = dict(env)
-        self.patience_s = patience_s
+        self.patience_s = patience_s  # time that a program has to end before it is killed
         self.started: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -75,14 +69,14 @@ class Processes:
         self.stop()
 
     def start(self, name: str, *command: str) -> None:
-        """Start a program whose output goes to a log of its name."""
+        """Start a program, whose output goes to a log of that name."""
         with (self.logs / f"{name}.log").open("ab") as log:
             self.started[name] = subprocess.Popen(
                 command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
     def finish(self, name: str, timeout_s: float) -> None:
-        """Wait for a program that ends by itself."""
+        """Wait for a program that ends by itself; another exit code than 0, or no end in time, is an error."""
         try:
             code: int | str = self.started[name].wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -92,25 +86,31 @@ class Processes:
         del self.started[name]
 
     def check(self) -> None:
-        """Raise when a program that should be running has ended."""
+        """Raise an error if a program that should be running has ended."""
         for name, process in list(self.started.items()):  # another thread may start one
             if process.poll() is not None:
                 log = tail(self.logs / f"{name}.log")
                 raise DemoError(f"{name} stopped by itself with code {process.returncode}.\n{log}")
 
     def until(self, what: str, answer: Callable[[], T | None], timeout_s: float, pause_s: float = 0.25) -> T:
-        """Ask until there is an answer, as long as every program runs and the time is not over."""
-        end = time.monotonic() + timeout_s
-        while time.monotonic() < end:
+        """
+        Call ``answer`` until it returns something, as long as every program runs and the time is not over.
+
+        It is called at least once, and once more when the time is over, so a slow machine fails for the thing itself.
+        """
+        end_s = time.monotonic() + timeout_s
+        over = False
+        while not over:
+            over = time.monotonic() >= end_s
             self.check()
-            if (got := answer()) is not None:
-                return got
-            time.sleep(pause_s)
+            if (found := answer()) is not None:
+                return found
+            time.sleep(0 if over else min(pause_s, timeout_s))
         logs = "\n".join(tail(self.logs / f"{name}.log") for name in self.started)
         raise DemoError(f"{what}: not after {timeout_s:.0f} s.\n{logs}")
 
     def foreign_listeners(self) -> list[str]:
-        """List the addresses other than 127.0.0.1 that any of the programs listens on."""
+        """List the addresses other than 127.0.0.1 on which any of the programs listens."""
         connections = [
             connection
             for process in in_sessions({p.pid for p in self.started.values()})
@@ -120,7 +120,7 @@ class Processes:
         return sorted({f"{address.ip}:{address.port}" for address in listening if address.ip != "127.0.0.1"})
 
     def stop(self) -> None:
-        """Ask every program to end, end those that do not, and wait until none is left."""
+        """Terminate every program, kill those that do not end, and wait until none is left."""
         # a second Ctrl-C must not leave half of them running
         handlers = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
         leaders = {process.pid for process in self.started.values()}

@@ -1,4 +1,4 @@
-"""What the demo prints: one line per change, and the table at the end."""
+"""What the demo prints: a line for each change of state, and the table at the end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def say(text: str) -> None:
 
 
 def table(intervals: Iterable[Interval]) -> str:
-    """Lay out the outcome; numbers are aligned to the right."""
+    """Lay out the table; numbers are aligned to the right."""
     rows: list[Sequence[str]] = [HEADINGS, *(interval.row for interval in intervals)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
@@ -51,7 +51,7 @@ class Changes:
         self._last: dict[tuple[str, str], str] = {}
 
     def show(self, interval: str, task: str, state: str | None) -> None:
-        """Print a state if it is another one than before, and of interest."""
+        """Print the state of a task if it is a new one, and of interest."""
         if state not in SHOWN or self._last.get((interval, task)) == state:
             return
         self._last[interval, task] = state

@@ -1,4 +1,4 @@
-"""A private Airflow in a folder of its own: how its programs start, and one for the time of a block."""
+"""Start a private Airflow in a folder of its own, for the demo or while a block runs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,7 @@ START_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True)
 class Running:
-    """
-    An Airflow that runs.
-
-    :param api: its REST API
-    :param programs: what it consists of
-    """
+    """A running Airflow: its REST API and its programs."""
 
     api: Airflow
     programs: Processes
@@ -34,14 +29,12 @@ class Running:
 @contextmanager
 def running_airflow(folder: Path, dags: Path, connection: str, **settings: object) -> Iterator[Running]:
     """
-    Run an Airflow without triggerer until the end of the block.
+    Run an Airflow without triggerer while a block runs; ``folder`` takes everything that it writes.
 
-    :param folder: for everything that it writes
-    :param dags: folder of the DAG files
-    :param connection: ``mqs_default``, as JSON or URI
-    :param settings: as ``CORE__PARALLELISM=4``, over those of ``environment``
+    ``connection`` is ``mqs_default`` as JSON or URI; settings such as ``CORE__PARALLELISM=4`` override those of
+    ``environment``.
     """
-    # tasks have an API server of their own: in one process, a person's change can wait for a task's, and that for it
+    # tasks have an API server of their own: in one server, a change by a person and one by a task can block each other
     ports, password = {"core": free_port(), "execution": free_port()}, secrets.token_urlsafe(9)
     settings["CORE__EXECUTION_API_SERVER_URL"] = f"http://127.0.0.1:{ports['execution']}/execution/"
     env = environment(folder, dags, ports["core"], passwords_file(folder, password), **settings)
@@ -54,7 +47,7 @@ def running_airflow(folder: Path, dags: Path, connection: str, **settings: objec
 
 
 def passwords_file(folder: Path, password: str) -> Path:
-    """Write down who may log in."""
+    """Write the file that says who may log in."""
     path = folder / "passwords.json"
     path.touch(mode=0o600)
     path.write_text(json.dumps({"admin": password}))
@@ -62,13 +55,13 @@ def passwords_file(folder: Path, password: str) -> Path:
 
 
 def migrate(programs: Processes) -> None:
-    """Make Airflow's database."""
+    """Create Airflow's database."""
     programs.start("migrate", *command("db", "migrate"))
     programs.finish("migrate", START_TIMEOUT_S)
 
 
 def start(programs: Processes, servers: Mapping[str, int], *workers: str) -> None:
-    """Start API servers, each for ``core``, ``execution`` or ``all``, the named workers, and what reads DAGs."""
+    """Start the API servers (for ``core``, ``execution`` or ``all``), the named programs, and the DAG processor."""
     for apps, port in servers.items():
         where = ("--host", "127.0.0.1", "--port", str(port))
         programs.start(f"api-server-{apps}", *command("api-server", "--apps", apps, *where, "--workers", "1"))

@@ -1,4 +1,4 @@
-"""The service of the benchmarks: what it shows must be right, or every number that comes of it is wrong."""
+"""The service of the benchmarks: if its answers were wrong, every number measured with it would be wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmarks.shape import END_MS, PROJECT, START_MS, Shape, fingerprint
+from benchmarks.scenario import END_MS, PROJECT, START_MS, Scenario, fingerprint
 
 if TYPE_CHECKING:
     from benchmarks.measuring import Bench
@@ -26,26 +26,26 @@ def ask(bench: Bench, target: str, body: Any = None) -> tuple[int, Any]:
         return answer.status, json.loads(answer.read())
 
 
-def places(page: Any) -> list[tuple[int, int]]:
+def refs(page: Any) -> list[tuple[int, int]]:
     return [(row["partition"], row["message_offset"]) for row in page["messages"]]
 
 
 @pytest.mark.parametrize(("paging", "skipped"), [("row", 2), ("page0", 100), ("page1", 50)])
 def test_offset_means_what_the_shape_says(bench: Bench, paging: str, skipped: int) -> None:
-    """`offset=2` skips two rows, two pages, or one page where pages count from 1."""
-    shape = Shape(170, 3, paging=paging)
-    bench.shape(shape)
+    """`offset=2` skips two rows, two pages, or one page if pages count from 1."""
+    scenario = Scenario(170, 3, paging=paging)
+    bench.set_up(scenario)
 
     _, page = ask(bench, f"{HOUR}&offset=2")
 
-    assert places(page) == list(shape.places())[skipped : skipped + 50]
+    assert refs(page) == list(scenario.refs())[skipped : skipped + 50]
     assert (page["total"], page["size"]) == (170, 50)
 
 
 @pytest.mark.parametrize(("hides_total", "total"), [(False, 700), (True, 500)])
 def test_a_cap_ends_the_pages_and_may_hide_the_total(bench: Bench, hides_total: bool, total: int) -> None:
-    """Of 700 rows the last page that shows any begins at row 450."""
-    bench.shape(Shape(700, cap=500, hides_total=hides_total))
+    """Of 700 rows, the last page with any starts at row 450."""
+    bench.set_up(Scenario(700, cap=500, hides_total=hides_total))
 
     last, beyond = (ask(bench, f"{HOUR}&offset={offset}")[1] for offset in (9, 10))
 
@@ -53,26 +53,26 @@ def test_a_cap_ends_the_pages_and_may_hide_the_total(bench: Bench, hides_total: 
 
 
 def test_a_window_holds_the_rows_from_its_start_to_its_end(bench: Bench) -> None:
-    """Both ends belong to it."""
-    shape = Shape(100)
-    bench.shape(shape)
-    window = f"start_time={shape.timestamp(10)}&end_time={shape.timestamp(12)}"
+    """Both ends are inclusive."""
+    scenario = Scenario(100)
+    bench.set_up(scenario)
+    window = f"start_time={scenario.timestamp(10)}&end_time={scenario.timestamp(12)}"
 
     _, page = ask(bench, f"{MESSAGES}?topic=orders&{window}&limit=50&offset=0")
 
-    assert [row["timestamp"] for row in page["messages"]] == [shape.timestamp(number) for number in (10, 11, 12)]
+    assert [row["timestamp"] for row in page["messages"]] == [scenario.timestamp(number) for number in (10, 11, 12)]
 
 
 def test_a_burst_lies_within_ten_seconds_of_the_hour() -> None:
     """The first and the last message are less than 10 s apart."""
-    shape = Shape(1_000, burst=True)
+    scenario = Scenario(1_000, burst=True)
 
-    assert START_MS < shape.timestamp(0) < shape.timestamp(999) < shape.timestamp(0) + 10_000 < END_MS
+    assert START_MS < scenario.timestamp(0) < scenario.timestamp(999) < scenario.timestamp(0) + 10_000 < END_MS
 
 
 def test_a_resend_appends_a_copy_that_later_queries_show(bench: Bench) -> None:
-    """It has the next offset of the partition, the key of its source and a fresh time, and is counted."""
-    bench.shape(Shape(10, 2))
+    """It has the next offset of the partition, the key of its source and a new time, and is counted."""
+    bench.set_up(Scenario(10, 2))
     body = {"topic": "orders", "partition": 1, "message_offset": 3}
 
     status, echo = ask(bench, RESEND, body)
@@ -86,17 +86,17 @@ def test_a_resend_appends_a_copy_that_later_queries_show(bench: Bench) -> None:
 
 
 def test_a_resend_of_nothing_is_refused(bench: Bench) -> None:
-    """An offset that the topic does not have is 404, and nothing is counted as sent."""
-    bench.shape(Shape(10, 2))
+    """An offset that the topic does not have is answered with 404, and nothing is counted as resent."""
+    bench.set_up(Scenario(10, 2))
 
     status, _ = ask(bench, RESEND, {"topic": "orders", "partition": 1, "message_offset": 5})
 
     assert (status, bench.counts()["resends"]) == (404, 0)
 
 
-def test_every_request_is_counted_but_those_about_the_service_itself(bench: Bench) -> None:
-    """Three connections of one request each; asking for the counts is none."""
-    bench.shape(Shape(10))
+def test_every_request_is_counted_except_admin_calls(bench: Bench) -> None:
+    """These are three connections of one request each; asking for the counts does not count."""
+    bench.set_up(Scenario(10))
 
     ask(bench, "/v3/auth/tokens", {})
     ask(bench, f"/v2/{PROJECT}/mqs/instances/one/topics")
@@ -107,8 +107,8 @@ def test_every_request_is_counted_but_those_about_the_service_itself(bench: Benc
 
 
 def test_a_share_of_the_requests_is_throttled(bench: Bench) -> None:
-    """A quarter is every fourth."""
-    bench.shape(Shape(10, throttle=0.25))
+    """A share of a quarter is every fourth request."""
+    bench.set_up(Scenario(10, throttle=0.25))
 
     statuses = [ask(bench, f"{HOUR}&offset=0")[0] for _ in range(8)]
 
@@ -116,7 +116,7 @@ def test_a_share_of_the_requests_is_throttled(bench: Bench) -> None:
 
 
 def test_the_service_is_far_faster_than_the_contestants_need(bench: Bench) -> None:
-    """They ask for 800 pages a second; a tenth of what it gives here is more."""
-    pages, _ = bench.capacity(Shape(1_000), rounds=5)
+    """They ask for 800 pages a second; it serves many times as many."""
+    pages, _ = bench.capacity(Scenario(1_000), rounds=5)
 
     assert pages > 800

@@ -1,4 +1,4 @@
-"""What is extrapolated from the measurements, and what the documents of a batch take."""
+"""What is extrapolated from the measurements, and how large the documents of a batch are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def group(name: str, messages: int, **result: float) -> dict[str, Any]:
 
 @pytest.mark.parametrize("messages", [1, 10_000, 10_001, 12_345_678, *sizing.SIZES])
 def test_a_cut_raises_no_limit_and_leaves_nothing_out(messages: int) -> None:
-    """Airflow maps every list, and every batch is one that a resend takes."""
+    """Airflow maps every list, and the resend accepts every batch."""
     cut = cut_of(messages)
 
     assert cut.batches <= sizing.MOST_BATCHES
@@ -30,17 +30,17 @@ def test_a_cut_raises_no_limit_and_leaves_nothing_out(messages: int) -> None:
 
 
 def test_few_messages_need_no_batches() -> None:
-    """One worker is done with ten thousand in less than a minute."""
+    """One worker resends ten thousand in less than a minute."""
     assert cut_of(10_000) == sizing.Cut(windows=1, batches=1, size=10_000)
 
 
 def test_a_hundred_million_messages_just_fit_into_one_window() -> None:
-    """A thousand batches, of as many messages as a resend takes at most."""
+    """They are a thousand batches, each as large as the resend accepts."""
     assert cut_of(100_000_000) == sizing.Cut(windows=1, batches=1_000, size=100_000)
     assert cut_of(1_000_000_000) == sizing.Cut(windows=10, batches=1_000, size=100_000)
 
 
-def test_workers_take_their_batches_in_turns() -> None:
+def test_workers_run_their_batches_in_turns() -> None:
     """Seventeen batches on sixteen workers take two turns in each window."""
     cut = sizing.Cut(windows=3, batches=17, size=10)
 
@@ -48,30 +48,30 @@ def test_workers_take_their_batches_in_turns() -> None:
 
 
 def test_time_is_messages_by_latency_over_requests_in_flight() -> None:
-    """A thousand requests of 20 ms, sixteen at a time."""
+    """A thousand requests of 20 ms, sixteen at a time, take 1.25 s."""
     assert Cost(1.0, 0.0, 0.0001).seconds(1_000, 0.02) == pytest.approx(1.25)
     assert Cost(0.02, 0.0, 0.0001).seconds(50_000, 0.02) == pytest.approx(1.25)
 
 
-def test_what_a_request_took_on_top_is_added() -> None:
-    """Whatever the latency is."""
+def test_time_beyond_the_latency_is_added() -> None:
+    """The addition does not depend on the latency."""
     assert Cost(1.0, 0.004, 0.0001).seconds(1_600, 0.02) == pytest.approx(2.4)
 
 
 def test_no_latency_is_so_short_that_the_processor_costs_nothing() -> None:
-    """A worker never gets through more requests than its processor does."""
+    """A worker never gets through more requests than its processor can."""
     assert Cost(1.0, 0.0, 0.0005).seconds(1_000, 0.001) == pytest.approx(0.5)
 
 
 def test_costs_are_taken_by_request() -> None:
-    """Two hundred requests that took 16 in flight 0.3 s: 24 ms each, of which 20 ms are the service's."""
+    """Two hundred requests, 16 in flight, took 0.3 s: 24 ms each, of which 20 ms are the service's."""
     measured = group("ours", 100, wall_s=0.3, cpu_s=0.1, requests=200)
 
     assert cost_of(measured, "ours") == Cost(2.0, pytest.approx(0.004), 0.0005)
 
 
 def test_the_documents_are_those_of_the_package() -> None:
-    """A batch of the middle holds as many messages as it should, and the package reads it."""
+    """A batch in the middle holds as many messages as it should, and the package can read it."""
     document = json.loads(json.dumps(batch_of(1_000_000, 10_000).to_xcom()))
 
     batch = Offsets.from_xcom(document)
@@ -80,14 +80,14 @@ def test_the_documents_are_those_of_the_package() -> None:
 
 
 def test_one_batch_is_the_window_itself() -> None:
-    """As the query pushes it without `batch_size`: a document for all partitions."""
+    """It is what the query pushes without `batch_size`: one document for all partitions."""
     whole = batch_of(1_000, 10_000)
 
     assert (whole.batch, len(whole.partitions)) == (None, plan.PARTITIONS)
 
 
-def test_a_batch_takes_as_much_however_many_there_are() -> None:
-    """Contiguous offsets cost bytes by runs, not by messages; only digits come on top."""
+def test_the_size_of_a_batch_does_not_depend_on_their_number() -> None:
+    """Contiguous offsets cost bytes by ranges, not by messages; only some digits are added."""
     few, many = batch_of(1_000_000, 10_000), batch_of(100_000_000, 100_000)
 
     assert xcom_bytes(many) - xcom_bytes(few) < 20
@@ -95,7 +95,7 @@ def test_a_batch_takes_as_much_however_many_there_are() -> None:
 
 
 def test_gaps_cost_bytes() -> None:
-    """The same messages, but none is the neighbour of all others."""
+    """The number of messages is the same, but their offsets are not contiguous."""
     close, scattered = batch_of(1_000_000, 10_000), batch_of(1_000_000, 10_000, scattered=True)
 
     assert scattered.count == close.count
@@ -104,7 +104,7 @@ def test_gaps_cost_bytes() -> None:
 
 
 def test_scattered_offsets_ascend_with_gaps() -> None:
-    """As many as were wanted, in several runs that do not touch."""
+    """They are as many as requested, in several ranges that do not touch."""
     ranges = scatter(100)
 
     assert sum(last - first + 1 for first, last in ranges) == 100
@@ -116,18 +116,18 @@ def test_scattered_offsets_ascend_with_gaps() -> None:
     ("seconds", "text"), [(1.25, "1,250 ms"), (59.94, "59.9 s"), (120, "2.0 min"), (7_200, "2.0 h"), (172_800, "2.0 d")]
 )
 def test_times_are_written_for_people(seconds: float, text: str) -> None:
-    """In the largest unit that they fill twice."""
+    """The unit is the largest of which there are at least two."""
     assert sizing.duration(seconds) == text
 
 
 @pytest.mark.parametrize(("count", "text"), [(2_047, "2,047 B"), (2_048, "2.0 KiB"), (3 * 2**20, "3.0 MiB")])
 def test_bytes_are_written_for_people(count: int, text: str) -> None:
-    """In the largest unit that they fill twice."""
+    """The unit is the largest of which there are at least two."""
     assert sizing.size_text(count) == text
 
 
 def test_the_page_has_a_line_for_each_size() -> None:
-    """For the time and for the database, from whatever was measured."""
+    """There is a line for the time and one for the database, whatever was measured."""
     result = {"wall_s": 1.0, "cpu_s": 0.1, "requests": 500, "xcom": 1_988}
     found = {
         "query": group(plan.QUERY, 20_000, **result),
@@ -141,5 +141,5 @@ def test_the_page_has_a_line_for_each_size() -> None:
 
 
 def test_the_page_of_sizes_has_its_mark() -> None:
-    """Else the next run would leave the old numbers in place."""
+    """Otherwise the next run would leave the old numbers there."""
     assert (ROOT / "docs/sizing.md").read_text().count(report.MARK) == 1

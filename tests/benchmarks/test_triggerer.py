@@ -1,4 +1,4 @@
-"""What the log of a triggerer says, and the table of it; the measurement itself takes minutes."""
+"""What is read from the log of a triggerer, and its table; the measurement itself takes minutes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def at(second: int) -> float:
     return datetime(2026, 11, 24, 12, 0, second, tzinfo=timezone.utc).timestamp()
 
 
-def test_gaps_while_it_starts_are_told_from_later_ones() -> None:
-    """The watchdog's own tenth of a second is none of it."""
+def test_gaps_while_it_starts_are_distinguished_from_later_ones() -> None:
+    """The watchdog's own tenth of a second is subtracted."""
     assert longest_gaps(LOG, at(10)) == pytest.approx((0.25, 0.14))
 
 
 def test_without_a_line_the_gap_is_shorter_than_what_is_logged() -> None:
-    """Ten milliseconds."""
+    """Gaps shorter than 10 ms are not logged."""
     assert longest_gaps(LOG, at(30)) == pytest.approx((0.25, 0.01))
     assert longest_gaps("", at(30)) == pytest.approx((0.01, 0.01))
 
 
 def test_the_table_has_a_row_for_each_triggerer() -> None:
-    """Two seconds of the processor for a thousand polls are two milliseconds each."""
+    """Two processor seconds for a thousand polls are two milliseconds each."""
     counts = {"topic_lists": 4, "max_open": 3, "left_open": 0, "logins": 1}
     found = {"sensors": 2000, "watchers": 5, "starting_s": 0.25, "longest_s": 0.14, "memory": 3 << 20}
 

@@ -98,8 +98,8 @@ def test_filters(words: tuple[str, ...], count: int, capsys: pytest.CaptureFixtu
     [
         (["--topic", "orders"], "give either --start or --lookback"),
         (["--topic", "orders", *WINDOW, "--lookback", "60"], "give either --start or --lookback"),
-        (["--topic", "orders", "--start", "soon"], "--start must be ISO text"),
-        (["--topic", "orders", "--start", "2026-01-01", "--end", "9999-01-01"], "--end is in the future"),
+        (["--topic", "orders", "--start", "soon"], "start must be ISO text"),
+        (["--topic", "orders", "--start", "2026-01-01", "--end", "9999-01-01"], "end is in the future"),
         (["--topic", "orders", *WINDOW[2:], "--start", "9998-01-01"], "window is empty"),
         (["--topic", "or/ders", *WINDOW], "topic must start"),
         (["--topic", "nowhere", *WINDOW], "topic 'nowhere' is not in the instance"),

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.emulator.records import Topic
+from airflow_provider_mqs.emulator.http import HttpRequest, HttpResponse
 from airflow_provider_mqs.emulator.service import Service
 from airflow_provider_mqs.emulator.state import HOUR_MS, State
-from airflow_provider_mqs.emulator.store import Store
-from airflow_provider_mqs.emulator.wire import HttpRequest, HttpResponse
+from airflow_provider_mqs.emulator.store import Store, Topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +22,7 @@ START_MS = NOW_MS - HOUR_MS
 
 @dataclass
 class World:
-    """A service, its clock, and short ways to ask it."""
+    """A service, its clock, and shortcuts for requests."""
 
     now_s: float = NOW_MS / 1000
     token: str = field(default="", repr=False)
@@ -37,30 +36,30 @@ class World:
         self.instance = f"{self.base}/{self.identity.instance_id}"
 
     def behave(self, **changes: Any) -> None:
-        """Change switches."""
+        """Change some switches."""
         self.state.behaviour = self.state.behaviour.changed(changes)
 
     def topic(self, *messages: dict[str, Any], partitions: int = 2, retention_hours: int = 72) -> None:
-        """Create the topic orders with these messages."""
+        """Create the topic ``orders`` with these messages."""
         self.state.store.put_topic(Topic("orders", partitions, retention_hours))
         for number, message in enumerate(messages):
             fields = {"partition": 0, "value": f"v{number}", "timestamp_ms": START_MS + number, **message}
             self.state.append("orders", **fields)
 
     def ask(self, method: str, target: str, body: Any = None, headers: dict[str, str] | None = None) -> HttpResponse:
-        """Send any request, with the token."""
+        """Send a request with the token."""
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         merged = {"X-Auth-Token": self.token, **(headers or {})}
         return self.service.handle(HttpRequest.parse(method, target, merged, raw))
 
     def query(self, **params: Any) -> HttpResponse:
-        """Ask for the last hour."""
+        """Query the last hour."""
         window = {"topic": "orders", "start_time": START_MS, "end_time": NOW_MS, "limit": 50}
         merged = {name: value for name, value in {**window, **params}.items() if value is not None}
         return self.ask("GET", f"{self.instance}/messages?" + "&".join(f"{k}={v}" for k, v in merged.items()))
 
     def content(self, **params: Any) -> HttpResponse:
-        """Ask for one message."""
+        """Query one message."""
         fields = {"start_time": None, "end_time": None, "limit": None, "partition": 0, "message_offset": 0}
         return self.query(**{**fields, **params})
 
@@ -70,11 +69,11 @@ class World:
         return self.ask("POST", f"{self.instance}/messages/action?action_id={action}", body)
 
     def offsets(self, **params: Any) -> list[int]:
-        """Ask for the last hour and keep the offsets."""
+        """Query the last hour and return the offsets."""
         return [row["message_offset"] for row in self.query(**params).json()["messages"]]
 
     def login(self, **changes: Any) -> HttpResponse:
-        """Log in, right unless changed."""
+        """Log in, correctly unless something is changed."""
         given = {"name": self.identity.user, "password": self.identity.password, "domain": self.identity.domain}
         fields = {**given, "scope": {"project": {"name": self.identity.region}}, "catalog": False, **changes}
         user = {"name": fields["name"], "password": fields["password"], "domain": {"name": fields["domain"]}}
@@ -85,7 +84,7 @@ class World:
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    """Give each test its own service in memory."""
+    """Provide a service in memory for each test."""
     one = World()
     yield one
     one.service.close()

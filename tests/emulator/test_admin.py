@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_mqs.emulator import admin
-from airflow_provider_mqs.emulator.wire import HttpRequest
+from airflow_provider_mqs.emulator.http import HttpRequest
 from tests.emulator.conftest import NOW_MS, START_MS
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def _ask(world: World, method: str, target: str, body: Any = None) -> tuple[int,
 
 
 def test_faults_are_switched_while_it_runs(world: World) -> None:
-    """PUT merges, DELETE clears, GET shows."""
+    """PUT changes some, DELETE clears all, GET shows them."""
     status, shown = _ask(world, "PUT", "/faults", {"throttle_429": {"next": 1}, "latency_s": 0.5})
     assert (status, shown["latency_s"]) == (200, 0.5)
     assert _ask(world, "GET", "/faults")[1]["throttle_429"] == {"next": 1}
@@ -31,13 +31,13 @@ def test_faults_are_switched_while_it_runs(world: World) -> None:
 
 
 def test_behaviour_is_switched_while_it_runs(world: World) -> None:
-    """PUT merges."""
+    """PUT changes some of it."""
     assert _ask(world, "PUT", "/behaviour", {"paging": "row"})[0] == 200
     assert _ask(world, "GET", "/behaviour")[1]["paging"] == "row"
 
 
 def test_messages_are_written_and_resends_are_shown(world: World) -> None:
-    """Everything that a demo needs to prove "exactly once"."""
+    """The routes have all that a demo needs to show that every message was sent exactly once."""
     body = {"topic": "orders", "count": 3, "start_ms": START_MS, "end_ms": NOW_MS, "partitions": 1}
     assert _ask(world, "POST", "/seed", body)[1]["topics"] == [
         {"name": "orders", "partitions": 1, "retention_hours": 168}
@@ -53,7 +53,7 @@ def test_messages_are_written_and_resends_are_shown(world: World) -> None:
 
 
 def test_the_log_can_be_narrowed(world: World) -> None:
-    """Admin requests are not in it."""
+    """It lists the requests of one operation, and never those to the admin routes."""
     world.topic({})
     world.query()
     world.resend()
@@ -62,7 +62,7 @@ def test_the_log_can_be_narrowed(world: World) -> None:
 
 
 def test_a_reset_and_the_overview(world: World) -> None:
-    """After a reset there are no topics."""
+    """The overview lists the topics, of which a reset leaves none."""
     world.topic({})
     assert _ask(world, "GET", "")[1]["topics"][0]["name"] == "orders"
     assert _ask(world, "POST", "/reset")[1]["topics"] == []
@@ -80,14 +80,14 @@ def test_a_reset_and_the_overview(world: World) -> None:
     ids=str,
 )
 def test_wrong_values_get_a_sentence(world: World, method: str, target: str, body: Any, sentence: str) -> None:
-    """400, and nothing changes."""
+    """The status is 400, and nothing changes."""
     status, shown = _ask(world, method, target, body)
     assert status == 400
     assert sentence in shown["error"]
 
 
 def test_an_unknown_route_lists_the_known_ones(world: World) -> None:
-    """404 with a hint."""
+    """The status is 404, and the body names the routes that exist."""
     status, shown = _ask(world, "GET", "/fault")
     assert status == 404
     assert "PUT /admin/faults" in shown["error"]

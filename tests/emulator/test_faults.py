@@ -1,4 +1,4 @@
-"""Rules, their counting, and the switchboard of faults."""
+"""Rules, their counting, and the class of all faults."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import random
 import pytest
 
 from airflow_provider_mqs.emulator.errors import ERRORS
-from airflow_provider_mqs.emulator.faults import KINDS, Faults
-from airflow_provider_mqs.emulator.rules import NEVER, Counter, Rule
+from airflow_provider_mqs.emulator.faults import KINDS, NEVER, Counter, Faults, Rule
 
 
 def _struck(rule: Rule, times: list[float]) -> list[bool]:
@@ -17,22 +16,22 @@ def _struck(rule: Rule, times: list[float]) -> list[bool]:
 
 
 def test_the_next_n_after_a_skip_are_struck() -> None:
-    """Then never again."""
+    """After that no request is struck."""
     assert _struck(Rule(skip=1, next=2), [0] * 5) == [False, True, True, False, False]
 
 
-def test_a_rate_lets_so_many_a_second_pass() -> None:
-    """A burst of one second's worth, then as fast as the rate."""
+def test_a_rate_lets_that_many_requests_a_second_pass() -> None:
+    """A burst of one second's requests passes, and then as many as the rate allows."""
     assert _struck(Rule(rate=2), [0.0, 0.0, 0.0, 0.1, 0.6, 0.6]) == [False, False, True, True, False, True]
 
 
-def test_a_rate_below_one_lets_one_pass_at_a_time() -> None:
-    """Also the first one."""
+def test_a_rate_below_one_lets_one_request_pass_at_a_time() -> None:
+    """The first request passes at once."""
     assert _struck(Rule(rate=0.5), [0.0, 0.0, 2.0, 2.0]) == [False, True, False, True]
 
 
 def test_probabilities_repeat_with_the_seed() -> None:
-    """Two services with one seed fail alike, another seed fails otherwise."""
+    """Two services with the same seed fail alike, and one with another seed differently."""
 
     def picks(seed: int) -> list[str | None]:
         faults = Faults(seed=seed)
@@ -44,7 +43,7 @@ def test_probabilities_repeat_with_the_seed() -> None:
 
 
 def test_assigning_a_rule_again_counts_anew() -> None:
-    """Even when it is the same object."""
+    """This holds for the same object, too."""
     faults, rule = Faults(), Rule(next=1)
     for _ in range(2):
         faults.throttle_404 = rule
@@ -52,7 +51,7 @@ def test_assigning_a_rule_again_counts_anew() -> None:
 
 
 def test_a_rule_can_be_written_as_a_number_or_as_fields() -> None:
-    """JSON has no sets and no tuples."""
+    """Lists will do, because JSON has no sets and no tuples."""
     assert Rule.of(1) == Rule(probability=1.0)
     assert Rule.of({"next": 2, "only": [[0, 7]], "operations": ["resend"]}) == Rule(
         next=2, only=frozenset({(0, 7)}), operations=frozenset({"resend"})
@@ -66,7 +65,7 @@ def test_a_rule_can_be_written_as_a_number_or_as_fields() -> None:
     ids=str,
 )
 def test_a_wrong_name_or_value_changes_nothing(changes: dict[str, object]) -> None:
-    """The sentence names it."""
+    """The error names it."""
     faults = Faults()
     with pytest.raises(ValueError, match=r"There is no switch|does not fit"):
         faults.update({"error_400": 1, **changes})
@@ -74,13 +73,13 @@ def test_a_wrong_name_or_value_changes_nothing(changes: dict[str, object]) -> No
 
 
 def test_a_rule_that_is_none_is_a_type_error() -> None:
-    """Text is no probability."""
+    """A text is neither a probability nor a rule."""
     with pytest.raises(TypeError, match="is no rule"):
         Faults().update({"error_400": "often"})
 
 
 def test_an_unknown_operation_or_fault_is_refused() -> None:
-    """A typo in a test must not switch nothing on in silence."""
+    """Otherwise a typo in a test would switch nothing on, in silence."""
     with pytest.raises(ValueError, match="There is no operation 'resned'"):
         Rule(operations=frozenset({"resned"}))
     with pytest.raises(AttributeError, match="There is no fault 'throtle'"):
@@ -88,7 +87,7 @@ def test_an_unknown_operation_or_fault_is_refused() -> None:
 
 
 def test_faults_are_shown_and_cleared() -> None:
-    """Only rules that are on are listed; clearing starts the random numbers anew."""
+    """Only rules that are on are shown; clearing starts the random numbers anew."""
     faults = Faults()
     faults.update({"drop_after": {"next": 3}, "latency_s": 0.1, "latency_operations": ["query"]})
     shown = faults.as_json()
@@ -100,5 +99,5 @@ def test_faults_are_shown_and_cleared() -> None:
 
 
 def test_every_fault_answers_something_that_exists() -> None:
-    """The table of faults and the table of errors agree."""
+    """The answers in the table of faults are those in the table of errors, or special ones."""
     assert {kind.answer for kind in KINDS.values()} <= {*ERRORS, "drop", "html", "redirect"}

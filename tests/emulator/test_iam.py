@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_mqs.emulator.http import HttpRequest, HttpResponse
 from airflow_provider_mqs.emulator.identity import OTHER_PROJECT_ID
 from airflow_provider_mqs.emulator.signing import ALGORITHM, signature
-from airflow_provider_mqs.emulator.wire import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
     from tests.emulator.conftest import World
@@ -27,8 +27,8 @@ def _signed(world: World, target: str = "", *, secret: str = "", at_s: float = 0
     return world.service.handle(HttpRequest.parse("GET", target or world.instance, {**given, "Authorization": line}))
 
 
-def test_a_login_gives_a_token_that_works(world: World) -> None:
-    """201, the token in a header, times in microseconds, the project found by its name."""
+def test_a_login_returns_a_token_that_works(world: World) -> None:
+    """The status is 201, the token is in a header, times have microseconds, and the project is found by name."""
     answer = world.login()
     body = answer.json()["token"]
     assert answer.status == 201
@@ -42,26 +42,26 @@ def test_a_login_gives_a_token_that_works(world: World) -> None:
 
 
 def test_a_login_finds_the_project_by_id_and_can_list_the_catalog(world: World) -> None:
-    """Both spellings of the scope are known."""
+    """The scope may have an id instead of a name, and the catalog is left out only on request."""
     body = world.login(scope={"project": {"id": OTHER_PROJECT_ID}}, catalog=True).json()["token"]
     assert body["project"]["name"] == "cn-north-1"
     assert body["catalog"] == []
 
 
 def test_a_token_without_project_opens_nothing(world: World) -> None:
-    """The service works by project."""
+    """The service answers only for a project."""
     world.token = world.login(scope={}).headers["X-Subject-Token"]
     assert world.ask("GET", world.instance).json()["error_code"] == "DMS.10240104"
 
 
 def test_an_unknown_project_is_not_found(world: World) -> None:
-    """IAM says so before any token exists."""
+    """IAM refuses it before it makes a token."""
     assert world.login(scope={"project": {"name": "mars-1"}}).status == 404
 
 
 @pytest.mark.parametrize("wrong", [{"password": "x"}, {"name": "x"}, {"domain": "x"}], ids=str)
 def test_a_wrong_login_is_401_in_the_nested_form(world: World, wrong: dict[str, str]) -> None:
-    """User, account and password fail alike."""
+    """A wrong user, account or password is answered alike."""
     answer = world.login(**wrong)
     assert answer.status == 401
     assert answer.json()["error"]["code"] == 401
@@ -70,7 +70,7 @@ def test_a_wrong_login_is_401_in_the_nested_form(world: World, wrong: dict[str, 
 
 
 def test_five_wrong_passwords_lock_the_account_for_a_while(world: World) -> None:
-    """Then the right one does not help until the lock ends; a right one in between starts the count anew."""
+    """The right password is refused until the lock ends; before the lock, it starts the count anew."""
     world.behave(iam_error_form="flat")
     attempts = [{"password": "x"}] * 4 + [{}] + [{"password": "x"}] * 5
     assert [world.login(**attempt).status for attempt in attempts] == [401] * 4 + [201] + [401] * 5
@@ -83,19 +83,19 @@ def test_five_wrong_passwords_lock_the_account_for_a_while(world: World) -> None
     "body", [{}, {"auth": None}, {"auth": {"identity": {"methods": ["totp"]}}}, [], {"auth": {"identity": []}}], ids=str
 )
 def test_a_malformed_login_is_400(world: World, body: Any) -> None:
-    """No detail of the body is taken for granted."""
+    """Any part of the body may be missing or of another type."""
     assert world.ask("POST", "/v3/auth/tokens", body).status == 400
 
 
 def test_a_login_by_other_methods_is_400(world: World) -> None:
-    """Only passwords are offered."""
+    """Only passwords are accepted."""
     user = {"name": "a", "password": "b", "domain": {"name": "c"}}
     body = {"auth": {"identity": {"methods": ["totp"], "password": {"user": user}}, "scope": {"project": 3}}}
     assert world.ask("POST", "/v3/auth/tokens", body).status == 400
 
 
-def test_missing_and_made_up_tokens_are_told_apart(world: World) -> None:
-    """The gateway's sentence says which."""
+def test_missing_and_invented_tokens_get_different_messages(world: World) -> None:
+    """The gateway's message says which of the two it is."""
     for token, sentence in (("", "x-auth-token not found"), ("abc.def", "decrypt token fail"), ("ü", "decrypt")):
         world.token = token
         answer = world.ask("GET", world.instance)
@@ -104,13 +104,13 @@ def test_missing_and_made_up_tokens_are_told_apart(world: World) -> None:
 
 
 def test_a_token_expires(world: World) -> None:
-    """After the lifetime the gateway names the moment."""
+    """After its lifetime the gateway refuses it and says when it expired."""
     world.now_s += world.state.behaviour.token_lifetime_s
     assert "token expires, expires_at 2023-11-15" in world.ask("GET", world.instance).json()["error_msg"]
 
 
 def test_a_token_can_die_early(world: World) -> None:
-    """Each token serves so many requests; the next one has to be fetched."""
+    """Each token serves a number of requests, and then another has to be fetched."""
     world.state.faults.token_requests = 2
     answers = [world.ask("GET", world.instance) for _ in range(3)]
     assert [answer.status for answer in answers] == [200, 200, 401]
@@ -120,7 +120,7 @@ def test_a_token_can_die_early(world: World) -> None:
 
 
 def test_a_token_of_another_project_is_refused(world: World) -> None:
-    """With the number that a new token does not help against."""
+    """The error number says that a new token would not help."""
     world.token = world.service.iam.issue(OTHER_PROJECT_ID)[0]
     assert world.ask("GET", world.instance).json()["error_code"] == "DMS.10240104"
     other = world.instance.replace(world.identity.project_id, OTHER_PROJECT_ID)
@@ -128,19 +128,19 @@ def test_a_token_of_another_project_is_refused(world: World) -> None:
 
 
 def test_a_signed_request_needs_no_token(world: World) -> None:
-    """The query is signed as it was sent, whatever the order and encoding."""
+    """Its query is signed as sent, whatever the order and encoding."""
     assert _signed(world).status == 200
     assert _signed(world, f"{world.instance}/topics?name=a%20b&limit=3").status == 200
 
 
 def test_projects_are_listed_by_name(world: World) -> None:
-    """This is how an access key finds its project id."""
+    """With this call, an access key finds its project id."""
     assert _signed(world, "/v3/projects?name=cn-north-4").json()["projects"][0]["id"] == world.identity.project_id
     assert len(_signed(world, "/v3/projects").json()["projects"]) == 2
 
 
 def test_temporary_keys_need_their_security_token(world: World) -> None:
-    """Without it the key does not exist."""
+    """Without it, the key is unknown."""
     key, secret = world.identity.temporary_access_key, world.identity.temporary_secret_key
     good: dict[str, Any] = {"access": key, "x-security-token": world.identity.security_token}
     assert _signed(world, secret=secret, **good).status == 200
@@ -149,21 +149,21 @@ def test_temporary_keys_need_their_security_token(world: World) -> None:
 
 
 @pytest.mark.parametrize("skew_s", [-901, 901])
-def test_a_clock_that_is_off_is_named(world: World, skew_s: int) -> None:
-    """Up to 15 minutes are tolerated, either way."""
+def test_a_skewed_clock_is_reported(world: World, skew_s: int) -> None:
+    """A skew of up to 15 minutes is tolerated, in both directions."""
     assert _signed(world, at_s=world.now_s + skew_s * 0.99).status == 200
     assert "signature expired, signature time:2023" in _signed(world, at_s=world.now_s + skew_s).json()["error_msg"]
 
 
 def test_the_services_own_clock_can_be_off(world: World) -> None:
-    """Copies, Date and the skew check all follow it."""
+    """The Date header and the check of the skew follow it."""
     world.state.faults.clock_offset_s = 1000
     assert "signature expired" in _signed(world, at_s=world.now_s).json()["error_msg"]
     assert _signed(world).headers["Date"] == "Tue, 14 Nov 2023 22:30:00 GMT"
 
 
 def test_five_bad_signatures_lock_the_key(world: World) -> None:
-    """For five minutes, then it works again."""
+    """The lock holds for five minutes."""
     assert {_signed(world, secret="wrong").json()["error_msg"].rpartition(": ")[2] for _ in range(5)} == {
         "verify aksk signature fail"
     }
@@ -179,7 +179,7 @@ def test_a_signature_without_date_or_form_is_refused(world: World, line: str) ->
 
 
 def test_an_unreadable_date_is_refused(world: World) -> None:
-    """Even when it is signed."""
+    """It is a bad signature even if the header is signed."""
     names = "SignedHeaders=x-sdk-date"
     line = f"{ALGORITHM} Access={world.identity.access_key}, {names}, Signature={'0' * 64}"
     answer = world.ask("GET", world.instance, headers={"Authorization": line, "X-Sdk-Date": "now"})
@@ -187,7 +187,7 @@ def test_an_unreadable_date_is_refused(world: World) -> None:
 
 
 def test_nothing_secret_is_shown(world: World) -> None:
-    """Neither in the identity's repr nor in the log."""
+    """Neither the identity's repr nor the log contains a secret."""
     world.login()
     shown = repr(world.identity) + repr(world.service.log)
     assert world.identity.password not in shown

@@ -1,4 +1,4 @@
-"""Window and content queries, in every way in which the real one may answer."""
+"""Window and content queries, with every switch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _fill(world: World, count: int, **fields: object) -> None:
 
 
 def test_a_window_row_has_the_documented_fields_and_no_content(world: World) -> None:
-    """A row shows what the document lists, except the value."""
+    """A row has the fields of the API document, except the value."""
     world.topic({"key": "k", "value": "hello world", "tag": "t"})
     answer = world.query().json()
     assert answer == {
@@ -50,7 +50,7 @@ def test_totals_can_be_whole_numbers(world: World) -> None:
 
 
 def test_a_missing_key_is_left_out_or_empty(world: World) -> None:
-    """Both spellings of "no key" exist."""
+    """A message without key has no field, or an empty one."""
     world.topic({})
     assert "key" not in world.query().json()["messages"][0]
     world.behave(omit_missing_keys=False)
@@ -58,7 +58,7 @@ def test_a_missing_key_is_left_out_or_empty(world: World) -> None:
 
 
 def test_window_rows_can_carry_an_empty_value_and_the_other_offset_name(world: World) -> None:
-    """Rows may be spelled the way the keyword search spells them."""
+    """Rows can look as those of a keyword search do."""
     world.topic({})
     world.behave(window_value="empty", offset_field="offset")
     row = world.query().json()["messages"][0]
@@ -86,7 +86,7 @@ def test_the_first_two_pages_of_one_based_paging_are_equal(world: World) -> None
 
 
 def test_limit_is_clamped_and_defaults_to_ten(world: World) -> None:
-    """More than the largest page gives the largest page."""
+    """A limit above the largest page returns the largest page."""
     _fill(world, 60)
     assert len(world.offsets(limit=100)) == 50
     assert len(world.offsets(limit=None)) == 10
@@ -95,7 +95,7 @@ def test_limit_is_clamped_and_defaults_to_ten(world: World) -> None:
 
 
 def test_too_large_pages_and_skips_can_be_refused(world: World) -> None:
-    """The engine's own numbers are used for it."""
+    """The error numbers are those of the engine below."""
     _fill(world, 1)
     world.behave(refuse_large_pages=True, max_skip=100)
     assert world.query(limit=51).json()["error_code"] == "DMS.10240042"
@@ -105,7 +105,7 @@ def test_too_large_pages_and_skips_can_be_refused(world: World) -> None:
 
 @pytest.mark.parametrize(("hides", "total"), [(False, 7), (True, 4)])
 def test_the_cap_ends_the_pages_and_may_end_the_total(world: World, hides: bool, total: int) -> None:
-    """Rows behind the cap are empty pages, whatever total says."""
+    """Pages after the cap are empty, whatever total says."""
     _fill(world, 7)
     world.behave(cap=4, cap_hides_total=hides)
     assert world.offsets(limit=3, offset=1) == [3]
@@ -117,22 +117,22 @@ def test_the_cap_ends_the_pages_and_may_end_the_total(world: World, hides: bool,
 
 @pytest.mark.parametrize(("inclusive", "found"), [(True, [0, 1, 2]), (False, [0, 1])])
 def test_the_end_is_inclusive_or_not(world: World, inclusive: bool, found: list[int]) -> None:
-    """Only the message at exactly end_time tells the two apart."""
+    """A message at exactly end_time makes the difference."""
     _fill(world, 4)
     world.behave(end_inclusive=inclusive)
     assert world.offsets(start_time=START_MS, end_time=START_MS + 2) == found
 
 
 def test_partition_narrows_a_window_or_is_ignored(world: World) -> None:
-    """Documents say ignored, the newer console narrows."""
+    """The documents say that it is ignored; the newer console narrows by it."""
     world.topic({"partition": 0}, {"partition": 1})
     assert world.query(partition=1).json()["total"] == 1
     world.behave(partition_narrows=False)
     assert world.query(partition=1).json()["total"] == 2
 
 
-def test_rows_are_by_time_only_when_asked_for(world: World) -> None:
-    """Without asc the order is that of partitions."""
+def test_rows_are_ordered_by_time_only_on_request(world: World) -> None:
+    """Without asc they are ordered by partition."""
     world.topic({"partition": 1, "timestamp_ms": START_MS}, {"partition": 0, "timestamp_ms": START_MS + 1})
     assert [row["partition"] for row in world.query(asc="true").json()["messages"]] == [1, 0]
     assert [row["partition"] for row in world.query(asc="false").json()["messages"]] == [0, 1]
@@ -140,8 +140,8 @@ def test_rows_are_by_time_only_when_asked_for(world: World) -> None:
     assert [row["partition"] for row in world.query().json()["messages"]] == [1, 0]
 
 
-def test_a_search_gives_ten_rows_that_name_their_offset_otherwise(world: World) -> None:
-    """Key means contains, tag and message id mean equals."""
+def test_a_search_returns_ten_rows_with_another_name_of_the_offset(world: World) -> None:
+    """The key must contain the text; tag and message id must equal it."""
     _fill(world, 12, key="key-a", tag="t", message_id="m")
     rows = world.query(key="y-a", tag="t", message_id="m").json()["messages"]
     assert len(rows) == 10
@@ -149,8 +149,8 @@ def test_a_search_gives_ten_rows_that_name_their_offset_otherwise(world: World) 
     assert world.query(tag="x").json()["messages"] == []
 
 
-def test_aged_messages_are_invisible_to_both_queries(world: World) -> None:
-    """Retention hides by time, whatever the offset."""
+def test_expired_messages_are_invisible_to_both_queries(world: World) -> None:
+    """Retention hides messages by time, whatever their offset."""
     world.topic({"timestamp_ms": NOW_MS - 2 * HOUR_MS}, {"timestamp_ms": NOW_MS}, retention_hours=1)
     assert world.offsets(start_time=0) == [1]
     assert world.content(message_offset=0).json()["messages"] == []
@@ -159,7 +159,7 @@ def test_aged_messages_are_invisible_to_both_queries(world: World) -> None:
 
 
 def test_content_is_cut_unless_downloaded(world: World) -> None:
-    """Four kilobytes are shown, never half a character, and huge_message says that there is more."""
+    """Four kilobytes are returned, never half a character, and huge_message says that there is more."""
     world.topic({"value": "x" * 4095 + "ü"}, {"value": "ü" * 2048})
     row = world.content().json()["messages"][0]
     assert (row["value"], row["huge_message"]) == ("x" * 4095, True)
@@ -168,7 +168,7 @@ def test_content_is_cut_unless_downloaded(world: World) -> None:
 
 
 def test_a_download_can_be_a_file(world: World) -> None:
-    """Where the form of the answer is unknown, both exist."""
+    """The form of the response is not documented, so both exist."""
     world.topic({"value": "hello"})
     world.behave(download_form="file")
     assert world.content(download="true").body == b"hello"
@@ -202,7 +202,7 @@ def test_content_queries_can_be_missing(world: World) -> None:
     ids=str,
 )
 def test_wrong_parameters_get_their_number(world: World, params: dict[str, object], number: str) -> None:
-    """Topic names are exact, times and numbers whole."""
+    """Topic names must match exactly, and numbers must be whole."""
     world.topic({})
     answer = world.query(**params)
     assert (answer.status, answer.json()["error_code"]) == (400, f"MQS.{number}")
@@ -215,7 +215,7 @@ def test_a_page_of_no_rows_still_counts(world: World) -> None:
 
 
 def test_windows_that_are_too_large_are_refused_on_request(world: World) -> None:
-    """By length and by rows, with the number that asks for a shorter range."""
+    """By length or by rows, with an error number that asks for a shorter range."""
     _fill(world, 5)
     world.state.faults.query_max_rows = 4
     assert (world.query().status, world.query().json()["error_code"]) == (501, "DMS.111501026")
@@ -225,7 +225,7 @@ def test_windows_that_are_too_large_are_refused_on_request(world: World) -> None
 
 
 def test_total_can_move(world: World) -> None:
-    """The wobble stays in its bounds and never goes below nothing."""
+    """It stays within the bounds and never falls below 0."""
     _fill(world, 1)
     world.state.faults.total_wobble = 3
     totals = {world.query().json()["total"] for _ in range(50)}
@@ -233,14 +233,14 @@ def test_total_can_move(world: World) -> None:
 
 
 def test_messages_can_arrive_between_pages(world: World) -> None:
-    """They lie inside the window, so the next page has them."""
+    """They are inside the window, so the next page counts them."""
     _fill(world, 1)
     world.state.faults.rows_between_pages = 2
     assert [world.query().json()["total"] for _ in range(3)] == [1, 3, 5]
 
 
-def test_many_windows_are_remembered_but_not_for_ever(world: World) -> None:
-    """The memory of positions is bounded and never stale."""
+def test_windows_are_cached_but_not_for_ever(world: World) -> None:
+    """The cache of row ids is bounded and never stale."""
     _fill(world, 40)
     for end in range(40):
         assert len(world.offsets(end_time=START_MS + end)) == end + 1

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.emulator.admin import resend_counts
+from airflow_provider_mqs.emulator.resend import resend_counts
 from tests.emulator.conftest import NOW_MS, START_MS
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.emulator.records import StoredMessage
+    from airflow_provider_mqs.emulator.store import StoredMessage
     from tests.emulator.conftest import World
 
 
@@ -18,8 +18,8 @@ def _copy(world: World) -> StoredMessage:
     return world.state.store.messages("orders")[-1]
 
 
-def test_a_resend_appends_a_fresh_copy_and_answers_the_old_coordinates(world: World) -> None:
-    """Same partition, key, size and value; next offset, new time, no message id."""
+def test_a_resend_appends_a_fresh_copy_and_answers_the_old_offset(world: World) -> None:
+    """The copy has the same partition, key, size and value, the next offset, a new time and no message id."""
     world.topic({"key": "k", "message_id": "m", "tag": "t", "headers": {"h": "1"}}, {"value": "other"})
     answer = world.resend()
     assert answer.status == 200
@@ -31,11 +31,11 @@ def test_a_resend_appends_a_fresh_copy_and_answers_the_old_coordinates(world: Wo
 
 
 def test_every_resend_is_logged(world: World) -> None:
-    """The log says how often each message was sent, and what each request was answered."""
+    """The log says how often each message was sent, and how each request was answered."""
     world.topic({}, {})
     for offset in (0, 1, 1, 7):
         world.resend(message_offset=offset)
-    assert resend_counts(world.service, "orders") == {(0, 0): 1, (0, 1): 2}
+    assert resend_counts(world.state, "orders") == {(0, 0): 1, (0, 1): 2}
     assert [one["status"] for one in world.state.store.resend_requests()] == [200, 200, 200, 400]
     assert [one.copy_offset for one in world.state.store.resends("orders")] == [2, 3, 4]
 
@@ -49,8 +49,8 @@ def test_consumer_key_becomes_a_header_and_is_echoed(world: World) -> None:
     assert "consumer_key" not in world.resend(consumer_key="keyA").json()
 
 
-def test_copies_can_look_otherwise(world: World) -> None:
-    """What nobody knows about copies is switchable."""
+def test_copies_can_look_different(world: World) -> None:
+    """What is not known about copies is switchable."""
     world.topic({"key": "k", "message_id": "m"})
     world.behave(copy_same_key=False, copy_same_size=False, copy_same_message_id=True, copy_timestamp="source")
     world.resend()
@@ -87,7 +87,7 @@ def test_wrong_requests_append_nothing(world: World, fields: dict[str, Any], num
 
 @pytest.mark.parametrize(("body", "number"), [(b"", "00400004"), (b"{", "00400005"), (b"[]", "00400005")])
 def test_a_body_must_be_a_json_object(world: World, body: bytes, number: str) -> None:
-    """Empty and malformed have numbers of their own."""
+    """An empty body and a malformed one have different numbers."""
     target = f"{world.instance}/messages/action?action_id=resend"
     assert world.ask("POST", target, body).json()["error_code"] == f"MQS.{number}"
 
@@ -95,8 +95,8 @@ def test_a_body_must_be_a_json_object(world: World, body: bytes, number: str) ->
 @pytest.mark.parametrize(
     ("name", "status"), [("invalid_parameter", 400), ("no_message", 404), ("internal", 500)], ids=str
 )
-def test_an_aged_message_is_refused(world: World, name: str, status: int) -> None:
-    """With which status is not documented."""
+def test_an_expired_message_is_refused(world: World, name: str, status: int) -> None:
+    """The status is not documented, so it is a switch."""
     world.topic({"timestamp_ms": 0})
     world.behave(absent_message=name)
     assert world.resend().status == status
@@ -104,7 +104,7 @@ def test_an_aged_message_is_refused(world: World, name: str, status: int) -> Non
 
 @pytest.mark.parametrize("value", ["abc", "aaa"])
 def test_a_live_producer_writes_a_look_alike(world: World, value: str) -> None:
-    """Equal key and size, another value, beside the copy; only the copy is logged as a resend."""
+    """It has the same key and size but another value; only the copy is logged as a resend."""
     world.topic({"key": "k", "value": value})
     world.state.faults.live_producers = 1.0
     world.resend()
@@ -113,11 +113,11 @@ def test_a_live_producer_writes_a_look_alike(world: World, value: str) -> None:
     assert live.value != source.value
     assert len(live.value) == len(source.value)
     assert live.source_offset is None
-    assert resend_counts(world.service, "orders") == {(0, 0): 1}
+    assert resend_counts(world.state, "orders") == {(0, 0): 1}
 
 
 def test_a_live_producer_can_write_the_same_content(world: World) -> None:
-    """Then nothing tells it from the copy."""
+    """Nothing then distinguishes it from the copy."""
     world.topic({"value": "aaa"})
     world.state.faults.update({"live_producers": 1, "live_equal_value": True})
     world.resend()

@@ -1,4 +1,4 @@
-"""The socket: latency, cut connections, many clients, a clean end."""
+"""The socket: latency, cut connections, many clients, a clean stop."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import json
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.testing import MqsEmulator, running_emulator
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def client(mqs_emulator: MqsEmulator) -> Iterator[http.client.HTTPConnection]:
-    """Give a keep-alive connection to the service."""
+    """Provide a keep-alive connection to the service."""
     connection = http.client.HTTPConnection("127.0.0.1", mqs_emulator.port, timeout=10)
     yield connection
     connection.close()
@@ -43,8 +45,17 @@ def _resend(emulator: MqsEmulator, client: http.client.HTTPConnection) -> int:
     return answer.status
 
 
-def test_answers_go_over_the_wire_as_they_are(mqs_emulator: MqsEmulator, client: http.client.HTTPConnection) -> None:
-    """Status, headers, body, and the service's own date."""
+def _wait_for_a_request(emulator: MqsEmulator) -> None:
+    end_s = time.monotonic() + 10
+    while not emulator.requests():
+        assert time.monotonic() < end_s, "No request came."
+        time.sleep(0.001)
+
+
+def test_responses_are_sent_as_the_service_makes_them(
+    mqs_emulator: MqsEmulator, client: http.client.HTTPConnection
+) -> None:
+    """With their status, headers and body, and with the service's own date."""
     mqs_emulator.faults.clock_offset_s = -86400
     client.request("GET", _instance(mqs_emulator), headers=_token(mqs_emulator))
     answer = client.getresponse()
@@ -56,16 +67,14 @@ def test_answers_go_over_the_wire_as_they_are(mqs_emulator: MqsEmulator, client:
     assert answer.headers["Date"].startswith(yesterday)
 
 
-def test_a_whole_url_is_understood_as_proxies_get_it(
-    mqs_emulator: MqsEmulator, client: http.client.HTTPConnection
-) -> None:
-    """The service can stand in for a proxy."""
+def test_a_request_target_may_be_a_whole_url(mqs_emulator: MqsEmulator, client: http.client.HTTPConnection) -> None:
+    """That is what a proxy receives, so the service can stand in for one."""
     client.request("GET", "http://roma.example.com" + _instance(mqs_emulator), headers=_token(mqs_emulator))
     assert client.getresponse().status == 200
 
 
-def test_latency_delays_the_answer(mqs_emulator: MqsEmulator, client: http.client.HTTPConnection) -> None:
-    """By at least as much as was asked for."""
+def test_latency_delays_the_response(mqs_emulator: MqsEmulator, client: http.client.HTTPConnection) -> None:
+    """It takes at least as long as the latency."""
     mqs_emulator.faults.latency_s = 0.05
     begin = time.perf_counter()
     client.request("GET", _instance(mqs_emulator))
@@ -74,10 +83,10 @@ def test_latency_delays_the_answer(mqs_emulator: MqsEmulator, client: http.clien
 
 
 @pytest.mark.parametrize(("fault", "copies"), [("drop_before", {}), ("drop_after", {(0, 0): 1})])
-def test_a_cut_connection_has_no_answer(
+def test_a_cut_connection_brings_no_response(
     mqs_emulator: MqsEmulator, client: http.client.HTTPConnection, fault: str, copies: dict[tuple[int, int], int]
 ) -> None:
-    """Whether the append happened is the question that the client cannot answer."""
+    """The client cannot tell whether the append happened."""
     mqs_emulator.append("orders")
     setattr(mqs_emulator.faults, fault, Rule(next=1))
     with pytest.raises(ConnectionError):
@@ -89,39 +98,34 @@ def test_a_cut_connection_has_no_answer(
 
 
 def test_admin_routes_are_served(mqs_emulator: MqsEmulator, client: http.client.HTTPConnection) -> None:
-    """On the same port."""
+    """They are on the same port."""
     client.request("PUT", "/admin/faults", json.dumps({"latency_s": 0.001}))
     assert json.load(client.getresponse())["latency_s"] == 0.001
     assert mqs_emulator.faults.latency_s == 0.001
 
 
 def test_many_clients_at_once_lose_nothing(mqs_emulator: MqsEmulator) -> None:
-    """Eight connections append to one partition; every offset is used once."""
+    """Eight connections append to one partition, and every offset is used once."""
     mqs_emulator.append("orders")
 
-    def work() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", mqs_emulator.port, timeout=10)
-        assert [_resend(mqs_emulator, connection) for _ in range(25)] == [200] * 25
-        connection.close()
+    def work(_: int) -> list[int]:
+        with closing(http.client.HTTPConnection("127.0.0.1", mqs_emulator.port, timeout=10)) as connection:
+            return [_resend(mqs_emulator, connection) for _ in range(25)]
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(8), timeout=30)) == [[200] * 25] * 8
     assert [one.message_offset for one in mqs_emulator.messages("orders")] == list(range(201))
 
 
 def test_it_stops_at_once_with_a_request_and_an_idle_connection_open() -> None:
-    """Nothing is left: no thread, no socket."""
+    """It leaves no thread and no socket behind."""
     before = set(threading.enumerate())
     with running_emulator() as emulator:
         emulator.faults.latency_s = 60
         waiting = socket.create_connection(("127.0.0.1", emulator.port))
         waiting.sendall(f"GET {_instance(emulator)} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         idle = socket.create_connection(("127.0.0.1", emulator.port))
-        while not emulator.requests():
-            pass
+        _wait_for_a_request(emulator)
         begin = time.perf_counter()
     assert time.perf_counter() - begin < 1
     assert set(threading.enumerate()) == before
@@ -132,8 +136,8 @@ def test_it_stops_at_once_with_a_request_and_an_idle_connection_open() -> None:
         socket.create_connection(("127.0.0.1", emulator.port))
 
 
-def test_an_answer_that_nobody_waits_for_any_more_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of it is left in the loop, which asyncio would complain of."""
+def test_a_response_that_nobody_waits_for_ends_with_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves no task in the loop, of which asyncio would complain."""
     loops: list[asyncio.AbstractEventLoop] = []
     make = asyncio.new_event_loop
 
@@ -146,8 +150,7 @@ def test_an_answer_that_nobody_waits_for_any_more_ends_with_it(monkeypatch: pyte
         emulator.faults.latency_s = 50.0
         client = http.client.HTTPConnection("127.0.0.1", emulator.port, timeout=10)
         client.request("GET", _instance(emulator), headers=_token(emulator))
-        while not emulator.requests():
-            pass
+        _wait_for_a_request(emulator)
         client.close()
         emulator.faults.latency_s = 0.0
         client.request("GET", _instance(emulator), headers=_token(emulator))
@@ -158,7 +161,7 @@ def test_an_answer_that_nobody_waits_for_any_more_ends_with_it(monkeypatch: pyte
 
 
 def test_a_taken_port_is_an_error(mqs_emulator: MqsEmulator) -> None:
-    """And leaves nothing behind."""
+    """It leaves no thread behind."""
     before = set(threading.enumerate())
     with pytest.raises(OSError, match="address already in use"), running_emulator(port=mqs_emulator.port):
         raise AssertionError("unreachable")

@@ -1,113 +1,18 @@
-"""Routing, error shapes and faults of the whole service, without a socket."""
+"""The whole service without a socket: faults, late appends, latency, reset."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_mqs.emulator.admin import resend_counts
-from airflow_provider_mqs.emulator.faults import KINDS
-from airflow_provider_mqs.emulator.rules import ALWAYS, Rule
+from airflow_provider_mqs.emulator.faults import ALWAYS, KINDS, Rule
+from airflow_provider_mqs.emulator.resend import resend_counts
 from airflow_provider_mqs.emulator.state import HOUR_MS
 from tests.emulator.conftest import NOW_MS
 
 if TYPE_CHECKING:
     from tests.emulator.conftest import World
-
-
-def _dms(world: World) -> str:
-    return f"/v2/{world.identity.project_id}/instances/{world.identity.instance_id}/messages?topic=orders"
-
-
-def test_only_the_chosen_query_paths_exist(world: World) -> None:
-    """The other one is unknown to the gateway; DMS has no resend."""
-    world.topic({})
-    window = f"&start_time=0&end_time={NOW_MS}"
-    assert world.ask("GET", _dms(world) + window).json()["error_code"] == "APIGW.0101"
-    world.behave(styles=["dms"])
-    assert world.ask("GET", _dms(world) + window).json()["total"] == 1
-    assert (world.query().status, world.query().json()["error_code"]) == (404, "APIGW.0101")
-    assert world.resend().status == 200
-    assert world.ask("POST", _dms(world).replace("?", "/action?")).json()["error_code"] == "APIGW.0101"
-
-
-def test_a_path_prefix_belongs_to_every_path(world: World) -> None:
-    """Without it the gateway knows nothing."""
-    world.behave(path_prefix="/roma")
-    assert world.ask("GET", world.instance).status == 404
-    assert world.ask("GET", "/roma" + world.instance).status == 200
-
-
-@pytest.mark.parametrize(
-    ("path", "status", "number"),
-    [
-        ("/v2/p/mqs/instances/{instance}", 400, "MQS.00400002"),
-        ("/v2/00000000000000000000000000000000/mqs/instances/{instance}", 401, "DMS.10240104"),
-        ("/v2/{project}/mqs/instances/romamqs_1", 400, "MQS.00400030"),
-        ("/v2/{project}/mqs/instances/00000000-0000-0000-0000-000000000000", 404, "MQS.00404022"),
-        ("/v2/{project}/mqs", 404, "APIGW.0101"),
-    ],
-)
-def test_ids_are_checked(world: World, path: str, status: int, number: str) -> None:
-    """Malformed, foreign and unknown ids have a number each."""
-    target = path.format(project=world.identity.project_id, instance=world.identity.instance_id)
-    answer = world.ask("GET", target)
-    assert (answer.status, answer.json()["error_code"]) == (status, number)
-
-
-def test_a_wrong_verb_is_405(world: World) -> None:
-    """The path exists, the method does not."""
-    assert world.ask("DELETE", world.instance).json()["error_code"] == "MQS.00405001"
-
-
-def test_the_instance_and_the_list_of_instances(world: World) -> None:
-    """The list insists on include_internal=true."""
-    shown = world.ask("GET", world.instance).json()
-    assert (shown["instance_id"], shown["engine"], shown["status"]) == (world.identity.instance_id, "kafka", "RUNNING")
-    assert world.ask("GET", world.base).status == 400
-    assert world.ask("GET", world.base + "?include_internal=false").status == 400
-    assert world.ask("GET", world.base + "?include_internal=true").json() == {"instances": [shown], "instance_num": 1}
-
-
-def test_the_topic_list_can_be_cut_and_narrowed(world: World) -> None:
-    """Partitions and retention are in it."""
-    world.topic(partitions=3, retention_hours=5)
-    assert world.ask("GET", f"{world.instance}/topics").json()["topics"][0] | {"name": "orders"} == {
-        **world.ask("GET", f"{world.instance}/topics?name=ord&limit=1&offset=0").json()["topics"][0],
-        "partition": 3,
-        "retention_time": 5,
-    }
-    assert world.ask("GET", f"{world.instance}/topics?offset=1").json()["topics"] == []
-    assert world.ask("GET", f"{world.instance}/topics?name=x").json()["total"] == 0.0
-
-
-@pytest.mark.parametrize(
-    ("changes", "body"),
-    [
-        ({"integer_error_codes": True}, {"error_code": 404, "error_msg": "This instance does not exist."}),
-        ({"error_form": "errorCode"}, {"errorCode": "MQS.00404022", "errorMsg": "This instance does not exist."}),
-        ({"error_form": "code"}, {"code": "MQS.00404022", "message": "This instance does not exist."}),
-        ({"code_prefix": "DMS"}, {"error_code": "DMS.00404022", "error_msg": "This instance does not exist."}),
-        (
-            {"error_form": "nested"},
-            {"error": {"code": "MQS.00404022", "message": "This instance does not exist.", "title": "Not Found"}},
-        ),
-    ],
-    ids=str,
-)
-def test_error_bodies_come_in_every_documented_shape(world: World, changes: dict[str, Any], body: Any) -> None:
-    """Shape, prefix and type of the code are switches."""
-    world.behave(**changes)
-    assert world.ask("GET", world.base + "/00000000-0000-0000-0000-000000000000").json() == body
-
-
-def test_gateway_errors_have_their_own_prefix_and_the_request_id(world: World) -> None:
-    """Older gateways say APIG."""
-    world.behave(gateway_prefix="APIG")
-    answer = world.ask("GET", "/nowhere")
-    assert answer.json()["error_code"] == "APIG.0101"
-    assert answer.json()["request_id"] == answer.headers["X-Request-Id"] == world.service.log[-1].trace
 
 
 @pytest.mark.parametrize(
@@ -134,7 +39,7 @@ def test_a_refusing_fault_answers_and_appends_nothing(world: World, name: str, s
     answer = world.resend()
     assert (answer.status, answer.drop) == (status, name == "drop_before")
     assert text in answer.body.decode()
-    assert resend_counts(world.service, "orders") == {}
+    assert resend_counts(world.state, "orders") == {}
     assert world.resend().status == 200
     assert [line.fault for line in world.service.log] == [name, ""]
 
@@ -142,17 +47,17 @@ def test_a_refusing_fault_answers_and_appends_nothing(world: World, name: str, s
 @pytest.mark.parametrize(
     ("name", "status"), [("error_500_after", 500), ("html_502_after", 502), ("timeout_504", 504), ("drop_after", 0)]
 )
-def test_a_fault_after_the_append_loses_only_the_answer(world: World, name: str, status: int) -> None:
-    """The copy is there."""
+def test_a_fault_after_the_append_loses_only_the_response(world: World, name: str, status: int) -> None:
+    """The copy exists."""
     world.topic({})
     setattr(world.state.faults, name, ALWAYS)
     assert world.resend().status == status
-    assert resend_counts(world.service, "orders") == {(0, 0): 1}
+    assert resend_counts(world.state, "orders") == {(0, 0): 1}
 
 
 @pytest.mark.parametrize("name", ["late_504", "drop_late"])
 def test_a_late_append_comes_within_its_time(world: World, name: str) -> None:
-    """Nothing is there at first; the copy carries the time of its append."""
+    """At first there is no copy; later there is one, with the time of its append."""
     world.topic({})
     world.state.faults.update({name: 1.0, "late_append_s": 10})
     world.resend()
@@ -163,21 +68,21 @@ def test_a_late_append_comes_within_its_time(world: World, name: str) -> None:
 
 
 def test_late_appends_keep_their_order_in_time(world: World) -> None:
-    """Several of them happen by time, not by request."""
+    """They happen in the order of their times, not of their requests."""
     world.topic(*({} for _ in range(20)))
     world.state.faults.update({"late_504": 1.0, "late_append_s": 60})
     for offset in range(20):
         world.resend(message_offset=offset)
-    world.service.settle(everything=True)
+    world.service.run_late_effects(all_of_them=True)
     times = [one.time_ms for one in world.state.store.resends("orders")]
     assert times == sorted(times)
-    assert set(resend_counts(world.service, "orders").values()) == {1}
+    assert set(resend_counts(world.state, "orders").values()) == {1}
     assert len(times) == 20
 
 
 @pytest.mark.parametrize("timestamp", ["fresh", "source"])
-def test_a_copy_comes_into_sight_late(world: World, timestamp: str) -> None:
-    """Acknowledged and in the log at once, but in no query yet, whatever its time is."""
+def test_a_copy_can_become_visible_late(world: World, timestamp: str) -> None:
+    """The resend is acknowledged and logged at once, but no query shows the copy yet, whatever its time is."""
     world.topic({})
     world.behave(copy_timestamp=timestamp)
     world.state.faults.visible_after_s = 2.5
@@ -186,11 +91,11 @@ def test_a_copy_comes_into_sight_late(world: World, timestamp: str) -> None:
         world.now_s += seconds
         assert world.query(end_time=NOW_MS + HOUR_MS).json()["total"] == total
         assert len(world.content(message_offset=1).json()["messages"]) == total - 1
-    assert resend_counts(world.service, "orders") == {(0, 0): 1}
+    assert resend_counts(world.state, "orders") == {(0, 0): 1}
 
 
-def test_what_live_producers_write_comes_into_sight_late_too(world: World) -> None:
-    """Together with the copy beside which it was written."""
+def test_what_live_producers_write_becomes_visible_late_too(world: World) -> None:
+    """It becomes visible together with the copy next to which it was written."""
     world.topic({"value": "abc"})
     world.state.faults.update({"visible_after_s": 1, "live_producers": 1})
     world.resend()
@@ -200,7 +105,7 @@ def test_what_live_producers_write_comes_into_sight_late_too(world: World) -> No
 
 
 def test_each_message_keeps_the_delay_that_it_was_appended_with(world: World) -> None:
-    """So a test can hide some copies and not others."""
+    """A test can therefore hide some copies and not others."""
     world.topic({})
     world.state.faults.visible_after_s = 60
     world.resend()
@@ -210,21 +115,21 @@ def test_each_message_keeps_the_delay_that_it_was_appended_with(world: World) ->
     assert world.content(message_offset=1).json()["messages"] == []
 
 
-def test_a_wrong_request_is_refused_whatever_fault_waits_behind_it(world: World) -> None:
-    """A lost answer needs a request that was accepted."""
+def test_a_wrong_request_is_refused_before_a_later_fault_strikes(world: World) -> None:
+    """Only the response to an accepted request can be lost."""
     world.topic({})
     world.state.faults.timeout_504 = ALWAYS
     assert world.resend(message_offset=9).status == 400
 
 
 def test_a_redirect_leads_to_another_host(world: World) -> None:
-    """The path is kept, so that a client that follows it would present its token there."""
+    """The path is kept, so a client that followed it would present its token there."""
     world.state.faults.update({"redirect": 1, "redirect_to": "http://127.0.0.1:1"})
     assert world.ask("GET", world.instance).headers["Location"] == "http://127.0.0.1:1" + world.instance
 
 
-def test_throttling_says_when_to_come_back_or_not(world: World) -> None:
-    """Only the 429 has Retry-After."""
+def test_throttling_may_say_when_to_come_back(world: World) -> None:
+    """A 429 has the header Retry-After unless it is switched off."""
     world.state.faults.throttle_429 = ALWAYS
     assert world.ask("GET", world.instance).headers["Retry-After"] == "1"
     world.state.faults.retry_after_s = None
@@ -232,7 +137,7 @@ def test_throttling_says_when_to_come_back_or_not(world: World) -> None:
 
 
 def test_faults_spare_the_login_unless_it_is_named(world: World) -> None:
-    """A rule without operations means the service, not IAM."""
+    """A rule without operations strikes the service, not IAM."""
     for name in KINDS:
         setattr(world.state.faults, name, ALWAYS)
     assert world.login().status == 201
@@ -241,7 +146,7 @@ def test_faults_spare_the_login_unless_it_is_named(world: World) -> None:
 
 
 def test_a_fault_can_strike_one_message_only(world: World) -> None:
-    """For resends by their body, for content queries by their parameters."""
+    """Resends name it in their body, content queries in their parameters."""
     world.topic({}, {})
     world.state.faults.error_400 = Rule(probability=1, only=frozenset({(0, 1)}))
     assert [world.resend(message_offset=offset).status for offset in (0, 1)] == [200, 400]
@@ -250,8 +155,8 @@ def test_a_fault_can_strike_one_message_only(world: World) -> None:
     assert world.resend(partition=None).json()["error_code"] == "MQS.00400005"
 
 
-def test_latency_is_handed_to_the_shell(world: World) -> None:
-    """For all operations or for some."""
+def test_latency_is_left_to_the_server(world: World) -> None:
+    """It applies to all operations, or to some."""
     world.state.faults.latency_s = 0.25
     assert world.ask("GET", world.instance).delay_s == 0.25
     world.state.faults.latency_operations = frozenset({"resend"})
@@ -260,7 +165,7 @@ def test_latency_is_handed_to_the_shell(world: World) -> None:
 
 
 def test_a_reset_forgets_everything_but_the_behaviour(world: World) -> None:
-    """Data, logs, locks, faults and waiting appends are gone."""
+    """Data, logs, locks, faults and late appends are gone."""
     world.topic({})
     world.behave(cap=None)
     for _ in range(5):

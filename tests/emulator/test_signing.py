@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from airflow_provider_mqs.emulator.http import HttpRequest
 from airflow_provider_mqs.emulator.signing import parse_authorization, signature, signed_at_s
-from airflow_provider_mqs.emulator.wire import HttpRequest
 
 _ACCESS, _SECRET = "QTWAOYTTINDUT2QVKYUC", "MFyfvK41ba2giqM7EXAMPLEKGpownRZlmVmHc"
 _BASE = "/v2/0123456789abcdef0123456789abcdef/mqs/instances/640bb069-151e-4d5e-bd1b-000000000000/messages"
@@ -15,7 +15,7 @@ _HEADERS = {
 
 
 def test_a_signed_query_has_the_vendors_signature() -> None:
-    """The SDK signs this GET with these headers."""
+    """It is that of the SDK for the same GET and headers."""
     target = _BASE + "?asc=false&end_time=1608609032042&limit=50&offset=0&start_time=1608608432042&topic=topic-test"
     request = HttpRequest.parse("GET", target, {"Content-Type": "application/json", **_HEADERS})
     names = ("content-type", "host", "x-project-id", "x-sdk-date")
@@ -23,7 +23,7 @@ def test_a_signed_query_has_the_vendors_signature() -> None:
 
 
 def test_a_signed_resend_with_a_temporary_key_has_the_vendors_signature() -> None:
-    """The body and the security token are part of it."""
+    """It covers the body and the security token."""
     headers = {"Content-Type": "application/json;charset=UTF-8", "X-Security-Token": "tok", **_HEADERS}
     body = b'{"topic": "topic-test", "partition": 0, "message_offset": 4, "consumer_key": "keyA"}'
     request = HttpRequest.parse("POST", _BASE + "/action?action_id=resend", headers, body)
@@ -38,7 +38,7 @@ def test_a_path_that_ends_in_a_slash_is_signed_as_it_is() -> None:
     assert signature(with_slash, names, "s") == signature(without, names, "s")
 
 
-def test_the_authorization_header_is_taken_apart() -> None:
+def test_the_authorization_header_is_split() -> None:
     """The SDK writes a space after each comma."""
     line = f"SDK-HMAC-SHA256 Access={_ACCESS}, SignedHeaders=host;x-sdk-date, Signature={'0' * 64}"
     assert parse_authorization(line) == (_ACCESS, ("host", "x-sdk-date"), "0" * 64)
@@ -46,6 +46,6 @@ def test_the_authorization_header_is_taken_apart() -> None:
 
 
 def test_the_time_of_a_signature_is_utc() -> None:
-    """An absent or unreadable date is none."""
+    """A request without a date has none."""
     assert signed_at_s(HttpRequest.parse("GET", "/", _HEADERS)) == 1795305600.0
     assert signed_at_s(HttpRequest.parse("GET", "/", {})) is None

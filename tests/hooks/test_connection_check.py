@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_mqs.core.client.retry import RetryPolicy
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.exceptions import AuthenticationError
 from airflow_provider_mqs.hooks.connection_check import STEPS, CheckResult, check_connection, diagnose
 from airflow_provider_mqs.hooks.mqs import MqsHook

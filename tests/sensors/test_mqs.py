@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator
 from airflow_provider_mqs.sensors import mqs as module
 from airflow_provider_mqs.sensors.mqs import MessagesInWindowSensor

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.offsets.document import Offsets, PartitionEntry, digest_of
+from airflow_provider_mqs.core.offsets.document import Offsets, PartitionOffsets, digest_of
 from airflow_provider_mqs.core.offsets.plan import plan_of
 from airflow_provider_mqs.core.values.time_window import TimeWindow
+from airflow_provider_mqs.core.values.topic_ref import TopicRef
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.tasks.events import events_of, messages_of_events, window_of_events
@@ -23,8 +24,8 @@ from tests.support import START_MS, settings_for, started_by
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PLACE = {"endpoint": "127.0.0.1:1", "instance_id": settings_for().instance_id or "", "topic": "orders"}
-PLAIN = Offsets(**PLACE, window=TimeWindow(START_MS, START_MS + 1000, "event"), partitions={})
+REF = TopicRef("127.0.0.1:1", settings_for().instance_id or "", "orders")
+PLAIN = Offsets(**REF._asdict(), window=TimeWindow(START_MS, START_MS + 1000, "event"), partitions={})
 
 batches = st.builds(
     lambda begin, length_ms, held: batch(*held, first_ms=START_MS + begin, length_ms=length_ms),
@@ -37,11 +38,11 @@ batches = st.builds(
 def batch(*held: tuple[int, int, int], first_ms: int = START_MS, length_ms: int = 1000, **changes: Any) -> Offsets:
     """Give the offsets of an event: partition, first offset, and how many more."""
     ranges = partition_offsets.union(*({number: ((first, first + more),)} for number, first, more in held))
-    partitions = {number: PartitionEntry(some, first_ms, first_ms) for number, some in ranges.items()}
+    partitions = {number: PartitionOffsets(some, first_ms, first_ms) for number, some in ranges.items()}
     return replace(PLAIN, window=TimeWindow(first_ms, first_ms + length_ms, "event"), partitions=partitions, **changes)
 
 
-def places(offsets: Offsets) -> partition_offsets.OffsetsByPartition:
+def ranges_of(offsets: Offsets) -> partition_offsets.OffsetsByPartition:
     return {number: part.ranges for number, part in offsets.partitions.items()}
 
 
@@ -53,7 +54,7 @@ def started(*several: Offsets) -> dict[str, Any]:
 def _connection() -> Iterator[None]:
     """Nothing is asked here, so that no service is needed."""
     connection = {"conn_type": "mqs", "host": "http://127.0.0.1:1", "login": "user", "password": "password"}
-    extra = {"instance_id": PLACE["instance_id"], "domain_name": "domain", "project_id": "project"}
+    extra = {"instance_id": REF.instance_id, "domain_name": "domain", "project_id": "project"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW_CONN_MQS_DEFAULT", json.dumps({**connection, "extra": extra}))
         yield
@@ -65,7 +66,7 @@ def messages(context: dict[str, Any], topic: str | None = None) -> list[dict[str
 
 
 def planned(documents: list[dict[str, Any]], topic: str | None = None) -> partition_offsets.OffsetsByPartition:
-    return plan_of(documents, topic, endpoint=PLACE["endpoint"], instance_id=PLACE["instance_id"]).partitions
+    return plan_of(documents, topic, endpoint=REF.endpoint, instance_id=REF.instance_id).partitions
 
 
 @given(st.lists(batches, min_size=1, max_size=5), st.data())
@@ -73,13 +74,13 @@ def test_whatever_events_joined_each_message_is_planned_once(several: list[Offse
     """Events that come twice, in any order, or overlap in part, are a plan of what they hold together."""
     repeated = data.draw(st.permutations([*several, *data.draw(st.lists(st.sampled_from(several), max_size=3))]))
 
-    assert planned(messages(started(*repeated))) == partition_offsets.union(*map(places, several))
+    assert planned(messages(started(*repeated))) == partition_offsets.union(*map(ranges_of, several))
 
 
 @given(st.lists(batches, min_size=1, max_size=5))
 def test_the_window_holds_those_of_all_events_and_no_more(several: list[Offsets]) -> None:
     """It goes from the earliest start to the latest end, whatever the order of the events."""
-    window = window_of_events(events_of(started(*several)), PLACE)
+    window = window_of_events(events_of(started(*several)), REF)
 
     starts, ends = ({getattr(one.window, name) for one in several} for name in ("start_ms", "end_ms"))
     assert window == TimeWindow(min(starts), max(ends), "event")
@@ -107,13 +108,15 @@ def test_events_of_something_else_do_not_count(different: str) -> None:
     context = started(other, batch((0, 4, 0)))
 
     assert planned(messages(context, "orders")) == {0: ((4, 4),)}
-    assert window_of_events(events_of(context), PLACE) == batch().window
-    assert window_of_events(events_of(started(other)), PLACE) is None
+    assert window_of_events(events_of(context), REF) == batch().window
+    assert window_of_events(events_of(started(other)), REF) is None
     with pytest.raises(ConfigurationError, match="none carries offsets of topic 'orders' of instance"):
         messages(started(other), "orders")
 
 
-@pytest.mark.parametrize("payload", [None, "text", [], {"schema": "mqs.replay/1", **PLACE}, {**PLACE, "schema": None}])
+@pytest.mark.parametrize(
+    "payload", [None, "text", [], {"schema": "mqs.replay/1", **REF._asdict()}, {**REF._asdict(), "schema": None}]
+)
 def test_events_that_carry_no_offsets_do_not_count(payload: Any) -> None:
     """The report of a resend, and what other people's events carry."""
     with pytest.raises(ConfigurationError, match=r"none carries offsets of instance .* give the query's output"):
@@ -156,6 +159,6 @@ def test_offsets_that_cannot_be_read_are_refused(document: dict[str, Any], sente
     """Neither window nor messages are taken from a document that is edited, broken, or of another version."""
     context = started_by(document)
 
-    for take in (messages, lambda context: window_of_events(events_of(context), PLACE)):
+    for take in (messages, lambda context: window_of_events(events_of(context), REF)):
         with pytest.raises(ConfigurationError, match=f"event that started this run cannot be read: .*{sentence}"):
             take(context)

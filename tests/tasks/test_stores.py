@@ -15,6 +15,8 @@ from airflow_provider_mqs.tasks.stores import (
     RECORD_NAME,
     AssetStateStore,
     TaskStateStore,
+    VariableStore,
+    choose_stores,
     open_folder,
     record_inlets,
     stores_of_task,
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 NEW = AIRFLOW >= (3, 3)
 DAY = datetime(2026, 1, 1, tzinfo=timezone.utc)
+STATE = object()
+FOLDER = FileStore("/ledgers")
+NONE = type(None)
 
 
 class Remembering(RecordedOperator):
@@ -65,7 +70,7 @@ def test_a_task_has_the_stores_of_its_series() -> None:
 
 
 def test_the_inlet_is_declared_once_beside_the_users_own() -> None:
-    """Also where Airflow copies the operator."""
+    """Also if the user declares it too."""
     own = object() if not record_inlets() else record_inlets()[0]
 
     operator = RecordedOperator(task_id="x", inlets=[own])
@@ -73,9 +78,30 @@ def test_the_inlet_is_declared_once_beside_the_users_own() -> None:
     assert operator.inlets == [own]
 
 
+@pytest.mark.parametrize(
+    ("reachable", "ledger", "records"),
+    [
+        ({"task_state": STATE, "record_state": STATE}, TaskStateStore, [AssetStateStore]),
+        ({"task_state": STATE, "record_state": STATE, "folder": FOLDER}, FileStore, [AssetStateStore, FileStore]),
+        ({"record_state": STATE}, NONE, [AssetStateStore]),
+        ({"record_state": STATE, "folder": FOLDER}, FileStore, [AssetStateStore, FileStore]),
+        ({"variables": True}, NONE, [VariableStore]),
+        ({"variables": True, "folder": FOLDER}, FileStore, [FileStore]),
+        ({"folder": FOLDER}, FileStore, [FileStore]),
+        ({}, NONE, []),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_stores_are_chosen_by_what_a_caller_can_reach(reachable: dict[str, Any], ledger: type, records: Any) -> None:
+    """A folder holds the ledger, and is a record too; Variables are the last resort."""
+    stores = choose_stores(**{"folder": None, **reachable})
+
+    assert (type(stores.ledger), [type(store) for store in stores.records]) == (ledger, records)
+
+
 @pytest.mark.parametrize("path", ["folder", "./folder"])
 def test_a_relative_folder_is_refused(path: str) -> None:
-    """It would be another one on each worker."""
+    """It would be a different folder on each worker."""
     with pytest.raises(ConfigurationError, match="ledger_path must be an absolute path"):
         open_folder(path)
 
@@ -86,7 +112,7 @@ def test_a_folder_may_be_a_path_or_a_url(tmp_path: Path) -> None:
 
 
 def test_the_configuration_may_name_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The argument goes before it."""
+    """The argument takes precedence."""
     monkeypatch.setenv("AIRFLOW__MQS__LEDGER_PATH", str(tmp_path))
 
     assert stores_of_task({}, None) == ReplayStores(FileStore(tmp_path), (FileStore(tmp_path),))
@@ -94,7 +120,7 @@ def test_the_configuration_may_name_the_folder(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_folder_is_a_record_beside_the_asset(tmp_path: Path) -> None:
-    """So that commands know what tasks have sent, and tasks what commands have."""
+    """Commands see what tasks sent, and tasks what commands sent."""
     assets = {asset: object() for asset in record_inlets()}
     context = {"ti": object(), **({"asset_state_store": assets} if assets else {})}
 
@@ -110,7 +136,7 @@ def test_outside_a_task_there_is_no_store() -> None:
 
 
 def test_a_storage_that_is_not_installed_is_an_error() -> None:
-    """Before anything is sent."""
+    """The error names the storage."""
     with pytest.raises((ConfigurationError, StoreError), match="nowhere"):
         open_folder("nowhere://mqs-ledgers").get("key")
 
@@ -118,7 +144,7 @@ def test_a_storage_that_is_not_installed_is_an_error() -> None:
 @pytest.mark.skipif(not NEW, reason="state stores came with Airflow 3.3")
 @pytest.mark.parametrize("kind", [TaskStateStore, AssetStateStore])
 def test_what_airflow_refuses_stops_the_sending(kind: Any) -> None:
-    """A cleared task may not write any more: that is the fence."""
+    """A cleared task may no longer write, which fences it off."""
 
     class Refusing:
         def get(self, *_: object, **__: object) -> None:
@@ -132,6 +158,6 @@ def test_what_airflow_refuses_stops_the_sending(kind: Any) -> None:
         kind(Refusing()).set("key", 1)
 
 
-def test_operators_without_a_record_are_untouched() -> None:
+def test_other_operators_have_no_inlet() -> None:
     """Only ours declare it."""
     assert BaseOperator(task_id="x").inlets == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta, timezone
 from itertools import pairwise
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pendulum
 import pytest
@@ -15,24 +15,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_mqs.core.offsets.document import Offsets
-from airflow_provider_mqs.core.values.time_window import TimeWindow, to_ms
+from airflow_provider_mqs.core.values.time_window import TimeWindow, WindowArguments, to_ms
+from airflow_provider_mqs.core.values.topic_ref import TopicRef
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.tasks.window import window_of
 from tests.support import started_by
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 UTC = timezone.utc
 TEN = datetime(2026, 11, 22, 10, tzinfo=UTC)
 ELEVEN = TEN + timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
-PLACE = {"endpoint": "mqs.example.com", "instance_id": "i-1", "topic": "orders"}
+REF = TopicRef("mqs.example.com", "i-1", "orders")
 
 
 def dag_with(schedule: Any, tz: str = "UTC") -> Any:
     return DAG(dag_id="windows", schedule=schedule, start_date=pendulum.datetime(2020, 1, 1, tz=tz))
 
 
-def bounds(context: dict[str, Any], **arguments: Any) -> tuple[datetime, datetime, str]:
-    window = window_of(context, **arguments)
+def topic_ref() -> TopicRef:
+    return REF
+
+
+def resolved(context: dict[str, Any], topic_ref: Callable[[], TopicRef] | None = None, **arguments: Any) -> TimeWindow:
+    return window_of(context, WindowArguments.read(**arguments), topic_ref)
+
+
+def bounds(
+    context: dict[str, Any], topic_ref: Callable[[], TopicRef] | None = None, **arguments: Any
+) -> tuple[datetime, datetime, str]:
+    window = resolved(context, topic_ref, **arguments)
     start, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (window.start_ms, window.end_ms))
     return start, end, window.source
 
@@ -131,7 +145,7 @@ def test_the_windows_of_a_schedule_tile_across_the_clock_change(tz: str) -> None
     windows = []
     for _ in range(20):
         interval = timetable.infer_manual_data_interval(run_after=moment)
-        windows.append(window_of({"logical_date": interval.end, "dag": dag}))
+        windows.append(resolved({"logical_date": interval.end, "dag": dag}))
         moment = moment.add(hours=6)
     ends = sorted({(one.start_ms, one.end_ms) for one in windows})
 
@@ -142,13 +156,15 @@ def test_the_windows_of_a_schedule_tile_across_the_clock_change(tz: str) -> None
 def test_neighbouring_intervals_tile(moments: list[datetime]) -> None:
     """Whatever the microseconds of their ends, one window ends where the next begins."""
     aware = sorted({to_ms(moment): moment.replace(tzinfo=UTC) for moment in moments}.values())
-    windows = [window_of({"data_interval_start": start, "data_interval_end": end}) for start, end in pairwise(aware)]
+    windows = [resolved({"data_interval_start": start, "data_interval_end": end}) for start, end in pairwise(aware)]
 
     assert all(before.end_ms == after.start_ms for before, after in pairwise(windows))
 
 
-def event(start: datetime, end: datetime, **place: str) -> dict[str, Any]:
-    offsets = Offsets(**{**PLACE, **place}, window=TimeWindow(to_ms(start), to_ms(end), "event"), partitions={})
+def event(start: datetime, end: datetime, **changes: str) -> dict[str, Any]:
+    offsets = Offsets(
+        **{**REF._asdict(), **changes}, window=TimeWindow(to_ms(start), to_ms(end), "event"), partitions={}
+    )
     return offsets.to_xcom()
 
 
@@ -165,7 +181,7 @@ EVENTS = started_by(event(TEN + MINUTE, TEN + 3 * MINUTE), event(TEN, TEN + 2 * 
 )
 def test_events_that_started_the_run_come_before_the_schedule(more: dict[str, Any]) -> None:
     """Those of the topic: from the earliest start to the latest end."""
-    assert bounds({**EVENTS, **more}, place=lambda: PLACE) == (TEN, TEN + 3 * MINUTE, "event")
+    assert bounds({**EVENTS, **more}, topic_ref=topic_ref) == (TEN, TEN + 3 * MINUTE, "event")
 
 
 @pytest.mark.parametrize(
@@ -182,10 +198,10 @@ def test_events_come_behind_arguments_and_interval(
 ) -> None:
     """Then nothing is asked for: the connection need not even be there. A manual run has no such events."""
 
-    def unknown() -> dict[str, str]:
+    def unknown() -> TopicRef:
         raise AssertionError
 
-    assert bounds({**EVENTS, **more}, **arguments, place=unknown) == (expected or (TEN, ELEVEN, "schedule"))
+    assert bounds({**EVENTS, **more}, **arguments, topic_ref=unknown) == (expected or (TEN, ELEVEN, "schedule"))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +212,7 @@ def test_one_end_alone_takes_the_other_from_the_events(
     arguments: dict[str, Any], expected: tuple[datetime, datetime]
 ) -> None:
     """As it does from the interval."""
-    assert bounds(EVENTS, **arguments, place=lambda: PLACE) == (*expected, "explicit")
+    assert bounds(EVENTS, **arguments, topic_ref=topic_ref) == (*expected, "explicit")
 
 
 def test_events_of_other_topics_give_no_window() -> None:
@@ -205,7 +221,7 @@ def test_events_of_other_topics_give_no_window() -> None:
     sentence = r"none carries offsets of topic 'orders' of instance 'i-1' at 'mqs.example.com': give start and end, or"
 
     with pytest.raises(ConfigurationError, match=sentence):
-        window_of(context, place=lambda: PLACE)
+        resolved(context, topic_ref=topic_ref)
 
 
 @pytest.mark.parametrize(
@@ -230,4 +246,4 @@ def test_events_of_other_topics_give_no_window() -> None:
 def test_a_window_is_never_guessed(context: dict[str, Any], arguments: dict[str, Any], sentence: str) -> None:
     """Without a window, or with an empty one, there is an error that says what is wrong."""
     with pytest.raises(ConfigurationError, match=sentence):
-        window_of(context, **arguments)
+        resolved(context, **arguments)

@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_mqs.core.client.client import AsyncMqsClient
 from airflow_provider_mqs.core.watch.condition import Condition, PollPolicy
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.hooks import client_pool
 from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.triggers import mqs as module

@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_mqs.core.client.client import AsyncMqsClient
 from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
 from airflow_provider_mqs.core.offsets.document import Offsets
-from airflow_provider_mqs.emulator.rules import ALWAYS
+from airflow_provider_mqs.emulator.faults import ALWAYS
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.triggers import cursor_store as keeping
 from airflow_provider_mqs.triggers.mqs import NewMessagesTrigger

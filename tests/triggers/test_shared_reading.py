@@ -17,7 +17,7 @@ from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.core.watch.cursor import Cursor
 from airflow_provider_mqs.core.watch.new_messages import Reading
-from airflow_provider_mqs.emulator.rules import ALWAYS, NEVER
+from airflow_provider_mqs.emulator.faults import ALWAYS, NEVER
 from airflow_provider_mqs.exceptions import ServerError
 from airflow_provider_mqs.triggers.mqs import NewMessagesTrigger
 from airflow_provider_mqs.triggers.shared_reading import SharedReadings, Wish, readings_of

@@ -1,8 +1,13 @@
 """
-Which replays a topic had, so that a later query or resend finds their ledgers.
+The index of a topic's replays: which ledgers a later query or resend has to read.
 
-No store can compare and set, so an entry is merged in until it was seen twice; and the entries of a topic are spread
-over a few keys, so that many tasks that begin at once get into each other's way less.
+Stores cannot list their keys, so every replay adds an entry here before it sends its first message and updates it when
+it ends. The entries of a topic are spread over a few keys, so that tasks that start together collide less.
+
+No store has compare-and-set. ``put`` merges its entry into what it reads and repeats that until it has read the entry
+back twice. What a crash leaves: a ledger without an entry has sent nothing; of an entry without an end, the ledger's
+last write tells how long it was alive. One loss is possible: a writer that stalls between reading and writing, for
+longer than another's whole ``put`` takes, drops the other's entry until that replay ends and puts it again.
 """
 
 from __future__ import annotations
@@ -22,37 +27,25 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.ledger.stores import Store
 
 _SHARDS = 8
-_KEPT_MS = 60 * 24 * 3_600_000
-"""The service keeps messages 30 days at most; then neither sources nor copies of a replay are there."""
-_SEEN = 2
-_ROUNDS = 50
+_CONFIRMATIONS = 2
+_MAX_ROUNDS = 50
 _PAUSE_S = 0.03
+_RETENTION_MS = 60 * 24 * 3_600_000
+"""The service keeps messages for 30 days at most: by then neither the sources nor the copies of a replay exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """
-    A replay.
-
-    :param replay_id: key of its ledger
-    :param consumer_key: to whom, ``None`` for all
-    :param since_ms: before its first copy, epoch ms
-    :param until_ms: after its last copy, epoch ms; ``None`` while it may still send
-    :param spans: by partition, the smallest and greatest offset that it sends
-    """
+    """One replay; times are epoch ms of the service's clock."""
 
     replay_id: str
     consumer_key: str | None
-    since_ms: int
-    until_ms: int | None
-    spans: Mapping[int, tuple[int, int]]
+    since_ms: int  # before its first copy
+    until_ms: int | None  # after its last copy; None while it may still send
+    spans: Mapping[int, tuple[int, int]]  # by partition: smallest and greatest offset of the plan
 
     def to_json(self) -> dict[str, Any]:
-        """
-        Write it as JSON.
-
-        :return: its fields
-        """
+        """Return the entry as plain JSON."""
         return {
             "replay_id": self.replay_id,
             "consumer_key": self.consumer_key,
@@ -63,13 +56,7 @@ class IndexEntry:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> IndexEntry:
-        """
-        Read what ``to_json`` wrote.
-
-        :param value: its fields, and perhaps others
-        :return: the entry
-        :raises StoreError: it is broken
-        """
+        """Read what ``to_json`` wrote; unknown fields are ignored."""
         try:
             spans = {int(partition): (int(first), int(last)) for partition, (first, last) in value["spans"].items()}
             until = value["until_ms"]
@@ -84,22 +71,13 @@ class IndexEntry:
             raise StoreError("The index of earlier replays is broken; restore it, or remove it.") from error
 
 
-def _now_ms() -> int:
+def wall_clock_ms() -> int:
+    """Return this machine's time, epoch ms."""
     return time.time_ns() // 1_000_000
 
 
 class ReplayIndex:
-    """
-    The replays of one topic.
-
-    :param store: where they are recorded
-    :param endpoint: host
-    :param instance_id: instance
-    :param topic: topic name
-    :param sleep: waits for a number of seconds
-    :param jitter: a number in [0, 1)
-    :param now_ms: epoch ms
-    """
+    """The replays of one topic, as one store records them."""
 
     def __init__(
         self,
@@ -110,7 +88,7 @@ class ReplayIndex:
         *,
         sleep: Callable[[float], object] = time.sleep,
         jitter: Callable[[], float] = random.random,
-        now_ms: Callable[[], int] = _now_ms,
+        now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self.store = store
         self._prefix = "i-" + hashlib.sha256(f"{endpoint}|{instance_id}|{topic}".encode()).hexdigest()[:24]
@@ -119,35 +97,26 @@ class ReplayIndex:
         self._now_ms = now_ms
 
     def entries(self) -> list[IndexEntry]:
-        """
-        List the replays.
-
-        :return: each one's entry, in no order
-        :raises StoreError: the index cannot be read
-        """
+        """Return all entries, in no order."""
         return [entry for shard in range(_SHARDS) for entry in self._read(f"{self._prefix}-{shard}").values()]
 
     def put(self, entry: IndexEntry) -> None:
-        """
-        Write an entry, in the place of an older one of the same replay.
-
-        :param entry: the replay
-        :raises StoreError: the index cannot be written, or others write it without end
-        """
+        """Add an entry, or replace the older one of the same replay."""
         shard = int(hashlib.sha256(entry.replay_id.encode()).hexdigest(), 16) % _SHARDS
-        key, seen = f"{self._prefix}-{shard}", 0
-        for _ in range(_ROUNDS):
+        key, confirmed = f"{self._prefix}-{shard}", 0
+        for _ in range(_MAX_ROUNDS):
             entries = self._read(key)
             if entries.get(entry.replay_id) == entry:
-                seen += 1
-                if seen == _SEEN:
+                confirmed += 1
+                if confirmed == _CONFIRMATIONS:
                     return
             else:
-                seen = 0
+                confirmed = 0
                 kept = [one for one in entries.values() if self._is_kept(one) and one.replay_id != entry.replay_id]
                 self.store.set(key, [one.to_json() for one in (*kept, entry)])
+            # jitter, so that two writers fall out of step
             self._sleep(_PAUSE_S * (0.2 + self._jitter()))
-        raise StoreError(f"The index of replays in {self.store.name} is being overwritten all the time.")
+        raise StoreError(f"Other runs keep overwriting the index of replays in {self.store.name}: try again later.")
 
     def _read(self, key: str) -> dict[str, IndexEntry]:
         entries = map(IndexEntry.from_json, self.store.get(key) or [])
@@ -155,34 +124,20 @@ class ReplayIndex:
 
     def _is_kept(self, entry: IndexEntry) -> bool:
         last_ms = entry.since_ms if entry.until_ms is None else entry.until_ms
-        return self._now_ms() - last_ms < _KEPT_MS
+        return self._now_ms() - last_ms < _RETENTION_MS
 
 
-def load(stores: Iterable[Store], replay_id: str) -> Ledger | None:
-    """
-    Read a ledger from every store that may hold it.
-
-    :param stores: where to look
-    :param replay_id: which
-    :return: what they know together; ``None`` where none holds it
-    :raises StoreError: a store cannot be read, or the ledger in it
-    """
-    found: Ledger | None = None
+def load_ledger(stores: Iterable[Store], replay_id: str) -> Ledger | None:
+    """Return what all stores together know of one replay; ``None`` if none of them has its ledger."""
+    ledger: Ledger | None = None
     for store in stores:
         value = store.get(replay_id)
-        found = merged(found, None if value is None else Ledger.from_json(value, store.name))
-    return found
+        ledger = merged(ledger, None if value is None else Ledger.from_json(value, store.name))
+    return ledger
 
 
-def ledgers_of(indexes: Sequence[ReplayIndex], chosen: Callable[[IndexEntry], bool]) -> list[Ledger]:
-    """
-    Read the ledgers of replays that any index lists.
-
-    :param indexes: of one topic, each of another store
-    :param chosen: which entries matter
-    :return: one ledger a replay
-    :raises StoreError: an index or a ledger cannot be read
-    """
-    ids = {entry.replay_id for index in indexes for entry in index.entries() if chosen(entry)}
-    found = (load([index.store for index in indexes], replay_id) for replay_id in sorted(ids))
-    return [ledger for ledger in found if ledger]
+def load_ledgers(indexes: Sequence[ReplayIndex], matches: Callable[[IndexEntry], bool]) -> list[Ledger]:
+    """Return the ledgers of all matching replays that any index of a topic lists, one for each replay."""
+    replay_ids = {entry.replay_id for index in indexes for entry in index.entries() if matches(entry)}
+    ledgers = (load_ledger([index.store for index in indexes], replay_id) for replay_id in sorted(replay_ids))
+    return [ledger for ledger in ledgers if ledger]

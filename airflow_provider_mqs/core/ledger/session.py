@@ -1,9 +1,45 @@
 """
-Open, write and close the ledger of a replay, so that what was sent once is not sent again.
+One execution's hold on the ledger of a replay: how it is taken over, written and closed, so that nothing is sent twice.
 
-No store can compare and set, so a replay first announces itself and then looks around: of two that want the same
-messages at the same time, at least one sees the other and gives way. Each write looks first whether the ledger still
-belongs to the writer; a try that was overtaken stops there.
+No store has compare-and-set, so there is no lock. A replay announces itself, then looks around, and only then sends: of
+two that want the same messages at once, at least one sees the other. Who may be alive is decided by a lease.
+
+================  ======================================================================================================
+``preview``       Read the ledgers of this replay and of others that have messages in common with it, for the same
+                  consumer. If the owner of one may be alive, stop with ``ReplayInProgressError``. Writes nothing.
+``open``          1. Preview once more. 2. Take over what the last owner left (``resume.py``). 3. Announce: write the
+                  ledger as ``opening`` under a token of its own, then the index entry. 4. Look around: a rival that is
+                  ``sending``, or ``opening`` with a smaller token, goes first, and this one gives way: it closes as
+                  ``ended`` and stops. Rivals with a larger token have 5 s to give way; if one does not, this one
+                  does. 5. Write once more.
+``write``         Read the ledger in each store first. If its owner is neither this execution nor (in ``open``) the one
+                  that was taken over, stop with ``StoreError``. Then write it whole. A message is posted only after a
+                  write that claims it.
+``close``         Write the final state, ``ended`` (messages are left) or ``complete``, then the end of the index entry.
+lease, heartbeat  A ledger in ``opening`` or ``sending`` is alive for 60 s after its last write (``LEASE_MS``). Claims
+                  renew it, and ``core/resend/replay`` writes every 15 s. It is not alive if its owner is an earlier try
+                  of this task (Airflow runs one at a time), or a process of this machine that has ended.
+================  ======================================================================================================
+
+A store that fails stops the sending. An execution that stalled and was taken over finds another owner's token at its
+next write and stops, too. If two owners write at the same moment, one value survives, and whoever finds the other's
+token at the next write stops. Not covered: an execution that stalls for longer than the lease between a write and the
+posts that it allows still posts those messages, although another has taken over.
+
+==============================================  ========================================================================
+crash                                           what is left, and what the next execution makes of it
+==============================================  ========================================================================
+in ``preview``, or in ``open`` before step 3    Nothing was written: as if this execution had never been.
+after the ledger, before the index entry        Only the same replay finds this ledger. Nothing was sent, so nobody else
+                                                needs to.
+after the index entry, before the first claim   Other runs are refused until the lease ends; the next try of the task is
+                                                not. Nothing new is in doubt.
+after a claim                                   The same, and at most 500 messages are claimed (``MOST_CLAIMED``). They
+                                                are in doubt for whoever takes over or wants the same messages.
+between two stores                              The stores differ. Readers merge them: the newer one counts, with what
+                                                either of them knows as done.
+in ``close``, before the index entry            The entry has no end; the ledger's last write stands in for it.
+==============================================  ========================================================================
 """
 
 from __future__ import annotations
@@ -13,9 +49,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mqs.core.ledger.index import IndexEntry, ReplayIndex, ledgers_of, load
+from airflow_provider_mqs.core.ledger.index import IndexEntry, ReplayIndex, load_ledger, load_ledgers, wall_clock_ms
 from airflow_provider_mqs.core.ledger.ledger import ENDED, OPENING, SENDING, Ledger
-from airflow_provider_mqs.core.ledger.resume import opening_of, taken_over
+from airflow_provider_mqs.core.ledger.resume import history_of, taken_over
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.offsets.plan import replay_id_of
 from airflow_provider_mqs.core.values.time_window import iso
@@ -25,171 +61,126 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from airflow_provider_mqs.core.ledger.ledger import Owner
-    from airflow_provider_mqs.core.ledger.resume import Opening
+    from airflow_provider_mqs.core.ledger.resume import History
     from airflow_provider_mqs.core.ledger.stores import ReplayStores, Store
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.offsets.plan import Plan
 
-_LOOKS = 20
-_PAUSE_S = 0.25
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+_GIVE_WAY_ROUNDS = 20
+_GIVE_WAY_PAUSE_S = 0.25
 
 
 class LedgerSession:
     """
-    The ledger of one replay, in each store that keeps it.
+    One execution's hold on the ledger of one replay, in each store that keeps it.
 
-    :param first: the ledger as it is before anything was sent; its owner is this execution
-    :param stores: where the ledger is written; none where there is no memory
-    :param indexes: which replays the topic had, in each store where others look
-    :param now_ms: this machine's time, epoch ms
-    :param sleep: waits for a number of seconds
+    ``ledger`` starts as it is before anything was sent, owned by this execution. Without ``stores`` nothing is kept.
+    ``indexes`` name the replays of the topic, one index for each store that other replays read.
     """
 
     def __init__(
         self,
-        first: Ledger,
+        ledger: Ledger,
         stores: Sequence[Store],
         indexes: Sequence[ReplayIndex] = (),
         *,
-        now_ms: Callable[[], int] = _now_ms,
+        now_ms: Callable[[], int] = wall_clock_ms,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self.ledger = first
+        self.ledger = ledger
         self._stores = tuple(stores)
         self._indexes = tuple(indexes)
         self._now_ms = now_ms
         self._sleep = sleep
-        self._expected: set[str] = {first.owner.token}
+        self._valid_tokens: set[str] = {ledger.owner.token}
 
     @property
     def durable(self) -> bool:
-        """Whether anything is remembered."""
+        """Whether a later execution can resume."""
         return bool(self._stores)
 
-    def begin(self, marks: Mapping[int, int], *, since_ms: int) -> None:
-        """
-        Note where the topic ended before the first message was sent; what an earlier try noted goes before it.
+    def begin(self, last_offsets: Mapping[int, int], *, since_ms: int) -> None:
+        """Note each partition's last offset and the service's time, before the first message is sent."""
+        # if an earlier try noted its own, they take precedence when the ledger is taken over
+        self.ledger = replace(
+            self.ledger, last_offsets=last_offsets, first_ms=since_ms, since_ms=since_ms, until_ms=since_ms
+        )
 
-        :param marks: by partition, the last offset
-        :param since_ms: the service's time, epoch ms
-        """
-        self.ledger = replace(self.ledger, marks=marks, first_ms=since_ms, since_ms=since_ms, until_ms=since_ms)
-
-    def look(self, on_replayed: str) -> Opening:
-        """
-        See what earlier tries and runs left, and change nothing.
-
-        :param on_replayed: ``skip``, ``fail`` or ``resend``
-        :return: what is to be left out, and what is in doubt
-        :raises ReplayInProgressError: another run is sending some of these messages at this moment
-        :raises ConfigurationError: some were sent already and ``on_replayed`` is ``fail``
-        :raises StoreError: a ledger cannot be read
-        """
-        mine, others = load(self._stores, self.ledger.replay_id), self._overlapping()
+    def preview(self, on_replayed: str) -> History:
+        """Return what earlier tries and runs left; see the table above. Changes nothing."""
+        mine, others = load_ledger(self._stores, self.ledger.replay_id), self._overlapping()
         for ledger in (mine, *others):
             self._check_idle(ledger)
-        self._expected |= {mine.owner.token} if mine else set()
-        return opening_of(self.ledger, mine, others, on_replayed)
+        self._valid_tokens |= {mine.owner.token} if mine else set()
+        return history_of(self.ledger, mine, others, on_replayed)
 
-    def open(self, on_replayed: str) -> Opening:
-        """
-        Take the ledger over from whoever had it, and tell other runs.
-
-        :param on_replayed: ``skip``, ``fail`` or ``resend``
-        :return: what is to be left out, and what is in doubt
-        :raises ReplayInProgressError: another run is sending some of these messages at this moment
-        :raises ConfigurationError: some were sent already and ``on_replayed`` is ``fail``
-        :raises StoreError: a ledger cannot be read or written; nothing may be sent
-        """
-        opening = self.look(on_replayed)
-        mine = load(self._stores, self.ledger.replay_id)
+    def open(self, on_replayed: str) -> History:
+        """Take the ledger over from whoever had it and announce this replay; see the table above."""
+        history = self.preview(on_replayed)
+        mine = load_ledger(self._stores, self.ledger.replay_id)
         if mine is not None:
-            self.ledger = taken_over(self.ledger, mine, opening, on_replayed)
+            self.ledger = taken_over(self.ledger, mine, history, on_replayed)
         self.write(state=OPENING)
-        self._expected = {self.ledger.owner.token}
-        self._tell_index(until_ms=None)
+        self._valid_tokens = {self.ledger.owner.token}
+        self._put_index_entry(until_ms=None)
         self._give_way_or_wait()
-        return opening
+        return history
 
     def write(self, **changes: Any) -> None:
-        """
-        Write the ledger.
-
-        :param changes: fields of ``Ledger``
-        :raises StoreError: a store failed, or the ledger belongs to another execution by now; nothing may be sent
-        """
+        """Write the ledger with changed fields; if this raises ``StoreError``, nothing more may be sent."""
         ledger = replace(self.ledger, **changes, updated_ms=self._now_ms())
         for store in self._stores:
             value = store.get(ledger.replay_id)
-            if value is not None:
-                self._check_mine(Ledger.from_json(value, store.name))
+            owner = ledger.owner if value is None else Ledger.from_json(value, store.name).owner
+            if owner.token not in self._valid_tokens:
+                raise StoreError(
+                    f"The ledger was taken over by another execution ({owner}); this one stops, "
+                    "so that no message is sent twice."
+                )
             store.set(ledger.replay_id, ledger.to_json())
         self.ledger = ledger
 
     def close(self, **changes: Any) -> None:
-        """
-        Write the ledger for the last time.
-
-        :param changes: fields of ``Ledger``; its ``state`` says how it ended
-        :raises StoreError: see ``write``
-        """
+        """Write the ledger for the last time; its ``state`` says how it ended."""
         self.write(**changes)
-        self._tell_index(until_ms=self.ledger.until_ms)
+        self._put_index_entry(until_ms=self.ledger.until_ms)
 
-    def around(self, since_ms: int) -> OffsetsByPartition:
-        """
-        Give the copies that other replays made since a moment.
-
-        :param since_ms: the service's time, epoch ms
-        :return: the copies, as far as they are known
-        """
-        found = self._others(lambda entry: (entry.until_ms or since_ms) >= since_ms)
-        return partition_offsets.union(*(ledger.copies for ledger in found))
+    def foreign_copies(self, since_ms: int) -> OffsetsByPartition:
+        """Return the known copies that other replays have made since a moment of the service's time."""
+        ledgers = self._others(lambda entry: (entry.until_ms or since_ms) >= since_ms)
+        return partition_offsets.union(*(ledger.copies for ledger in ledgers))
 
     def _overlapping(self) -> list[Ledger]:
-        """Find the other replays that have messages in common with this one, for the same consumer."""
+        """Load the other replays that have messages in common with this one, for the same consumer."""
         mine = self.ledger
 
-        def touches(entry: IndexEntry) -> bool:
+        def may_overlap(entry: IndexEntry) -> bool:
             spans = {partition: (span,) for partition, span in entry.spans.items()}
             return entry.consumer_key == mine.scope["consumer_key"] and bool(
                 partition_offsets.intersection(spans, mine.planned)
             )
 
-        return [
-            ledger for ledger in self._others(touches) if partition_offsets.intersection(ledger.planned, mine.planned)
-        ]
+        ledgers = self._others(may_overlap)
+        return [ledger for ledger in ledgers if partition_offsets.intersection(ledger.planned, mine.planned)]
 
-    def _others(self, chosen: Callable[[IndexEntry], bool]) -> list[Ledger]:
-        return ledgers_of(self._indexes, lambda entry: entry.replay_id != self.ledger.replay_id and chosen(entry))
+    def _others(self, matches: Callable[[IndexEntry], bool]) -> list[Ledger]:
+        return load_ledgers(self._indexes, lambda entry: entry.replay_id != self.ledger.replay_id and matches(entry))
 
-    def _busy(self, ledger: Ledger | None) -> bool:
-        if ledger is None or not ledger.alive(self._now_ms()):
-            return False
+    def _is_busy(self, ledger: Ledger) -> bool:
+        """Tell whether another execution may be sending at this moment."""
         owner, me = ledger.owner, self.ledger.owner
-        if owner.token == me.token or owner.same_task(me):
+        if not ledger.alive(self._now_ms()) or owner.token == me.token or owner.same_task(me):
             return False
         return owner.host != me.host or _is_running(owner.pid)
 
     def _check_idle(self, ledger: Ledger | None) -> None:
-        if ledger is not None and self._busy(ledger):
+        if ledger is not None and self._is_busy(ledger):
             raise ReplayInProgressError(
                 f"Another run is sending some of these messages at this moment ({ledger.owner}, last seen "
                 f"{iso(ledger.updated_ms)}). Nothing was sent; try again when it has ended."
             )
 
-    def _check_mine(self, ledger: Ledger) -> None:
-        if ledger.owner.token not in self._expected:
-            raise StoreError(
-                f"The ledger was taken over by another execution ({ledger.owner}); this one stops, "
-                "so that no message is sent twice."
-            )
-
-    def _tell_index(self, until_ms: int | None) -> None:
+    def _put_index_entry(self, until_ms: int | None) -> None:
         mine = self.ledger
         entry = IndexEntry(
             replay_id=mine.replay_id,
@@ -202,16 +193,16 @@ class LedgerSession:
             index.put(entry)
 
     def _give_way_or_wait(self) -> None:
-        """See whether another replay announced itself, too; of two the one with the smaller token goes on."""
-        for _ in range(_LOOKS):
-            rivals = [ledger for ledger in self._overlapping() if self._busy(ledger)]
+        """Go on once no rival is left; of two that announced themselves, the one with the smaller token goes first."""
+        for _ in range(_GIVE_WAY_ROUNDS):
+            rivals = [ledger for ledger in self._overlapping() if self._is_busy(ledger)]
             ahead = [one for one in rivals if one.state == SENDING or one.owner.token < self.ledger.owner.token]
             if ahead:
                 self.close(state=ENDED)
                 self._check_idle(ahead[0])
             if not rivals:
                 return self.write()
-            self._sleep(_PAUSE_S)
+            self._sleep(_GIVE_WAY_PAUSE_S)
         self.close(state=ENDED)
         return self._check_idle(rivals[0])
 
@@ -223,24 +214,14 @@ def session_for(
     instance_id: str,
     consumer_key: str | None,
     owner: Owner,
-    memory: ReplayStores,
+    stores: ReplayStores,
 ) -> LedgerSession:
-    """
-    Make the journal of a replay.
-
-    :param plan: what is sent
-    :param endpoint: host that is asked
-    :param instance_id: instance that is asked
-    :param consumer_key: to whom
-    :param owner: who sends
-    :param memory: where it is remembered
-    :return: the journal; nothing was read or written yet
-    """
+    """Return a session for a plan; nothing is read or written yet."""
     scope = {"endpoint": endpoint, "instance_id": instance_id, "topic": plan.topic, "consumer_key": consumer_key}
     replay_id = replay_id_of(endpoint, instance_id, plan, consumer_key)
-    first = Ledger(replay_id, scope, plan.digest, owner, plan.partitions)
-    indexes = [ReplayIndex(record, endpoint, instance_id, plan.topic) for record in memory.records]
-    return LedgerSession(first, memory.stores, indexes)
+    ledger = Ledger(replay_id, scope, plan.digest, owner, plan.partitions)
+    indexes = [ReplayIndex(record, endpoint, instance_id, plan.topic) for record in stores.records]
+    return LedgerSession(ledger, stores.stores, indexes)
 
 
 def _is_running(pid: int) -> bool:
@@ -249,5 +230,6 @@ def _is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
+        # a process of another user
         return True
     return True

@@ -1,4 +1,10 @@
-"""Where ledgers and records are kept: JSON values by key, in memory or in a folder."""
+"""
+Where ledgers and the replay record are kept: JSON values by key, in anything that implements ``Store``.
+
+A value is written whole or not at all, and what one worker writes, the next one reads. That is all a store promises: it
+cannot compare and set, list its keys or expire values. Any error while reading or writing must become a ``StoreError``,
+after which nothing is sent. The stores of Airflow itself are in ``tasks/stores``.
+"""
 
 from __future__ import annotations
 
@@ -16,39 +22,25 @@ _KEY = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
 class Store(Protocol):
-    """Keeps JSON values by key; what one worker writes, the next one reads."""
+    """JSON values by key; a key consists of up to 200 letters, digits, ``.``, ``_`` and ``-``."""
 
     @property
     def name(self) -> str:
-        """What it is, for logs and errors."""
+        """What logs and errors call it."""
 
     def get(self, key: str) -> Any | None:
-        """
-        Read a value.
-
-        :param key: letters, digits, ``.``, ``_``, ``-``
-        :return: the value, ``None`` where there is none
-        :raises StoreError: it cannot be read
-        """
+        """Return a value, ``None`` if there is none."""
 
     def set(self, key: str, value: Any) -> None:
-        """
-        Write a value, whole or not at all.
-
-        :param key: letters, digits, ``.``, ``_``, ``-``
-        :param value: anything that JSON can hold, but ``None``
-        :raises StoreError: it could not be written
-        """
+        """Write a value that JSON can hold, other than ``None``."""
 
 
 class FileStore:
     """
-    Keeps each value in a file of a folder, ``<key>.json``.
+    A folder with one file for each value, ``<key>.json``; a ``pathlib.Path`` or an ``ObjectStoragePath``.
 
-    A local file is written under another name, made safe on disk, then renamed, so that a crash leaves the old value or
-    the new one. On object storage one PUT does the same.
-
-    :param folder: a ``pathlib.Path``, or an ``ObjectStoragePath``; made when first written to
+    A local file is written under another name, flushed to disk and renamed, so that a crash leaves the old value or the
+    new one. On object storage a single PUT does the same.
     """
 
     def __init__(self, folder: Any) -> None:
@@ -56,7 +48,7 @@ class FileStore:
 
     @property
     def name(self) -> str:
-        """What it is, for logs and errors."""
+        """What logs and errors call it."""
         return f"the folder {self.folder}"
 
     def __eq__(self, other: object) -> bool:
@@ -66,7 +58,7 @@ class FileStore:
         return hash(str(self.folder))
 
     def get(self, key: str) -> Any | None:
-        """See ``Store``."""
+        """Return a value, ``None`` if there is none."""
         path = self._path(key)
         try:
             return json.loads(path.read_text(encoding="utf-8"))
@@ -79,17 +71,17 @@ class FileStore:
             ) from error
 
     def set(self, key: str, value: Any) -> None:
-        """See ``Store``."""
+        """Write a value; the folder is created if it does not exist."""
         path, text = self._path(key), json.dumps(value)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if isinstance(path, Path):
-                _replace(path, text)
+                _replace_file(path, text)
             else:
                 path.write_text(text, encoding="utf-8")
         except Exception as error:
             raise StoreError(
-                f"{path} cannot be written ({type(error).__name__}): check that the folder is there and may be written."
+                f"{path} cannot be written ({type(error).__name__}): check that the folder exists and is writable."
             ) from error
 
     def _path(self, key: str) -> Any:
@@ -100,30 +92,28 @@ class FileStore:
 
 @dataclass(frozen=True, slots=True)
 class ReplayStores:
-    """
-    Where a replay is remembered; nowhere by default.
-
-    :param ledger: where later tries of the same task look; ``None`` where only records are kept
-    :param records: where other replays and queries look; each holds all that it was told
-    """
+    """Where a replay keeps its ledger and finds those of others; nowhere by default."""
 
     ledger: Store | None = None
+    """Where later tries of the same task look; ``None`` if ledgers are kept in the record only."""
     records: tuple[Store, ...] = ()
+    """Where other replays and queries look; every ledger is written to each of them."""
 
     @property
     def stores(self) -> tuple[Store, ...]:
-        """All of them, each once, in the order in which they are written."""
+        """Every store once, in the order of writing."""
         own = () if self.ledger is None or self.ledger in self.records else (self.ledger,)
         return (*own, *self.records)
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace_file(path: Path, text: str) -> None:
     """Write a file so that nobody ever sees a part of it."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
+            # without it, some file systems survive a power cut with the new name and no content
             os.fsync(file.fileno())
         os.replace(name, path)  # noqa: PTH105 - the rename is the point
     except BaseException:

@@ -1,3 +1,11 @@
-"""Offsets: ranges of one partition, ranges by partition, the offsets document, and the plan of a resend."""
+"""
+Sets of offsets, and the documents that carry them.
+
+* ``accumulator``: offsets as they come in, eight bytes each, made into ranges before they are many.
+* ``document``: the offsets of a window as XCom (``mqs.offsets/1``).
+* ``offset_ranges``: the offsets of one partition as inclusive ranges, and their JSON and packed forms.
+* ``partition_offsets``: the same by partition, with set operations.
+* ``plan``: what a resend is asked to send, from every shape that XComs and people give it.
+"""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Offsets as they come in: eight bytes each, made into runs before they are many."""
+"""Offsets as they come in: eight bytes each, made into ranges before they are many."""
 
 from __future__ import annotations
 
@@ -7,91 +7,76 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.offsets import offset_ranges
-from airflow_provider_mqs.core.offsets.document import PartitionEntry
+from airflow_provider_mqs.core.offsets.document import PartitionOffsets
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.offsets.offset_ranges import Ranges
     from airflow_provider_mqs.core.values.message import Rows
 
-_NEWS = 8_192
-"""Offsets that wait to be joined with the runs; more of them where there are more runs, which are then moved rarely."""
+_MAX_PENDING = 8_192
+"""Offsets that wait to be merged with the ranges; more if there are more ranges, so that a merge stays cheap."""
 
 
-class _Part:
+class _Partition:
     """What came in of one partition."""
 
-    __slots__ = ("first", "last", "most", "news", "runs")
+    __slots__ = ("first", "last", "max_pending", "pending", "ranges")
 
     def __init__(self, timestamp: int) -> None:
         self.first = self.last = timestamp
-        self.news = array("q")
-        self.most = _NEWS
-        self.runs: Ranges = ()
+        self.pending = array("q")
+        self.max_pending = _MAX_PENDING
+        self.ranges: Ranges = ()
 
-    def joined(self) -> Ranges:
-        if self.news:
-            self.runs = offset_ranges.merge(chain(self.runs, offset_ranges.from_offsets(self.news)))
-            self.news = array("q")
-            self.most = max(_NEWS, len(self.runs))
-        return self.runs
+    def merged(self) -> Ranges:
+        if self.pending:
+            self.ranges = offset_ranges.merge(chain(self.ranges, offset_ranges.from_offsets(self.pending)))
+            self.pending = array("q")
+            self.max_pending = max(_MAX_PENDING, len(self.ranges))
+        return self.ranges
 
 
 class OffsetAccumulator:
-    """A set of places, with the first and last timestamp of each partition."""
+    """The offsets of rows by partition, each once, with the first and last timestamp of each partition."""
 
     def __init__(self) -> None:
-        self._parts: dict[int, _Part] = {}
+        self._partitions: dict[int, _Partition] = {}
 
     def update(self, rows: Rows) -> None:
-        """
-        Put rows in.
-
-        :param rows: of any partitions; the same place may come again
-        """
-        parts = self._parts
+        """Add rows; the same one may come again."""
+        # plain, since it runs for every row of a query
+        partitions = self._partitions
         for row in rows:
             timestamp = row.timestamp
-            part = parts.get(row.partition)
-            if part is None:
-                part = parts[row.partition] = _Part(timestamp)
-            part.news.append(row.message_offset)
-            if timestamp < part.first:
-                part.first = timestamp
-            elif timestamp > part.last:
-                part.last = timestamp
-            if len(part.news) >= part.most:
-                part.joined()
+            partition = partitions.get(row.partition)
+            if partition is None:
+                partition = partitions[row.partition] = _Partition(timestamp)
+            partition.pending.append(row.message_offset)
+            if timestamp < partition.first:
+                partition.first = timestamp
+            elif timestamp > partition.last:
+                partition.last = timestamp
+            if len(partition.pending) >= partition.max_pending:
+                partition.merged()
 
     def ranges(self, partition: int) -> Ranges:
-        """
-        Give the offsets of a partition.
-
-        :param partition: partition of the topic
-        :return: each once, as runs
-        """
-        part = self._parts.get(partition)
-        return part.joined() if part else ()
+        """Return the offsets of a partition."""
+        found = self._partitions.get(partition)
+        return found.merged() if found else ()
 
     def unique(self) -> int:
-        """
-        Count the places.
-
-        :return: how many different ones are in
-        """
-        return sum(offset_ranges.count(part.joined()) for part in self._parts.values())
+        """Count the different offsets."""
+        return sum(offset_ranges.count(partition.merged()) for partition in self._partitions.values())
 
     @property
     def span_ms(self) -> int:
         """Time from the first to the last row; at least a millisecond."""
-        parts = self._parts.values()
-        return 1 + max((part.last for part in parts), default=0) - min((part.first for part in parts), default=0)
+        partitions = self._partitions.values()
+        return 1 + max((one.last for one in partitions), default=0) - min((one.first for one in partitions), default=0)
 
-    def partitions(self) -> dict[int, PartitionEntry]:
-        """
-        Give everything.
-
-        :return: by partition, ascending
-        """
+    def partitions(self) -> dict[int, PartitionOffsets]:
+        """Return everything by partition, ascending."""
         return {
-            number: PartitionEntry(part.joined(), part.first, part.last) for number, part in sorted(self._parts.items())
+            number: PartitionOffsets(partition.merged(), partition.first, partition.last)
+            for number, partition in sorted(self._partitions.items())
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
@@ -27,18 +27,14 @@ SCHEMA = f"{FAMILY}1"
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionEntry:
-    """
-    What a window holds of one partition.
-
-    :param ranges: the offsets, as inclusive runs
-    :param first_timestamp: smallest timestamp in the window, epoch ms; also in a batch, where it is a bound
-    :param last_timestamp: largest timestamp in the window, epoch ms
-    """
+class PartitionOffsets:
+    """What a window holds of one partition."""
 
     ranges: Ranges
     first_timestamp: int
+    """Smallest timestamp in the window, epoch ms; in a batch it is that of the whole window, and so a bound."""
     last_timestamp: int
+    """Largest timestamp, likewise."""
 
     @property
     def count(self) -> int:
@@ -48,17 +44,14 @@ class PartitionEntry:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """
-    Which part of a window a document holds.
-
-    :param index: 0 for the first
-    :param of: how many there are
-    :param total: offsets in all of them
-    """
+    """Which part of a window a document holds."""
 
     index: int
+    """0 for the first."""
     of: int
+    """How many batches there are."""
     total: int
+    """Offsets in all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +66,7 @@ class Offsets:
     :param partitions: by partition, only those that hold something
     :param filters: the filters that were applied, as given
     :param complete: whether every message of the window is in
-    :param on_incomplete: what the query was told to do when it is not: ``fail`` or ``warn``
+    :param on_incomplete: what the query was told to do if it is not: ``fail`` or ``warn``
     :param excluded_copies: copies of earlier replays that were left out
     :param batch: which part this is, ``None`` for the whole
     """
@@ -82,7 +75,7 @@ class Offsets:
     instance_id: str
     topic: str
     window: TimeWindow
-    partitions: Mapping[int, PartitionEntry]
+    partitions: Mapping[int, PartitionOffsets]
     filters: Mapping[str, Any] = field(default_factory=dict)
     complete: bool = True
     on_incomplete: str = "fail"
@@ -94,13 +87,18 @@ class Offsets:
         """How many offsets, over all partitions."""
         return sum(partition.count for partition in self.partitions.values())
 
+    @property
+    def ranges(self) -> OffsetsByPartition:
+        """The offsets alone."""
+        return {number: partition.ranges for number, partition in self.partitions.items()}
+
     def to_xcom(self) -> dict[str, Any]:
         """
         Write it as plain JSON.
 
-        :return: the document of DESIGN "Offsets, as XCom", with its digest
+        :return: the document (``mqs.offsets/1``), with its digest
         """
-        sets = offset_ranges.to_json({number: part.ranges for number, part in self.partitions.items()})
+        ranges = offset_ranges.to_json(self.ranges)
         document: dict[str, Any] = {
             "schema": SCHEMA,
             "endpoint": self.endpoint,
@@ -112,9 +110,15 @@ class Offsets:
             "complete": self.complete,
             "on_incomplete": self.on_incomplete,
             "excluded_copies": self.excluded_copies,
-            "batch": _batch_json(self.batch),
+            "batch": None if self.batch is None else asdict(self.batch),
             "partitions": {
-                number: _partition_json(self.partitions[int(number)], value) for number, value in sets.items()
+                number: {
+                    "count": self.partitions[int(number)].count,
+                    ("packed" if isinstance(written, str) else "ranges"): written,
+                    "first_timestamp": self.partitions[int(number)].first_timestamp,
+                    "last_timestamp": self.partitions[int(number)].last_timestamp,
+                }
+                for number, written in ranges.items()
             },
         }
         return {**document, "digest": digest_of(document)}
@@ -133,8 +137,23 @@ class Offsets:
                 f"messages has schema {document.get('schema')!r:.60}; this version reads {SCHEMA!r}."
             )
         try:
+            # first: whoever edited a document is told so, and not what is wrong with the edit
             _check_digest(document)
-            offsets = cls._read(document)
+            batch = document["batch"]
+            offsets = cls(
+                endpoint=str(document["endpoint"]),
+                instance_id=str(document["instance_id"]),
+                topic=str(document["topic"]),
+                window=TimeWindow.from_xcom(document["window"]),
+                partitions={
+                    int(number): _read_partition(number, value) for number, value in document["partitions"].items()
+                },
+                filters=dict(document["filters"]),
+                complete=document["complete"] is True,
+                on_incomplete=str(document["on_incomplete"]),
+                excluded_copies=int(document["excluded_copies"]),
+                batch=None if batch is None else Batch(int(batch["index"]), int(batch["of"]), int(batch["total"])),
+            )
         except ConfigurationError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -147,91 +166,43 @@ class Offsets:
         """
         Cut the offsets into batches for dynamic task mapping, partition by partition.
 
-        :param size: offsets a batch, the last may have fewer
+        :param size: offsets a batch; the last may have fewer
         :return: the batches; none for an empty window
         """
-        pieces = list(self._pieces(size))
+        cuts = list(_cut(self.ranges, size))
         return [
             replace(
                 self,
                 partitions={
-                    number: replace(self.partitions[number], ranges=tuple(ranges)) for number, ranges in piece.items()
+                    number: replace(self.partitions[number], ranges=tuple(ranges)) for number, ranges in cut.items()
                 },
-                batch=Batch(index, len(pieces), self.count),
+                batch=Batch(index, len(cuts), self.count),
             )
-            for index, piece in enumerate(pieces)
+            for index, cut in enumerate(cuts)
         ]
-
-    def _pieces(self, size: int) -> Iterator[dict[int, list[tuple[int, int]]]]:
-        piece: dict[int, list[tuple[int, int]]] = {}
-        room = size
-        for number, (start, last) in self._runs():
-            first = start
-            while first <= last:
-                end = min(last, first + room - 1)
-                piece.setdefault(number, []).append((first, end))
-                room -= end - first + 1
-                first = end + 1
-                if not room:
-                    yield piece
-                    piece, room = {}, size
-        if piece:
-            yield piece
-
-    def _runs(self) -> Iterator[tuple[int, tuple[int, int]]]:
-        for number in sorted(self.partitions):
-            for run in self.partitions[number].ranges:
-                yield number, run
-
-    @classmethod
-    def _read(cls, document: Mapping[str, Any]) -> Offsets:
-        batch = document["batch"]
-        return cls(
-            endpoint=str(document["endpoint"]),
-            instance_id=str(document["instance_id"]),
-            topic=str(document["topic"]),
-            window=TimeWindow.from_xcom(document["window"]),
-            partitions={
-                int(number): _read_partition(number, value) for number, value in document["partitions"].items()
-            },
-            filters=dict(document["filters"]),
-            complete=document["complete"] is True,
-            on_incomplete=str(document["on_incomplete"]),
-            excluded_copies=int(document["excluded_copies"]),
-            batch=None if batch is None else Batch(int(batch["index"]), int(batch["of"]), int(batch["total"])),
-        )
 
 
 def each_once(documents: Iterable[Offsets]) -> list[Offsets]:
     """
-    Leave out of each document what an earlier one holds, as where an event came twice.
+    Leave out of each document of a topic what an earlier one holds: an event may come twice, and overlap others.
 
-    A document of which nothing is left stays: it may say that it is not complete.
-
-    :param documents: of one topic; equal ones count once
-    :return: documents that do not overlap, and hold the same messages together
+    A document of which nothing is left stays, unless it came twice: it may say that it is not complete.
     """
-    told: OffsetsByPartition = {}
-    given: list[Offsets] = []
+    before: OffsetsByPartition = {}
+    seen: list[Offsets] = []
     kept: list[Offsets] = []
     for document in documents:
-        if document not in given:
-            places = {number: part.ranges for number, part in document.partitions.items()}
-            left = partition_offsets.difference(places, told)
+        if document not in seen:
+            left = partition_offsets.difference(document.ranges, before)
             partitions = {number: replace(document.partitions[number], ranges=left[number]) for number in left}
-            told = partition_offsets.union(told, places)
-            given.append(document)
+            before = partition_offsets.union(before, document.ranges)
+            seen.append(document)
             kept.append(replace(document, partitions=partitions))
     return kept
 
 
 def digest_of(document: Mapping[str, Any]) -> str:
-    """
-    Compute the digest of a document.
-
-    :param document: with or without its ``digest``
-    :return: ``sha256:`` and the hash of the rest as JSON with sorted keys, no spaces, UTF-8
-    """
+    """Compute the digest of a document: of the rest as JSON with sorted keys, no spaces, UTF-8."""
     rest = {name: value for name, value in document.items() if name != "digest"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
@@ -244,20 +215,25 @@ def _check_digest(document: Mapping[str, Any]) -> None:
         )
 
 
-def _batch_json(batch: Batch | None) -> dict[str, int] | None:
-    return None if batch is None else {"index": batch.index, "of": batch.of, "total": batch.total}
+def _cut(offsets: OffsetsByPartition, size: int) -> Iterator[dict[int, list[tuple[int, int]]]]:
+    cut: dict[int, list[tuple[int, int]]] = {}
+    room = size
+    for number in sorted(offsets):
+        for start, last in offsets[number]:
+            first = start
+            while first <= last:
+                end = min(last, first + room - 1)
+                cut.setdefault(number, []).append((first, end))
+                room -= end - first + 1
+                first = end + 1
+                if not room:
+                    yield cut
+                    cut, room = {}, size
+    if cut:
+        yield cut
 
 
-def _partition_json(partition: PartitionEntry, offsets: list[list[int]] | str) -> dict[str, Any]:
-    return {
-        "count": partition.count,
-        ("packed" if isinstance(offsets, str) else "ranges"): offsets,
-        "first_timestamp": partition.first_timestamp,
-        "last_timestamp": partition.last_timestamp,
-    }
-
-
-def _read_partition(number: str, value: Mapping[str, Any]) -> PartitionEntry:
+def _read_partition(number: str, value: Mapping[str, Any]) -> PartitionOffsets:
     name = f"partitions.{number}"
     ranges = offset_ranges.from_json(value["packed"] if "packed" in value else value["ranges"], name)
-    return PartitionEntry(ranges, int(value["first_timestamp"]), int(value["last_timestamp"]))
+    return PartitionOffsets(ranges, int(value["first_timestamp"]), int(value["last_timestamp"]))

@@ -1,8 +1,8 @@
 """
-Sets of offsets as sorted, disjoint, inclusive runs: ``((0, 99), (105, 105))``.
+The offsets of one partition as sorted, disjoint, inclusive ranges: ``((0, 99), (105, 105))``.
 
-Offsets in Kafka have gaps (transaction markers, compaction), so a run holds only offsets that were really seen, and no
-gap is ever bridged. ``pack`` writes runs in a few bytes each, for sets with very many gaps.
+Offsets in Kafka have gaps (transaction markers, compaction), so a range holds only offsets that were really seen, and
+no gap is ever bridged. ``pack`` writes ranges in a few bytes each, for sets with very many gaps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Ranges: TypeAlias = tuple[tuple[int, int], ...]
 
 PACKED = "zlib+b64:"
 PACK_ABOVE_BYTES = 16 * 1024
-_SHORTEST_RUN = len("[0,0]")
+_SHORTEST_RANGE = len("[0,0]")
 _LEVEL = 6
 """The ledger is packed at every write: level 9 takes ten times as long, and saves 7 %."""
 _MAX_UNPACKED = 16 * 1024 * 1024
@@ -32,24 +32,15 @@ _MORE, _SEVEN_BITS = 0x80, 0x7F
 
 
 def from_offsets(offsets: Iterable[int]) -> Ranges:
-    """
-    Make runs of offsets.
-
-    :param offsets: in any order, repeats allowed
-    :return: the same set as runs
-    """
+    """Make ranges of offsets in any order, repeats allowed."""
     return merge((offset, offset) for offset in sorted(set(offsets)))
 
 
-def merge(runs: Iterable[tuple[int, int]]) -> Ranges:
-    """
-    Join runs that touch or overlap.
-
-    :param runs: inclusive, in any order
-    :return: the union
-    """
+def merge(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """Join inclusive ranges in any order where they touch or overlap."""
     merged: list[tuple[int, int]] = []
-    for first, last in sorted(runs):
+    for first, last in sorted(ranges):
+        # + 1: neighbours are one range, so that equal sets are equal values
         if merged and first <= merged[-1][1] + 1:
             merged[-1] = (merged[-1][0], max(merged[-1][1], last))
         else:
@@ -58,45 +49,23 @@ def merge(runs: Iterable[tuple[int, int]]) -> Ranges:
 
 
 def count(ranges: Ranges) -> int:
-    """
-    Count the offsets of a set.
-
-    :param ranges: the set
-    :return: how many
-    """
+    """Count the offsets."""
     return sum(last - first + 1 for first, last in ranges)
 
 
 def expand(ranges: Ranges) -> Iterator[int]:
-    """
-    List the offsets of a set.
-
-    :param ranges: the set
-    :return: each offset, ascending, one at a time
-    """
+    """Yield each offset, ascending."""
     return chain.from_iterable(range(first, last + 1) for first, last in ranges)
 
 
 def contains(ranges: Ranges, offset: int) -> bool:
-    """
-    Tell whether an offset is in a set.
-
-    :param ranges: the set
-    :param offset: the offset
-    :return: whether it is
-    """
+    """Tell whether an offset is in the set."""
     index = bisect_right(ranges, (offset, _MAX_OFFSET)) - 1
     return index >= 0 and offset <= ranges[index][1]
 
 
 def intersection(left: Ranges, right: Ranges) -> Ranges:
-    """
-    Give what two sets share.
-
-    :param left: a set
-    :param right: a set
-    :return: the intersection
-    """
+    """Return what is in both sets."""
     shared: list[tuple[int, int]] = []
     rest = iter(right)
     other = next(rest, None)
@@ -112,18 +81,12 @@ def intersection(left: Ranges, right: Ranges) -> Ranges:
 
 
 def difference(left: Ranges, right: Ranges) -> Ranges:
-    """
-    Give what only the first set has.
-
-    :param left: a set
-    :param right: a set
-    :return: the difference
-    """
+    """Return what only the first set has."""
     kept: list[tuple[int, int]] = []
     shared = iter(intersection(left, right))
     hole = next(shared, None)
-    for run_first, last in left:
-        first = run_first
+    for start, last in left:
+        first = start
         while hole is not None and hole[1] <= last:
             if first < hole[0]:
                 kept.append((first, hole[0] - 1))
@@ -134,32 +97,21 @@ def difference(left: Ranges, right: Ranges) -> Ranges:
     return tuple(kept)
 
 
-def to_json(sets: Mapping[int, Ranges]) -> dict[str, Any]:
-    """
-    Write the sets of several partitions; packed where they would take more than 16 KiB.
-
-    :param sets: by partition
-    :return: by partition as text, ``[[first, last], …]`` or what ``pack`` writes
-    """
-    if sum(map(len, sets.values())) * _SHORTEST_RUN <= PACK_ABOVE_BYTES:
-        plain = {str(partition): [list(run) for run in sets[partition]] for partition in sorted(sets)}
+def to_json(offsets: Mapping[int, Ranges]) -> dict[str, Any]:
+    """Write offsets by partition as ``[[first, last], …]``; all packed if they would take more than 16 KiB."""
+    # without writing what would surely be too long
+    if sum(map(len, offsets.values())) * _SHORTEST_RANGE <= PACK_ABOVE_BYTES:
+        plain = {str(partition): [list(one) for one in offsets[partition]] for partition in sorted(offsets)}
         if len(json.dumps(plain, separators=(",", ":"))) <= PACK_ABOVE_BYTES:
             return dict(plain)
-    return {str(partition): pack(sets[partition]) for partition in sorted(sets)}
+    return {str(partition): pack(offsets[partition]) for partition in sorted(offsets)}
 
 
 def from_json(value: Any, name: str) -> Ranges:
-    """
-    Read runs as XComs hold them.
-
-    :param value: ``[[first, last], …]``, or text that ``pack`` wrote
-    :param name: what it is, for the error
-    :return: the set
-    :raises ConfigurationError: not sorted, not disjoint, or no offsets at all
-    """
+    """Read ``[[first, last], …]`` or what ``pack`` wrote; ``name`` is for the error."""
     if isinstance(value, str):
         return unpack(value, name)
-    if not isinstance(value, list) or not all(_is_run(run) for run in value):
+    if not isinstance(value, list) or not all(_is_range(one) for one in value):
         raise ConfigurationError(f"{name} must be a list of [first, last] pairs of offsets.")
     ranges = tuple((first, last) for first, last in value)
     if any(after[0] <= before[1] for before, after in pairwise(ranges)):
@@ -168,12 +120,7 @@ def from_json(value: Any, name: str) -> Ranges:
 
 
 def pack(ranges: Ranges) -> str:
-    """
-    Write a set in few bytes.
-
-    :param ranges: the set
-    :return: ``zlib+b64:`` and the gap before each run and its length less one, as variable-length numbers
-    """
+    """Write the gap before each range and its length less one as variable-length numbers, compressed."""
     data = bytearray()
     previous = -1
     for first, last in ranges:
@@ -184,14 +131,7 @@ def pack(ranges: Ranges) -> str:
 
 
 def unpack(text: str, name: str) -> Ranges:
-    """
-    Read what ``pack`` wrote.
-
-    :param text: the packed set
-    :param name: what it is, for the error
-    :return: the set
-    :raises ConfigurationError: it is something else, cut off, or larger than any query makes it
-    """
+    """Read what ``pack`` wrote; ``name`` is for the error."""
     try:
         return _unpacked(text)
     except (ValueError, zlib.error) as error:
@@ -199,17 +139,12 @@ def unpack(text: str, name: str) -> Ranges:
 
 
 def is_offset(value: Any) -> bool:
-    """
-    Tell whether a value can be an offset.
-
-    :param value: anything
-    :return: whether it is a whole number from 0 to 2^63 - 1
-    """
+    """Tell whether a value is a whole number from 0 to 2^63 - 1."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_OFFSET
 
 
-def _is_run(run: Any) -> bool:
-    return isinstance(run, list) and len(run) == 2 and all(map(is_offset, run)) and run[0] <= run[1]  # noqa: PLR2004
+def _is_range(one: Any) -> bool:
+    return isinstance(one, list) and len(one) == 2 and all(map(is_offset, one)) and one[0] <= one[1]  # noqa: PLR2004
 
 
 def _write(data: bytearray, number: int) -> None:
@@ -222,7 +157,7 @@ def _write(data: bytearray, number: int) -> None:
 def _unpacked(text: str) -> Ranges:
     """Check while reading, so that a short text that unfolds to very much is refused early."""
     if not text.startswith(PACKED):
-        raise ValueError("no mark")
+        raise ValueError("no prefix")
     decoder = zlib.decompressobj()
     data = decoder.decompress(base64.b64decode(text.removeprefix(PACKED), validate=True), _MAX_UNPACKED)
     if not decoder.eof:
@@ -233,7 +168,7 @@ def _unpacked(text: str) -> Ranges:
     for gap, length in zip(numbers, numbers, strict=True):
         first, last = end + gap, end + gap + length
         if last > _MAX_OFFSET or (ranges and not gap):
-            raise ValueError("no offsets, or runs that touch")
+            raise ValueError("no offsets, or ranges that touch")
         ranges.append((first, last))
         end = last + 1
     return tuple(ranges)

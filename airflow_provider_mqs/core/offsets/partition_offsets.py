@@ -1,5 +1,5 @@
 """
-Sets of places: offsets by partition, ``{0: ((0, 99),), 2: ((5, 5),)}``.
+Sets of offsets by partition, ``{0: ((0, 99),), 2: ((5, 5),)}``, and references to single messages, ``(0, 99)``.
 
 A partition without offsets is left out, so that equal sets are equal values.
 """
@@ -22,104 +22,60 @@ MessageRef: TypeAlias = tuple[int, int]
 OffsetsByPartition: TypeAlias = Mapping[int, Ranges]
 
 
-def from_refs(places: Iterable[MessageRef]) -> OffsetsByPartition:
-    """
-    Make a set.
-
-    :param places: in any order, repeats allowed
-    :return: the set
-    """
+def from_refs(refs: Iterable[MessageRef]) -> OffsetsByPartition:
+    """Return the set of some messages, which may come in any order and repeat."""
     offsets: dict[int, list[int]] = {}
-    for partition, message_offset in places:
+    for partition, message_offset in refs:
         offsets.setdefault(partition, []).append(message_offset)
     return {partition: offset_ranges.from_offsets(offsets[partition]) for partition in sorted(offsets)}
 
 
-def expand(places: OffsetsByPartition) -> Iterator[MessageRef]:
-    """
-    List the places of a set.
-
-    :param places: the set
-    :return: each place, by partition and offset, one at a time
-    """
+def expand(offsets: OffsetsByPartition) -> Iterator[MessageRef]:
+    """Yield each message, by partition and offset."""
     return (
-        (partition, offset) for partition, ranges in sorted(places.items()) for offset in offset_ranges.expand(ranges)
+        (partition, offset) for partition, ranges in sorted(offsets.items()) for offset in offset_ranges.expand(ranges)
     )
 
 
-def count(places: OffsetsByPartition) -> int:
-    """
-    Count the places of a set.
-
-    :param places: the set
-    :return: how many
-    """
-    return sum(map(offset_ranges.count, places.values()))
+def count(offsets: OffsetsByPartition) -> int:
+    """Count the offsets of all partitions."""
+    return sum(map(offset_ranges.count, offsets.values()))
 
 
-def union(*sets: OffsetsByPartition) -> OffsetsByPartition:
-    """
-    Give what is in any of the sets.
-
-    :param sets: the sets
-    :return: the union
-    """
-    partitions = sorted({partition for places in sets for partition in places})
-    joined = {
-        partition: offset_ranges.merge(run for places in sets for run in places.get(partition, ()))
-        for partition in partitions
-    }
-    return _tidy(joined)
+def union(*several: OffsetsByPartition) -> OffsetsByPartition:
+    """Return what is in any of the sets."""
+    partitions = {partition for offsets in several for partition in offsets}
+    return _tidy(
+        {
+            partition: offset_ranges.merge(chain.from_iterable(offsets.get(partition, ()) for offsets in several))
+            for partition in partitions
+        }
+    )
 
 
 def intersection(left: OffsetsByPartition, right: OffsetsByPartition) -> OffsetsByPartition:
-    """
-    Give what is in both sets.
-
-    :param left: a set
-    :param right: a set
-    :return: the intersection
-    """
+    """Return what is in both sets."""
     return _tidy(
         {partition: offset_ranges.intersection(ranges, right.get(partition, ())) for partition, ranges in left.items()}
     )
 
 
 def difference(left: OffsetsByPartition, right: OffsetsByPartition) -> OffsetsByPartition:
-    """
-    Give what only the first set has.
-
-    :param left: a set
-    :param right: a set
-    :return: the difference
-    """
+    """Return what only the first set has."""
     return _tidy(
         {partition: offset_ranges.difference(ranges, right.get(partition, ())) for partition, ranges in left.items()}
     )
 
 
-def first(places: OffsetsByPartition, most: int) -> OffsetsByPartition:
-    """
-    Take a few from each partition in turn, in the order of their offsets.
-
-    :param places: the set
-    :param most: how many
-    :return: so many of them, or all
-    """
-    partitions = [expand({partition: ranges}) for partition, ranges in sorted(places.items())]
+def first(offsets: OffsetsByPartition, number: int) -> OffsetsByPartition:
+    """Take at most so many messages, from each partition in turn, lowest offsets first."""
+    partitions = [expand({partition: ranges}) for partition, ranges in sorted(offsets.items())]
     turns = chain.from_iterable(zip_longest(*partitions))
-    return from_refs(islice((place for place in turns if place is not None), most))
+    return from_refs(islice((ref for ref in turns if ref is not None), number))
 
 
 def from_json(value: Any, name: str) -> OffsetsByPartition:
-    """
-    Read what ``ranges.to_json`` wrote.
-
-    :param value: by partition as text
-    :param name: what it is, for the error
-    :return: the set
-    :raises ConfigurationError: it is something else
-    """
+    """Read what ``offset_ranges.to_json`` wrote; ``name`` is for the error."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) and key.isdecimal() for key in value):
         raise ConfigurationError(f"{name} must map partitions to ranges of offsets.")
     read = {
@@ -128,5 +84,5 @@ def from_json(value: Any, name: str) -> OffsetsByPartition:
     return _tidy(read)
 
 
-def _tidy(places: Mapping[int, Ranges]) -> OffsetsByPartition:
-    return {partition: places[partition] for partition in sorted(places) if places[partition]}
+def _tidy(offsets: OffsetsByPartition) -> OffsetsByPartition:
+    return {partition: offsets[partition] for partition in sorted(offsets) if offsets[partition]}

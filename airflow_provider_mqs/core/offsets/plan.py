@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mqs.core.offsets import offset_ranges
+from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.core.values.arguments import partition_number, topic_name
 from airflow_provider_mqs.exceptions import ConfigurationError
@@ -23,34 +23,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from airflow_provider_mqs.core.offsets.offset_ranges import Ranges
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """
-    Which messages to send again.
-
-    :param topic: topic name; ``""`` only when there is nothing to send
-    :param partitions: offsets by partition
-    :param sources: the documents of the query that they come from; none for plain items
-    :param repeats: plain items that were given more than once, and are sent once
-    :param digest: that of the one document that this comes from; ``None`` where it comes from several or none
-    """
+    """Which messages to send again."""
 
     topic: str
-    partitions: Mapping[int, Ranges]
+    """``""`` only if there is nothing to send."""
+    partitions: OffsetsByPartition
     sources: tuple[Offsets, ...] = ()
+    """The documents of the query that they come from; none for plain items."""
     repeats: int = 0
+    """Plain items that were given more than once, and are sent once."""
     digest: str | None = None
+    """That of the one document that this comes from; ``None`` if it comes from several or none."""
 
     @property
     def count(self) -> int:
         """How many messages."""
-        return sum(map(offset_ranges.count, self.partitions.values()))
+        return partition_offsets.count(self.partitions)
 
     @property
     def total(self) -> int:
-        """How many messages the plan's window holds; more than ``count`` where this is one batch of several."""
+        """How many messages the plan's window holds; more than ``count`` if this is one batch of several."""
         return max([self.count, *(source.batch.total for source in self.sources if source.batch)])
 
     @property
@@ -61,12 +58,7 @@ class Plan:
 
 
 def receivers_of(consumer_key: str | None) -> str:
-    """
-    Say who receives the copies, for logs and approvals.
-
-    :param consumer_key: application key of the resend, ``None`` for none
-    :return: half a sentence
-    """
+    """Say who receives the copies, for logs and approvals: half a sentence."""
     if not consumer_key:
         return "every consumer of the topic"
     return f"consumers that honour the header consumer_key={consumer_key!r}, which is advisory"
@@ -74,19 +66,15 @@ def receivers_of(consumer_key: str | None) -> str:
 
 def plan_of(messages: Any, topic: str | None, *, endpoint: str, instance_id: str) -> Plan:
     """
-    Read and check what to send.
+    Read and check what to send to a service; an empty list or an empty window is an empty plan.
 
-    :param messages: see the head of this module
-    :param topic: needed for plain items; must agree with documents
-    :param endpoint: host that will be asked
-    :param instance_id: instance that will be asked
-    :return: the plan; empty for an empty list or an empty window
-    :raises ConfigurationError: anything is wrong with it; nothing was sent
+    ``topic`` is needed for plain items, and must agree with documents.
     """
     try:
         parts = list(_flatten(messages))
     except RecursionError as error:
         raise ConfigurationError("messages is nested too deeply: give one list.") from error
+    # either field makes a document of it, so that a broken one is not taken for a plain item
     documents = [part for part in parts if "partitions" in part or "schema" in part]
     if documents and len(documents) < len(parts):
         raise ConfigurationError("messages mixes documents of the query with plain items; give one kind.")
@@ -95,8 +83,16 @@ def plan_of(messages: Any, topic: str | None, *, endpoint: str, instance_id: str
     sources = tuple(Offsets.from_xcom(document) for document in documents)
     for source in sources:
         _check_source(source, endpoint, instance_id)
+        topic = _agreed(topic, source.topic)
     digest = documents[0]["digest"] if len(documents) == 1 else None
-    return Plan(_common_topic(sources, topic), _union(sources), sources, digest=digest)
+    return Plan(topic_name(topic), _disjoint_union(sources), sources, digest=digest)
+
+
+def replay_id_of(endpoint: str, instance_id: str, plan: Plan, consumer_key: str | None) -> str:
+    """Name a replay after what it sends, where and to whom: the same in every try and run, SHA-256 as hex."""
+    exact = {str(number): ranges for number, ranges in sorted(plan.partitions.items())}
+    text = json.dumps([endpoint, instance_id, plan.topic, consumer_key, exact], separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _flatten(messages: Any) -> Iterator[Mapping[str, Any]]:
@@ -134,21 +130,18 @@ def _parse(text: str | bytes) -> Any:
 
 
 def _plan_of_items(items: list[Mapping[str, Any]], topic: str | None) -> Plan:
-    places: dict[int, set[int]] = {}
+    refs = [_read_item(item) for item in items]
     for item in items:
-        partition, offset = _place(item)
-        places.setdefault(partition, set()).add(offset)
         topic = _agreed(topic, item.get("topic"))
     if not items:
         return Plan(topic or "", {})
     if not topic:
         raise ConfigurationError("topic is missing: plain messages do not say which topic they are in.")
-    partitions = {partition: offset_ranges.from_offsets(offsets) for partition, offsets in sorted(places.items())}
-    plan = Plan(topic_name(topic), partitions)
-    return Plan(plan.topic, partitions, repeats=len(items) - plan.count)
+    offsets = partition_offsets.from_refs(refs)
+    return Plan(topic_name(topic), offsets, repeats=len(items) - partition_offsets.count(offsets))
 
 
-def _place(item: Mapping[str, Any]) -> tuple[int, int]:
+def _read_item(item: Mapping[str, Any]) -> MessageRef:
     unknown = set(item) - {"topic", "partition", "message_offset"}
     if unknown:
         raise ConfigurationError(f"messages holds an item with the unknown field {min(map(str, unknown))[:40]!r}.")
@@ -167,12 +160,6 @@ def _agreed(topic: str | None, other: Any) -> str | None:
     return str(other)
 
 
-def _common_topic(sources: tuple[Offsets, ...], topic: str | None) -> str:
-    for source in sources:
-        topic = _agreed(topic, source.topic)
-    return topic_name(topic)
-
-
 def _check_source(source: Offsets, endpoint: str, instance_id: str) -> None:
     for name, theirs, ours in (
         ("endpoint", source.endpoint, endpoint),
@@ -189,29 +176,15 @@ def _check_source(source: Offsets, endpoint: str, instance_id: str) -> None:
         )
 
 
-def _union(sources: tuple[Offsets, ...]) -> dict[int, Ranges]:
+def _disjoint_union(sources: tuple[Offsets, ...]) -> OffsetsByPartition:
     union: dict[int, Ranges] = {}
+    # batches that overlap would send a message twice, in whatever order their tasks run
     for source in sources:
-        for number, partition in source.partitions.items():
+        for number, ranges in source.ranges.items():
             known = union.get(number, ())
-            if offset_ranges.intersection(known, partition.ranges):
+            if offset_ranges.intersection(known, ranges):
                 raise ConfigurationError(
                     f"messages holds offsets of partition {number} twice: two of its documents overlap."
                 )
-            union[number] = offset_ranges.merge((*known, *partition.ranges))
+            union[number] = offset_ranges.merge((*known, *ranges))
     return dict(sorted(union.items()))
-
-
-def replay_id_of(endpoint: str, instance_id: str, plan: Plan, consumer_key: str | None) -> str:
-    """
-    Name a replay after what it sends, so that the same replay has the same name in every try and run.
-
-    :param endpoint: host that is asked
-    :param instance_id: instance that is asked
-    :param plan: what is sent
-    :param consumer_key: to whom
-    :return: SHA-256 as hex
-    """
-    exact = {str(number): ranges for number, ranges in sorted(plan.partitions.items())}
-    text = json.dumps([endpoint, instance_id, plan.topic, consumer_key, exact], separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_provider_mqs.core.values.message import Message, Rows
+    from airflow_provider_mqs.core.values.message import Message, Row, Rows
 
 PartitionsArgument: TypeAlias = Iterable[int | str] | int | str | None
 """Numbers, or text with commas or as JSON."""
@@ -100,8 +100,15 @@ class Filters:
 
     def to_xcom(self) -> dict[str, Any]:
         """Write what is set as plain JSON; a function by its name."""
-        values = {one.name: (getattr(self, one.name), one.default) for one in fields(self)}
-        written = {name: _json(value) for name, (value, default) in values.items() if value != default}
+        written: dict[str, Any] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, frozenset):
+                written[one.name] = sorted(value)
+            elif callable(value):
+                written[one.name] = getattr(value, "__qualname__", "callable")
+            elif value != one.default:
+                written[one.name] = value
         if self.message_filter is not None:
             written["fetch_values"] = self.fetch_values
         return written
@@ -142,27 +149,38 @@ class Filters:
 
 
 _UNSET = Filters()
+_BITS = 64
 
 
-class FieldTally:
-    """Chooses the rows that match, and counts those that lack a filtered field."""
+class RowFilter:
+    """Filters the rows of a window, each once however often it is read, and counts those that lack a filtered field."""
 
     def __init__(self, filters: Filters) -> None:
         self._filters = filters
         self._rows = 0
         self._lacking: dict[str, int] = {}
+        # a bit for each offset that was seen: a window may have millions, nearly all of them side by side
+        self._seen: dict[int, dict[int, int]] = {}
 
     def matching(self, rows: Rows) -> Rows:
-        """Count new rows, and return those that match."""
+        """Return the rows that match, of those that were not seen before."""
         if self._filters.unset:
             return rows
-        return [row for row in rows if self._matches(row.message)]
-
-    def _matches(self, message: Message) -> bool:
-        self._rows += 1
-        for name in self._filters.lacking(message):
-            self._lacking[name] = self._lacking.get(name, 0) + 1
-        return self._filters.match_row(message)
+        matching: list[Row | Message] = []
+        for row in rows:
+            words = self._seen.setdefault(row.partition, {})
+            number, bit = divmod(row.message_offset, _BITS)
+            word = words.get(number, 0)
+            if word >> bit & 1:
+                continue
+            words[number] = word | 1 << bit
+            message = row.message
+            self._rows += 1
+            for name in self._filters.lacking(message):
+                self._lacking[name] = self._lacking.get(name, 0) + 1
+            if self._filters.match_row(message):
+                matching.append(row)
+        return matching
 
     def notes(self) -> list[str]:
         """Return a sentence for each field that some rows lack; refuse a filter on one that all of them lack."""
@@ -173,14 +191,10 @@ class FieldTally:
                 )
         return [
             f"{rows} rows have no {name} and do not match the filter on it."
+            if rows > 1
+            else f"1 row has no {name} and does not match the filter on it."
             for name, rows in sorted(self._lacking.items())
         ]
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, frozenset):
-        return sorted(value)
-    return getattr(value, "__qualname__", "callable") if callable(value) else value
 
 
 def _text(value: Any, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Query a window: check the topic, read every row, filter, and say what is not known. A flow."""
+"""Query a window: check the topic, read every row, filter, and say why messages may be missing. Flows."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
 from airflow_provider_mqs.core.offsets import offset_ranges
 from airflow_provider_mqs.core.offsets.accumulator import OffsetAccumulator
 from airflow_provider_mqs.core.offsets.document import Offsets
-from airflow_provider_mqs.core.query.filters import FieldTally, Filters
+from airflow_provider_mqs.core.query.filters import Filters, RowFilter
 from airflow_provider_mqs.core.query.slices import Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
-from airflow_provider_mqs.core.values.time_window import iso
+from airflow_provider_mqs.core.values.arguments import choice, flag, optional_number, topic_name, whole_number
+from airflow_provider_mqs.core.values.text import plural
+from airflow_provider_mqs.core.values.time_window import TimeWindow, WindowArguments, iso
 from airflow_provider_mqs.exceptions import (
     ConfigurationError,
     IncompleteWindowError,
@@ -25,160 +27,173 @@ from airflow_provider_mqs.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing_extensions import Self
+
     from airflow_provider_mqs.core.client.api import MqsApi
     from airflow_provider_mqs.core.values.message import Message, Rows, Topic
-    from airflow_provider_mqs.core.values.time_window import TimeWindow
+    from airflow_provider_mqs.core.values.time_window import DurationArgument, TimeArgument
 
 _log = logging.getLogger(__name__)
 _HOUR_MS = 3_600_000
+_FRESH_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class QueryArguments:
+    """What a query is asked for, whoever asks: operator, hook or command."""
+
+    topic: str
+    window: WindowArguments
+    filters: Filters = field(default_factory=Filters)
+    on_incomplete: str = "fail"
+    max_messages: int | None = None
+    exclude_copies: bool = True
+    clamp_to_now: bool = False
+    concurrency: int = 16
+
+    @classmethod
+    def read(
+        cls,
+        *,
+        topic: str,
+        start: TimeArgument = None,
+        end: TimeArgument = None,
+        lookback: DurationArgument = None,
+        filters: Filters,
+        on_incomplete: str = "fail",
+        max_messages: int | str | None = None,
+        exclude_copies: bool | str = True,
+        clamp_to_now: bool | str = False,
+        concurrency: int | str = 16,
+    ) -> Self:
+        """Check and convert arguments as people and templates write them."""
+        return cls(
+            topic=topic_name(topic),
+            window=WindowArguments.read(start=start, end=end, lookback=lookback),
+            filters=filters,
+            on_incomplete=choice(on_incomplete, "on_incomplete", ("fail", "warn")),
+            max_messages=optional_number(max_messages, "max_messages", minimum=1),
+            exclude_copies=flag(exclude_copies, "exclude_copies"),
+            clamp_to_now=flag(clamp_to_now, "clamp_to_now"),
+            concurrency=whole_number(concurrency, "concurrency", minimum=1, maximum=256),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """
-    What to look for.
-
-    :param topic: topic name
-    :param window: the time window
-    :param filters: which rows count
-    :param on_incomplete: what the caller does when rows may be missing; written down for the resend
-    :param copies: what earlier replays have put into the window; left out
-    :param keys: keys that are looked for
-    """
+    """A window of a topic, and which of its messages count."""
 
     topic: str
     window: TimeWindow
     filters: Filters = field(default_factory=Filters)
     on_incomplete: str = "fail"
+    """What the caller does if messages may be missing; written down for the resend."""
     copies: KnownCopies = field(default_factory=KnownCopies)
+    """What earlier replays have put into the window; left out."""
     keys: frozenset[str] = frozenset()
+    """Keys to look out for."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """
-    What a query found.
-
-    :param offsets: the offsets of the window
-    :param doubts: a sentence for each reason why messages may be missing; none where the window is complete
-    :param notes: sentences for the log
-    :param keys: those of the query that a message has
-    """
+    """What a query found."""
 
     offsets: Offsets
-    doubts: tuple[str, ...]
+    why_incomplete: tuple[str, ...]
+    """A sentence for each reason why messages may be missing; none if the window is complete."""
     notes: tuple[str, ...]
+    """Sentences for the log."""
     keys: frozenset[str] = frozenset()
+    """Those keys of the query that a message has."""
 
 
 def query_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[QueryResult]:
-    """
-    Find the offsets of a window.
-
-    :param api: the calls
-    :param query: what to look for
-    :param now_ms: the time of asking, epoch ms
-    :return: what was found; an empty window has no partitions
-    :raises ConfigurationError: the topic does not exist, or a filter can match nothing
-    :raises ApiError: the service refused
-    """
-    bag, excluded, tally = OffsetAccumulator(), OffsetAccumulator(), FieldTally(query.filters)
+    """Return the offsets of a window; an empty window has no partitions."""
+    accumulated, excluded, row_filter = OffsetAccumulator(), OffsetAccumulator(), RowFilter(query.filters)
     keys: set[str | None] = set()
 
     def sink(rows: Rows) -> None:
         copies, others = query.copies.split(rows)
         excluded.update(copies)
-        matching = tally.matching(others)
-        bag.update(matching)
+        matching = row_filter.matching(others)
+        accumulated.update(matching)
         if query.keys:
             keys.update(row.message.key for row in matching)
 
-    doubts, notes = yield from _read(api, query.topic, query.window, sink, now_ms)
-    doubts += query.copies.doubts
-    notes += tally.notes()
+    why_incomplete, notes = yield from _read_window(api, query.topic, query.window, sink, now_ms)
+    why_incomplete += query.copies.why_incomplete
+    notes += row_filter.notes()
     if query.filters.message_filter and query.filters.fetch_values:
-        bag = yield from _with_values(api, query, bag)
+        accumulated = yield from _match_values(api, query, accumulated)
     offsets = Offsets(
         endpoint=api.settings.host,
         instance_id=api.instance_id,
         topic=query.topic,
         window=query.window,
-        partitions=bag.partitions(),
+        partitions=accumulated.partitions(),
         filters=query.filters.to_xcom(),
-        complete=not doubts,
+        complete=not why_incomplete,
         on_incomplete=query.on_incomplete,
         excluded_copies=excluded.unique(),
     )
-    return QueryResult(offsets, tuple(doubts), tuple(notes), frozenset(query.keys & keys))
+    return QueryResult(offsets, tuple(why_incomplete), tuple(notes), frozenset(query.keys & keys))
 
 
-def check_found(found: QueryResult, query: Query, max_messages: int | None) -> None:
-    """
-    Log what was found, and refuse what is not to be used.
+def closed_window(window: TimeWindow, now_ms: int, *, clamp_to_now: bool = False) -> TimeWindow:
+    """Refuse a window that ends in the future, or with ``clamp_to_now`` end it now; warn if one has just ended."""
+    if window.end_ms > now_ms:
+        if not clamp_to_now or window.start_ms >= now_ms:
+            raise ConfigurationError(
+                f"end is in the future ({iso(window.end_ms)}), and messages may still arrive before it: wait until it "
+                "has passed (MessagesInWindowSensor), or let the window end now (clamp_to_now of the operator)."
+            )
+        _log.warning("The window ends now instead of at %s.", iso(window.end_ms))
+        window = TimeWindow(window.start_ms, now_ms, window.source)
+    if now_ms - window.end_ms < _FRESH_MS:
+        _log.warning("The window ended less than 60 s ago; messages with its timestamps may still arrive.")
+    return window
 
-    :param found: what the query found
-    :param query: what was looked for
-    :param max_messages: most messages that it may hold, ``None`` for no limit
-    :raises IncompleteWindowError: messages may be missing, and ``on_incomplete`` is ``fail``
-    :raises ConfigurationError: there are more than ``max_messages``
-    """
-    offsets, doubts = found.offsets, " ".join(found.doubts)
-    for note in found.notes:
+
+def check_result(result: QueryResult, arguments: QueryArguments) -> Offsets:
+    """Log what was found; refuse an incomplete window, unless told to ``warn``, and one with too many messages."""
+    offsets, reasons = result.offsets, " ".join(result.why_incomplete)
+    for note in result.notes:
         _log.warning("%s", note)
     for number, partition in offsets.partitions.items():
-        _log.info("Partition %d: %d messages in %d runs.", number, partition.count, len(partition.ranges))
-    _log.info("Found %d messages in %d partitions.", offsets.count, len(offsets.partitions))
+        _log.info(
+            "Partition %d: %s in %s.",
+            number,
+            plural(partition.count, "message"),
+            plural(len(partition.ranges), "range"),
+        )
+    _log.info("Found %s in %s.", plural(offsets.count, "message"), plural(len(offsets.partitions), "partition"))
     if offsets.excluded_copies:
-        _log.info("%d copies of earlier replays were left out.", offsets.excluded_copies)
-    if doubts and query.on_incomplete == "fail":
-        raise IncompleteWindowError(f"{doubts} To take what was found all the same, set on_incomplete='warn'.")
-    if doubts:
-        _log.warning("The window is not complete. %s", doubts)
-    if max_messages is not None and offsets.count > max_messages:
+        _log.info("Left out %s of earlier replays.", plural(offsets.excluded_copies, "copy", "copies"))
+    if reasons and arguments.on_incomplete == "fail":
+        raise IncompleteWindowError(f"{reasons} To use what was found all the same, set on_incomplete='warn'.")
+    if reasons:
+        _log.warning("The window may be incomplete. %s", reasons)
+    if arguments.max_messages is not None and offsets.count > arguments.max_messages:
         raise ConfigurationError(
-            f"The window holds {offsets.count} messages, more than max_messages={max_messages}: "
+            f"The window holds {offsets.count} messages, more than max_messages={arguments.max_messages}: "
             "shorten the window or raise the limit."
         )
+    return offsets
 
 
 def find_messages(api: MqsApi, topic: str, window: TimeWindow, *, now_ms: int) -> Flow[tuple[list[Message], list[str]]]:
-    """
-    Find the messages of a window, without their contents.
+    """Return the messages of a window by time, partition and offset, without contents, and why some may be missing."""
+    messages: dict[tuple[int, int], Message] = {}
 
-    :param api: the calls
-    :param topic: topic name
-    :param window: the time window
-    :param now_ms: the time of asking, epoch ms
-    :return: the messages by time, partition and offset, and a sentence for each reason why some may be missing
-    :raises ApiError: the service refused
-    """
-    rows: dict[tuple[int, int], Message] = {}
+    def sink(rows: Rows) -> None:
+        messages.update({(row.partition, row.message_offset): row.message for row in rows})
 
-    def sink(found: Rows) -> None:
-        rows.update({(row.partition, row.message_offset): row.message for row in found})
-
-    doubts, _ = yield from _read(api, topic, window, sink, now_ms)
-    return sorted(rows.values(), key=lambda row: (row.timestamp, row.partition, row.message_offset)), doubts
-
-
-def _read(
-    api: MqsApi, topic: str, window: TimeWindow, sink: Callable[[Rows], None], now_ms: int
-) -> Flow[tuple[list[str], list[str]]]:
-    known, notes = yield from find_topic(api, topic)
-    reader = WindowReader(api, topic, sink, range(known.partitions) if known and known.partitions else None)
-    yield from reader.read(Slice(window.start_ms, window.end_ms))
-    return retention_doubts(known, window, now_ms) + reader.doubts, notes
+    why_incomplete, _ = yield from _read_window(api, topic, window, sink, now_ms)
+    return sorted(messages.values(), key=lambda one: (one.timestamp, one.partition, one.message_offset)), why_incomplete
 
 
 def find_topic(api: MqsApi, name: str) -> Flow[tuple[Topic | None, list[str]]]:
-    """
-    Look a topic up in the topic list.
-
-    :param api: the calls
-    :param name: topic name
-    :return: the topic; or ``None`` and a sentence, where these credentials may not list topics
-    :raises ConfigurationError: the list does not have it
-    """
+    """Return a topic of the topic list; or ``None`` and a sentence, if these credentials may not list topics."""
     try:
         topics = yield from api.list_topics()
     except (PermissionDeniedError, NotFoundError) as error:
@@ -192,15 +207,8 @@ def find_topic(api: MqsApi, name: str) -> Flow[tuple[Topic | None, list[str]]]:
     return found, []
 
 
-def retention_doubts(topic: Topic | None, window: TimeWindow, now_ms: int) -> list[str]:
-    """
-    Tell whether the service may already have deleted messages of a window.
-
-    :param topic: the topic, ``None`` where it is not known
-    :param window: the time window
-    :param now_ms: the time of asking, epoch ms
-    :return: a sentence, where the window begins before what is kept
-    """
+def why_expired(topic: Topic | None, window: TimeWindow, now_ms: int) -> list[str]:
+    """Return a sentence if the service may already have deleted messages of a window."""
     if topic is None or topic.retention_h is None:
         return []
     kept_from_ms = now_ms - int(topic.retention_h * _HOUR_MS)
@@ -210,11 +218,21 @@ def retention_doubts(topic: Topic | None, window: TimeWindow, now_ms: int) -> li
     return [f"{kept}; everything before {iso(kept_from_ms)} may be gone."]
 
 
-def _with_values(api: MqsApi, query: Query, rows: OffsetAccumulator) -> Flow[OffsetAccumulator]:
-    """Ask for the content of each row that may count, and let ``message_filter`` see it."""
+def _read_window(
+    api: MqsApi, topic: str, window: TimeWindow, sink: Callable[[Rows], None], now_ms: int
+) -> Flow[tuple[list[str], list[str]]]:
+    """Pass the rows of a window to ``sink``; return why it may be incomplete, and sentences for the log."""
+    known, notes = yield from find_topic(api, topic)
+    reader = WindowReader(api, topic, sink, range(known.partitions) if known and known.partitions else None)
+    yield from reader.read(Slice(window.start_ms, window.end_ms))
+    return why_expired(known, window, now_ms) + reader.why_incomplete, notes
+
+
+def _match_values(api: MqsApi, query: Query, rows: OffsetAccumulator) -> Flow[OffsetAccumulator]:
+    """Fetch the content of each row that may count, and pass it to ``message_filter``."""
     matched = OffsetAccumulator()
 
-    def check(partition: int, message_offset: int) -> Flow[None]:
+    def match(partition: int, message_offset: int) -> Flow[None]:
         message = yield from api.get_message(query.topic, partition, message_offset, download=True)
         if message is None:
             raise ConfigurationError(
@@ -224,7 +242,7 @@ def _with_values(api: MqsApi, query: Query, rows: OffsetAccumulator) -> Flow[Off
             matched.update([message])
 
     yield Parallel(
-        check(partition, message_offset)
+        match(partition, message_offset)
         for partition, found in rows.partitions().items()
         for message_offset in offset_ranges.expand(found.ranges)
     )

@@ -1,4 +1,8 @@
-"""Checks of single arguments: one sentence each, naming the argument and the remedy."""
+"""
+Readers of single arguments: one sentence each, which names the argument and the remedy.
+
+Text is taken as templates write it: ``"3"`` is a number, ``"True"`` a flag, ``""`` and ``"None"`` are absent.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +19,16 @@ _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 
 
+def is_absent(value: Any) -> bool:
+    """Tell whether a templated argument was left out: ``None``, ``""``, or what Jinja makes of ``None``."""
+    return value is None or (isinstance(value, str) and value.strip().lower() in _ABSENT)
+
+
 def topic_name(value: Any) -> str:
     """
     Check a topic name.
 
     Source: API document "Querying Messages", table 2.
-
-    :param value: begins with a letter; letters, digits, hyphens and underscores
-    :return: the name
-    :raises ConfigurationError: it is no such name
     """
     if not isinstance(value, str) or not _TOPIC.fullmatch(value):
         raise ConfigurationError(
@@ -33,40 +38,14 @@ def topic_name(value: Any) -> str:
 
 
 def partition_number(value: Any, name: str = "partition") -> int:
-    """
-    Check a partition.
-
-    :param value: a whole number from 0
-    :param name: the argument, for the error
-    :return: the number
-    :raises ConfigurationError: it is something else
-    """
+    """Check a partition; text is none, since it comes from data and not from a template."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
         raise ConfigurationError(f"{name} must be a whole number from 0; got {value!r:.40}.")
     return value
 
 
-def is_absent(value: Any) -> bool:
-    """
-    Tell whether a templated argument was left out.
-
-    :param value: anything
-    :return: ``True`` for ``None``, ``""`` and what Jinja makes of ``None``
-    """
-    return value is None or (isinstance(value, str) and value.strip().lower() in _ABSENT)
-
-
 def whole_number(value: Any, name: str, *, minimum: int, maximum: int | None = None) -> int:
-    """
-    Read a whole number; text is taken as templates give it.
-
-    :param value: an int, or its digits
-    :param name: the argument, for the error
-    :param minimum: smallest allowed
-    :param maximum: largest allowed, ``None`` for no limit
-    :return: the number
-    :raises ConfigurationError: it is something else
-    """
+    """Read a whole number within limits."""
     try:
         number = int(value) if isinstance(value, int | str) and not isinstance(value, bool) else None
     except ValueError:
@@ -78,27 +57,23 @@ def whole_number(value: Any, name: str, *, minimum: int, maximum: int | None = N
 
 
 def optional_number(value: Any, name: str, *, minimum: int) -> int | None:
-    """
-    Read a whole number that may be left out.
-
-    :param value: an int, or its digits; absent for ``None``
-    :param name: the argument, for the error
-    :param minimum: smallest allowed
-    :return: the number, or ``None``
-    :raises ConfigurationError: it is something else
-    """
+    """Read a whole number that may be absent."""
     return None if is_absent(value) else whole_number(value, name, minimum=minimum)
 
 
-def texts(value: Any, name: str) -> list[str]:
-    """
-    Read a list of texts; text is taken as templates and people give it.
+def number_above_0(value: Any, name: str) -> float:
+    """Read a number greater than zero."""
+    try:
+        number = float("nan") if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = float("nan")
+    if not 0 < number < float("inf"):
+        raise ConfigurationError(f"{name} must be a number greater than 0; got {value!r:.40}.")
+    return number
 
-    :param value: a list, or text with commas or as JSON; absent for none
-    :param name: the argument, for the error
-    :return: each text once, in their order
-    :raises ConfigurationError: it is something else
-    """
+
+def texts(value: Any, name: str) -> list[str]:
+    """Read a list of texts, or text with commas or as JSON; each once, in their order."""
     if is_absent(value):
         return []
     if isinstance(value, str):
@@ -111,33 +86,8 @@ def texts(value: Any, name: str) -> list[str]:
     return list(dict.fromkeys(value))
 
 
-def number_above_0(value: Any, name: str) -> float:
-    """
-    Read a number greater than zero; text is taken as templates give it.
-
-    :param value: a number, or its digits
-    :param name: the argument, for the error
-    :return: the number
-    :raises ConfigurationError: it is something else
-    """
-    try:
-        number = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = float("nan")
-    if not 0 < number < float("inf"):
-        raise ConfigurationError(f"{name} must be a number greater than 0; got {value!r:.40}.")
-    return number
-
-
 def flag(value: Any, name: str) -> bool:
-    """
-    Read a yes or no; text is taken as templates give it.
-
-    :param value: a bool, or ``true``, ``false``, ``yes``, ``no``, ``on``, ``off``, ``1``, ``0``
-    :param name: the argument, for the error
-    :return: the flag
-    :raises ConfigurationError: it is something else, so that ``dry_run="maybe"`` never sends
-    """
+    """Read a yes or no; anything else is refused, so that ``dry_run="maybe"`` never sends."""
     word = str(value).strip().lower()
     if word in _TRUE | _FALSE:
         return word in _TRUE
@@ -145,15 +95,7 @@ def flag(value: Any, name: str) -> bool:
 
 
 def choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
-    """
-    Read one of a few words.
-
-    :param value: the word
-    :param name: the argument, for the error
-    :param choices: the words
-    :return: the word
-    :raises ConfigurationError: it is another
-    """
+    """Read one of a few words."""
     if value not in choices:
         raise ConfigurationError(f"{name} must be one of {', '.join(choices)}; got {value!r:.40}.")
     return str(value)

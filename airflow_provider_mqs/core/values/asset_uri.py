@@ -6,42 +6,28 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
 
 from airflow_provider_mqs.core.values.arguments import topic_name
+from airflow_provider_mqs.core.values.topic_ref import TopicRef
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
 SCHEME: Final = "mqs"
 RECORD_HOST: Final = "replay-record"
-"""The one asset of the scheme that is no topic: where replays are recorded."""
+"""The one asset of the scheme that is no topic: the record of replays."""
 _SHAPE: Final = f"{SCHEME}://{{host}}/{{instance_id}}/{{topic}}"
 _SEGMENTS: Final = 2
 
 
 def topic_uri(host: str, instance_id: str, topic: str) -> str:
-    """
-    Name a topic.
-
-    :param host: of the endpoint, perhaps with a port; schema and path do not belong to it
-    :param instance_id: instance
-    :param topic: topic name
-    :return: the URI
-    :raises ValueError: the host is none, or the instance is missing
-    :raises ConfigurationError: the topic is none
-    """
+    """Return the URI of a topic; the host may have a port, but neither scheme nor path."""
     if not host or "/" in host or not instance_id:
         raise ValueError(f"An MQS asset needs host, instance_id and topic ({_SHAPE}); got host {host!r:.80}.")
     return f"{SCHEME}://{host.lower()}/{quote(instance_id, safe='')}/{topic_name(topic)}"
 
 
-def parts_of(parts: SplitResult) -> tuple[str, str, str]:
-    """
-    Take a topic's URI apart.
-
-    :param parts: of a URI of this scheme
-    :return: host, instance id, topic name
-    :raises ValueError: it names no topic; ``ConfigurationError`` is one, too
-    """
+def ref_of_uri(parts: SplitResult) -> TopicRef:
+    """Return the topic that a URI of this scheme names; ``ValueError`` if it names none."""
     segments = [unquote(segment) for segment in parts.path.strip("/").split("/")]
     if not parts.netloc or len(segments) != _SEGMENTS or not all(segments):
         raise ValueError(f"An asset URI of MQS has the form {_SHAPE}; got {parts.geturl()!r:.120}.")
-    return parts.netloc.lower(), segments[0], topic_name(segments[1])
+    return TopicRef(parts.netloc.lower(), segments[0], topic_name(segments[1]))

@@ -1,5 +1,5 @@
 """
-What the query API answers: messages and pages of them, read defensively.
+Answers of the service as values: messages, pages of them, and topics, read defensively.
 
 The API documents and the deployments differ in types (``total`` as a float, ids as text) and in names (``offset`` for
 ``message_offset``); all of that ends here.
@@ -25,7 +25,7 @@ class Message:
     :param partition: partition of the topic
     :param message_offset: position in the partition
     :param timestamp: the producer's CreateTime, epoch ms
-    :param key: message key, ``None`` where the row has none
+    :param key: message key, ``None`` if the row has none
     :param value: content; ``None`` in the rows of a window query, shortened unless asked for with ``download``
     :param size: bytes
     :param huge_message: whether the service holds more content than it showed
@@ -53,14 +53,7 @@ class Message:
 
     @classmethod
     def from_api(cls, row: Mapping[str, Any], topic: str) -> Message:
-        """
-        Read a row of the answer.
-
-        :param row: one element of ``messages``
-        :param topic: the topic that was asked for, where the row does not say
-        :return: the message
-        :raises ProtocolError: the row has no partition, offset or timestamp
-        """
+        """Read one element of ``messages``; ``topic`` is what was asked for, if the row does not say."""
         offset = row.get("message_offset")
         return cls(
             topic=_text(row.get("topic")) or topic,
@@ -78,21 +71,16 @@ class Message:
 
 
 class Row(NamedTuple):
-    """
-    A row of a page: which message it is, and the rest as it came, for those who ask; windows have millions of them.
-
-    :param partition: partition of the topic
-    :param message_offset: position in the partition
-    :param timestamp: the producer's CreateTime, epoch ms
-    :param fields: the row as the service wrote it
-    :param topic: topic that was asked for
-    """
+    """A row of a page: which message it is, and the rest as it came; windows have millions of them."""
 
     partition: int
     message_offset: int
     timestamp: int
+    """The producer's CreateTime, epoch ms."""
     fields: Mapping[str, Any]
+    """The row as the service wrote it."""
     topic: str
+    """The topic that was asked for."""
 
     @property
     def message(self) -> Message:
@@ -104,14 +92,7 @@ class Row(NamedTuple):
 
     @classmethod
     def from_api(cls, fields: Mapping[str, Any], topic: str) -> Row:
-        """
-        Read a row of the answer.
-
-        :param fields: one element of ``messages``
-        :param topic: the topic that was asked for
-        :return: the row
-        :raises ProtocolError: the row has no partition, offset or timestamp
-        """
+        """Read one element of ``messages``."""
         partition, offset, timestamp = fields.get("partition"), fields.get("message_offset"), fields.get("timestamp")
         # what nearly every row is; a bool is no int here
         if type(partition) is type(offset) is type(timestamp) is int:
@@ -126,15 +107,11 @@ Rows: TypeAlias = Sequence[Row | Message]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """
-    One page of a query.
-
-    :param rows: its rows
-    :param total: how many rows the service says that the query has
-    """
+    """One page of a query."""
 
     rows: Rows
     total: int
+    """How many rows the service says that the query has."""
 
     @property
     def messages(self) -> list[Message]:
@@ -143,14 +120,7 @@ class Page:
 
     @classmethod
     def from_api(cls, body: Any, topic: str) -> Page:
-        """
-        Read an answer.
-
-        :param body: the decoded body
-        :param topic: the topic that was asked for
-        :return: the page; without a ``total``, its own rows are all there are
-        :raises ProtocolError: the body is no list of messages
-        """
+        """Read a decoded body; without a ``total``, its own rows are all there are."""
         rows = body.get("messages") if isinstance(body, dict) else None
         if rows is None and isinstance(body, dict) and "total" in body:
             rows = []
@@ -168,8 +138,8 @@ class Topic:
     A topic, as the topic list shows it.
 
     :param name: topic name
-    :param partitions: how many it has, ``None`` where the list does not say
-    :param retention_h: hours that messages are kept, ``None`` where the list does not say
+    :param partitions: how many it has, ``None`` if the list does not say
+    :param retention_h: hours that messages are kept, ``None`` if the list does not say
     """
 
     name: str
@@ -178,22 +148,15 @@ class Topic:
 
     @classmethod
     def page_from_api(cls, body: Any) -> tuple[list[Topic], int]:
-        """
-        Read a page of the topic list.
-
-        :param body: the decoded body
-        :return: its topics, and how many the list has over all pages
-        :raises ProtocolError: the body is no list of topics
-        """
+        """Read a decoded page of the topic list; return its topics, and how many the list has over all pages."""
         rows = body.get("topics") if isinstance(body, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ProtocolError("The answer to the topic list has no list of topics; is the host an MQS endpoint?")
-        return [cls._from_row(row) for row in rows], _optional_int(body, "total") or len(rows)
-
-    @classmethod
-    def _from_row(cls, row: Mapping[str, Any]) -> Topic:
-        hours = _optional_int(row, "retention_time")
-        return cls(str(row.get("name", "")), _optional_int(row, "partition"), None if hours is None else float(hours))
+        topics = [
+            cls(str(row.get("name", "")), _optional_int(row, "partition"), _optional_int(row, "retention_time"))
+            for row in rows
+        ]
+        return topics, _optional_int(body, "total") or len(rows)
 
 
 def _text(value: Any) -> str | None:

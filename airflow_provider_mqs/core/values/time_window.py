@@ -10,36 +10,45 @@ import re
 from calendar import timegm
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import pendulum
 
+from airflow_provider_mqs.core.values.arguments import is_absent
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _SECONDS_END = 100_000_000_000
-"""Epoch ms below this lie before March 1973: somebody means seconds."""
+"""Epoch ms below this are before March 1973: somebody means seconds."""
 _MAX_MS = 253_402_300_799_999
-_ABSENT = frozenset({"", "None", "none", "null"})
 _DIGITS = re.compile(r"-?\d{1,20}")
 
 SOURCE_EVENT: Final = "event"
-"""Where the window of an event came from, and that of a run that events started."""
+"""The source of an event's window, and of the window of a run that events started."""
+
+
+_ORIGINS: Final = {
+    "explicit": "start and end",
+    "lookback": "lookback",
+    "data_interval": "the data interval of the run",
+    SOURCE_EVENT: "the events that started the run",
+    "schedule": "the schedule",
+}
+
+TimeArgument: TypeAlias = date | str | float | None
+"""Datetime, date, ISO text, or epoch ms as a number or digits."""
+DurationArgument: TypeAlias = timedelta | str | float | None
+"""Seconds as a number or text, or a ``timedelta``."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
-    """
-    The messages whose timestamp is ``start_ms <= timestamp < end_ms``.
-
-    :param start_ms: first millisecond, epoch
-    :param end_ms: the millisecond behind the last, epoch
-    :param source: where it came from: ``explicit``, ``lookback``, ``data_interval``, ``event`` or ``schedule``
-    """
+    """The messages whose timestamp is ``start_ms <= timestamp < end_ms``, in epoch ms."""
 
     start_ms: int
     end_ms: int
     source: str = "explicit"
+    """Where it came from: ``explicit``, ``lookback``, ``data_interval``, ``event`` or ``schedule``."""
 
     def __post_init__(self) -> None:
         if self.start_ms >= self.end_ms:
@@ -53,23 +62,18 @@ class TimeWindow:
     def __str__(self) -> str:
         return f"[{iso(self.start_ms)}, {iso(self.end_ms)})"
 
-    def to_xcom(self) -> dict[str, str]:
-        """
-        Write it as JSON.
+    @property
+    def origin(self) -> str:
+        """Where it came from, for the log: ``start and end``."""
+        return _ORIGINS.get(self.source, self.source)
 
-        :return: ``{"start", "end", "source"}`` with times as ISO text in UTC
-        """
+    def to_xcom(self) -> dict[str, str]:
+        """Write it as JSON: ``{"start", "end", "source"}``, with times as ISO text in UTC."""
         return {"start": iso(self.start_ms), "end": iso(self.end_ms), "source": self.source}
 
     @classmethod
     def from_xcom(cls, value: Any) -> TimeWindow:
-        """
-        Read it from JSON.
-
-        :param value: what ``to_xcom`` wrote
-        :return: the window
-        :raises ConfigurationError: it is something else
-        """
+        """Read what ``to_xcom`` wrote."""
         if not isinstance(value, dict):
             raise ConfigurationError("window must be an object with start and end.")
         start, end = instant_ms(value.get("start"), "window.start"), instant_ms(value.get("end"), "window.end")
@@ -78,38 +82,49 @@ class TimeWindow:
         return cls(start, end, str(value.get("source", "explicit")))
 
 
-def to_ms(moment: datetime) -> int:
-    """
-    Give a time in epoch milliseconds, rounded up.
+@dataclass(frozen=True, slots=True)
+class WindowArguments:
+    """How a user says which window is meant; what is left out, a run or the present moment says."""
 
-    :param moment: without a time zone it is taken as UTC
-    :return: the first whole millisecond that is not before the moment
-    """
+    start_ms: int | None = None
+    end_ms: int | None = None
+    lookback_s: float | None = None
+
+    @classmethod
+    def read(
+        cls, *, start: TimeArgument = None, end: TimeArgument = None, lookback: DurationArgument = None
+    ) -> WindowArguments:
+        """Check and convert arguments as people and templates write them."""
+        return cls(instant_ms(start, "start"), instant_ms(end, "end"), duration_s(lookback, "lookback"))
+
+    def explicit(self) -> TimeWindow:
+        """Return the window of ``start`` and ``end``, which are both needed."""
+        if self.start_ms is None or self.end_ms is None:
+            raise ConfigurationError("start and end are both needed: datetime, ISO text or epoch ms.")
+        return TimeWindow(self.start_ms, self.end_ms)
+
+    def until(self, end_ms: int) -> TimeWindow:
+        """Return the window that ends at a moment and is ``lookback`` long."""
+        if not self.lookback_s:
+            raise ConfigurationError("lookback must be longer than 0 seconds.")
+        return TimeWindow(end_ms - round(self.lookback_s * 1000), end_ms, "lookback")
+
+
+def to_ms(moment: datetime) -> int:
+    """Return a time in epoch milliseconds, rounded up; without a time zone it is taken as UTC."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
     # not by subtraction: what pendulum's moments give then cannot be divided
     return timegm(aware.utctimetuple()) * 1000 - -aware.microsecond // 1000
 
 
 def iso(epoch_ms: int) -> str:
-    """
-    Write a time as text.
-
-    :param epoch_ms: epoch ms
-    :return: for example ``2026-11-22T00:00:00.000+00:00``
-    """
+    """Return a time as text, such as ``2026-11-22T00:00:00.000+00:00``."""
     return (_EPOCH + timedelta(milliseconds=epoch_ms)).isoformat(timespec="milliseconds")
 
 
 def instant_ms(value: Any, name: str) -> int | None:
-    """
-    Read a time as people and templates write it.
-
-    :param value: datetime, date, ISO text, epoch ms as a number or digits; ``None``, ``""`` and ``"None"`` mean absent
-    :param name: the argument, for the error
-    :return: epoch ms, rounded up, or ``None`` where absent
-    :raises ConfigurationError: it is no time, or looks like seconds
-    """
-    if value is None or (isinstance(value, str) and value.strip() in _ABSENT):
+    """Read a time as people and templates write it: epoch ms, rounded up, or ``None`` if it is absent."""
+    if is_absent(value):
         return None
     if isinstance(value, date):
         return _date_ms(value)
@@ -121,15 +136,8 @@ def instant_ms(value: Any, name: str) -> int | None:
 
 
 def duration_s(value: Any, name: str) -> float | None:
-    """
-    Read a duration.
-
-    :param value: seconds as a number or text, or a ``timedelta``; ``None``, ``""`` and ``"None"`` mean absent
-    :param name: the argument, for the error
-    :return: seconds, or ``None`` where absent
-    :raises ConfigurationError: it is no duration, or negative
-    """
-    if value is None or (isinstance(value, str) and value.strip() in _ABSENT):
+    """Read a duration in seconds, or ``None`` if it is absent."""
+    if is_absent(value):
         return None
     if isinstance(value, timedelta):
         seconds = value.total_seconds()

@@ -1,9 +1,20 @@
 """
-Which messages were sent, judged from the rows that came after the sending began. Pure decisions, by counting.
+Which messages were sent, decided by matching them with the candidates for copies. Pure decisions on one partition.
 
-Messages that look alike are one group. A group that has as many rows as messages was sent; one that has no row beyond
-those of the messages that were surely sent was not. Whatever live producers may have added needs the contents, and what
-contents cannot tell apart stays unknown: a wrong verdict would lose a message, or send it twice.
+Messages and candidates with the same match key form a group. Of its candidates, as many as there are known-sent
+messages are their copies; the rest is *spare*, and what is left when every message in doubt has one is *unexplained*:
+somebody else wrote it.
+
+* No spare candidate: no message in doubt was sent. Fewer candidates than known-sent messages: copies are missing.
+* As many spare candidates as messages in doubt, and nothing unexplained in the whole partition: all of them were sent.
+  Fewer: if messages were sent one by one in the order of their offsets, the first ones were.
+* Anything else is *unclear*. Counting can be fooled, too: a live producer may write a look-alike just as a copy is
+  absent. So if contents can be had, every group with a message in doubt and a candidate is unclear.
+
+Unclear groups are split by content and matched again. If any group then still has an unexplained candidate, producers
+repeat the contents of messages, so any candidate may be theirs: every message in doubt that has one stays *unknown*. So
+do messages of equal content of which only some have a copy. A wrong answer would lose a message or send it twice;
+*unknown* only asks for a person.
 """
 
 from __future__ import annotations
@@ -15,152 +26,115 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
-    Marks: TypeAlias = Mapping[int, Hashable]
-    """What a message or row looks like, by offset."""
+    KeysByOffset: TypeAlias = Mapping[int, Hashable]
 
-_ECHO_SAMPLE = 5
+_REPEAT_SAMPLE = 5
+"""Groups without a message in doubt that are compared only to see whether producers repeat contents."""
 
 
 @dataclass(slots=True)
-class Group:
-    """
-    Messages and rows of one partition that look alike.
+class MatchGroup:
+    """Offsets of messages and candidates of one partition that have the same match key or content, ascending."""
 
-    :param known: offsets that were surely sent
-    :param doubts: offsets that may have been sent, ascending
-    :param rows: offsets of candidates
-    """
-
-    known: list[int] = field(default_factory=list)
-    doubts: list[int] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
+    known_sent: list[int] = field(default_factory=list)
+    in_doubt: list[int] = field(default_factory=list)
+    candidates: list[int] = field(default_factory=list)
 
     @property
     def spare(self) -> int:
-        """Rows beyond the copies of what was surely sent; below zero, copies are missing."""
-        return len(self.rows) - len(self.known)
+        """Candidates beyond the copies of known-sent messages; if negative, copies are missing."""
+        return len(self.candidates) - len(self.known_sent)
 
     @property
-    def surplus(self) -> int:
-        """Rows that no message of the plan explains."""
-        return self.spare - len(self.doubts)
+    def unexplained(self) -> int:
+        """Candidates that are left if every message in doubt was sent; if negative, some were not."""
+        return self.spare - len(self.in_doubt)
 
 
 @dataclass(slots=True)
-class Judgement:
+class Matching:
+    """What became of the messages of one partition, by offset."""
+
+    sent: list[int] = field(default_factory=list)  # in doubt, and sent
+    unsent: list[int] = field(default_factory=list)  # in doubt, and without a copy as far as can be seen
+    unknown: list[int] = field(default_factory=list)  # in doubt, and not even contents can tell
+    copies: list[int] = field(default_factory=list)  # candidates that are copies
+    missing: list[int] = field(default_factory=list)  # known-sent messages without a copy
+    unclear: list[MatchGroup] = field(default_factory=list)  # counting cannot tell which candidates are copies
+
+    def resolve(self, group: MatchGroup, sent: int) -> None:
+        """Record that the first messages in doubt of a group were sent, and the others were not."""
+        self.sent += group.in_doubt[:sent]
+        self.unsent += group.in_doubt[sent:]
+
+
+def group_by_key(known_sent: KeysByOffset, in_doubt: KeysByOffset, candidates: KeysByOffset) -> list[MatchGroup]:
+    """Group the messages and candidates of one partition that have the same key."""
+    groups: dict[Any, MatchGroup] = defaultdict(MatchGroup)
+    for offset in sorted(known_sent):
+        groups[known_sent[offset]].known_sent.append(offset)
+    for offset in sorted(in_doubt):
+        groups[in_doubt[offset]].in_doubt.append(offset)
+    for offset in sorted(candidates):
+        groups[candidates[offset]].candidates.append(offset)
+    return list(groups.values())
+
+
+def match_by_count(groups: Sequence[MatchGroup], *, ordered: bool, by_content: bool = False) -> Matching:
     """
-    The verdicts on one partition.
+    Match one partition by counting alone.
 
-    :param sent: doubts that were sent
-    :param unsent: doubts that have no copy, as far as can be seen
-    :param unknown: doubts that cannot be told
-    :param copies: rows that are copies
-    :param missing: surely sent messages that have no copy
-    :param unclear: groups that have more rows than messages: some are not copies, and contents must tell which
+    ``ordered``: messages were sent one by one in the order of their offsets, so that of equal ones the first were sent.
+    ``by_content``: contents will be compared, so that messages in doubt that have a candidate are left ``unclear``.
     """
-
-    sent: list[int] = field(default_factory=list)
-    unsent: list[int] = field(default_factory=list)
-    unknown: list[int] = field(default_factory=list)
-    copies: list[int] = field(default_factory=list)
-    missing: list[int] = field(default_factory=list)
-    unclear: list[Group] = field(default_factory=list)
-
-
-def groups_of(known: Marks, doubts: Marks, rows: Marks) -> dict[Any, Group]:
-    """
-    Sort messages and rows by what they look like.
-
-    :param known: surely sent messages of one partition
-    :param doubts: messages in doubt
-    :param rows: candidates
-    :return: the groups by look
-    """
-    groups: dict[Any, Group] = defaultdict(Group)
-    for offset in sorted(known):
-        groups[known[offset]].known.append(offset)
-    for offset in sorted(doubts):
-        groups[doubts[offset]].doubts.append(offset)
-    for offset in sorted(rows):
-        groups[rows[offset]].rows.append(offset)
-    return dict(groups)
-
-
-def judge(groups: Sequence[Group], *, ordered: bool, by_content: bool = False) -> Judgement:
-    """
-    Judge one partition by counting alone.
-
-    Counting is fooled where live producers write just as many look-alikes as copies are absent, so it is enough for
-    messages that were surely sent, and settles doubts only where contents cannot be had.
-
-    :param groups: what looks alike
-    :param ordered: whether messages were sent one by one in the order of their offsets, so that of equal ones the first
-        were sent
-    :param by_content: whether contents will be compared, so that doubts beside a row are left ``unclear``
-    :return: the verdicts; groups with doubts that counting cannot settle are ``unclear``, with their doubts in no list
-    """
-    quiet = all(group.surplus <= 0 for group in groups)
-    judgement = Judgement()
+    quiet = all(group.unexplained <= 0 for group in groups)
+    matching = Matching()
     for group in groups:
-        if by_content and group.doubts and group.rows:
-            judgement.unclear.append(group)
+        if by_content and group.in_doubt and group.candidates:
+            matching.unclear.append(group)
             continue
         if group.spare <= 0:
-            _settle(judgement, group, 0)
-            judgement.missing += group.known[len(group.rows) :]
-        elif group.surplus <= 0 and quiet and (ordered or not group.surplus):
-            _settle(judgement, group, group.spare)
-        elif group.doubts or (group.known and group.surplus):
-            judgement.unclear.append(group)
+            matching.resolve(group, 0)
+            matching.missing += group.known_sent[len(group.candidates) :]
+        elif group.unexplained <= 0 and quiet and (ordered or not group.unexplained):
+            matching.resolve(group, group.spare)
+        elif group.in_doubt or (group.known_sent and group.unexplained):
+            matching.unclear.append(group)
             continue
-        if group.known or group.doubts:
-            judgement.copies += group.rows
-    return judgement
+        if group.known_sent or group.in_doubt:
+            matching.copies += group.candidates
+    return matching
 
 
-def _settle(judgement: Judgement, group: Group, sent: int) -> None:
-    judgement.sent += group.doubts[:sent]
-    judgement.unsent += group.doubts[sent:]
-
-
-def to_compare(judgement: Judgement, *, everything: bool) -> list[Group]:
+def groups_to_compare(matching: Matching, *, everything: bool) -> list[MatchGroup]:
     """
-    Choose the groups whose contents are worth a request for each of their messages and rows.
+    Return the unclear groups whose contents are worth one request for each message and candidate.
 
-    :param judgement: what counting left
-    :param everything: whether each copy is wanted; else only groups with doubts, and a few others that show whether
-        live producers repeat the contents of messages
-    :return: the groups
+    With ``everything`` each copy is wanted; else only groups with messages in doubt, and a sample of the others.
     """
-    in_doubt = [group for group in judgement.unclear if group.doubts]
-    others = [group for group in judgement.unclear if not group.doubts]
+    in_doubt = [group for group in matching.unclear if group.in_doubt]
+    others = [group for group in matching.unclear if not group.in_doubt]
     if everything:
         return in_doubt + others
-    return in_doubt + others[:_ECHO_SAMPLE] if in_doubt else []
+    return in_doubt + others[:_REPEAT_SAMPLE] if in_doubt else []
 
 
-def judge_by_content(judgement: Judgement, groups: Sequence[Group]) -> Judgement:
-    """
-    Judge what counting left, by contents.
-
-    :param judgement: what counting settled; its ``unclear`` groups are replaced by those of ``groups``
-    :param groups: the groups of ``to_compare``, split by content
-    :return: the verdicts; ``unclear`` keeps what even contents cannot tell apart
-    """
-    echo = any(group.surplus > 0 for group in groups if group.known or group.doubts)
-    judgement.unclear = []
+def match_by_content(matching: Matching, groups: Sequence[MatchGroup]) -> Matching:
+    """Complete a matching with the compared groups, split by content; ``unclear`` keeps what contents cannot tell."""
+    repeated = any(group.unexplained > 0 for group in groups if group.known_sent or group.in_doubt)
+    matching.unclear = []
     for group in groups:
         if group.spare <= 0:
-            _settle(judgement, group, 0)
-            judgement.missing += group.known[len(group.rows) :]
-        elif group.doubts and (echo or group.surplus):
-            judgement.unknown += group.doubts
-        elif group.doubts:
-            _settle(judgement, group, group.spare)
-        if not (group.known or group.doubts):
+            matching.resolve(group, 0)
+            matching.missing += group.known_sent[len(group.candidates) :]
+        elif group.in_doubt and (repeated or group.unexplained):
+            matching.unknown += group.in_doubt
+        elif group.in_doubt:
+            matching.resolve(group, group.spare)
+        if not (group.known_sent or group.in_doubt):
             continue
-        if group.surplus > 0:
-            judgement.unclear.append(group)
+        if group.unexplained > 0:
+            matching.unclear.append(group)
         else:
-            judgement.copies += group.rows
-    return judgement
+            matching.copies += group.candidates
+    return matching

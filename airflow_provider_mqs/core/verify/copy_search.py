@@ -1,9 +1,28 @@
 """
-Find the copies of messages, and settle what may have been sent. Flows; ``copy_matching`` decides.
+Find the copies of messages in their topic, and so resolve which messages in doubt were sent. Flows.
 
-A candidate for a copy is a row whose offset is greater than every one that was there before the sending began, in the
-time in which copies could be made. Reading goes on until every copy is seen or the wait is over, since a service may
-show a message later than it took it.
+A *candidate* is a row that may be a copy. Its offset is greater than every offset that its partition had before the
+first message was sent. Its time lies between ``MARGIN_MS`` before that and ``MARGIN_MS`` from now, by the clock of the
+service, since a copy gets the time of its append. And no other replay is known to have made it.
+
+*Known-sent* messages, those that the service acknowledged, calibrate the search: they show what a copy keeps
+(``copy_traits``). A search is calibrated if the rows are complete, each known-sent message has a candidate, and in the
+end none of them is missing its copy. ``copy_matching`` decides, partition by partition, from counts and contents. The
+service may show a message later than it appended it, so the search is repeated until nothing is left open, at most for
+``verify_wait``.
+
+=========  ============================================================================================================
+sent       A copy was found, and it is known what a copy looks like. This needs no wait.
+not sent   No copy, although the search is calibrated: the copies of the messages that were surely sent are visible. It
+           is decided in the last search only, when the wait has passed, and only if up to three known-sent messages
+           find their contents among their candidates: else look-alikes may have stood in for their copies.
+unknown    All else. Nothing was surely sent, or not all of its copies are visible, so nobody knows what a copy looks
+           like; the rows are incomplete; producers write messages of the same content; or there are more look-alikes
+           than may be compared.
+=========  ============================================================================================================
+
+In partitions where others write, a look-alike of theirs may stand in for a copy that is not visible yet. So without
+messages in doubt, copies count as found only if two searches in a row agree.
 """
 
 from __future__ import annotations
@@ -17,253 +36,232 @@ from airflow_provider_mqs.core.ledger.ledger import MARGIN_MS
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.query.slices import Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
-from airflow_provider_mqs.core.verify import copy_matching as judging
-from airflow_provider_mqs.core.verify.copy_traits import Likeness, Traits, learn, learn_most, traits_of
+from airflow_provider_mqs.core.verify.copy_matching import (
+    group_by_key,
+    groups_to_compare,
+    match_by_content,
+    match_by_count,
+)
+from airflow_provider_mqs.core.verify.copy_traits import traits_all_keep, traits_most_keep, traits_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from airflow_provider_mqs.core.client.api import MqsApi
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.values.message import Rows
-    from airflow_provider_mqs.core.verify.copy_matching import Group, Judgement
-    from airflow_provider_mqs.core.verify.source_messages import Sources
+    from airflow_provider_mqs.core.verify.copy_matching import MatchGroup, Matching
+    from airflow_provider_mqs.core.verify.copy_traits import KeptTraits, Traits
+    from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 
-    PollState: TypeAlias = dict[int, dict[int, Traits]]
+    TraitsByOffset: TypeAlias = dict[int, dict[int, Traits]]
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
-_CONFIRM_S = 2.0
-"""So long after a first look the second one is taken, where others write into the topic."""
-_MOST_COMPARED = 2_000
-"""So many contents are asked for at most in one look."""
-_PROBES, _FEW_ROWS = 3, 20
-"""So many messages must have a copy of their content before another one is called not sent, and where that is cheap."""
+_CONFIRM_PAUSE_S = 2.0
+"""Time between two searches that must agree, if others write into the topic."""
+_MAX_COMPARED = 2_000
+"""Contents that one search of a partition may ask for."""
+_MAX_CHECKED, _FEW_CANDIDATES = 3, 20
+"""Known-sent messages whose contents must be found before another counts as not sent, in groups where that is cheap."""
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """
-    What to look for, and where.
+class CopySearch:
+    """What to search for, and among which rows."""
 
-    :param known: surely sent messages whose copies may be among the candidates
-    :param doubts: messages that may have been sent
-    :param marks: by partition, the last offset that was there before the first message was sent
-    :param since_ms: the service's time before the first message was sent, epoch ms
-    :param foreign: copies that other replays are known to have made
-    :param ordered: whether messages were sent in the order of their offsets, one by one in each partition
-    """
-
-    known: OffsetsByPartition
-    doubts: OffsetsByPartition
-    marks: Mapping[int, int]
+    known_sent: OffsetsByPartition
+    """Surely sent messages whose copies may be among the candidates."""
+    in_doubt: OffsetsByPartition
+    """Messages that may have been sent."""
+    last_offsets: Mapping[int, int]
+    """By partition, the last offset that was there before the first message was sent."""
     since_ms: int
-    foreign: OffsetsByPartition = field(default_factory=dict)
+    """The service's time before the first message was sent, epoch ms."""
+    foreign_copies: OffsetsByPartition = field(default_factory=dict)
+    """Copies that other replays are known to have made."""
     ordered: bool = False
+    """Whether the messages of each partition were sent one by one, in the order of their offsets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """
-    What was found.
-
-    :param sent: doubts that were sent
-    :param unsent: doubts that were not
-    :param unknown: doubts that cannot be told
-    :param copies: offsets of copies
-    :param missing: surely sent messages without a copy, in partitions where others have theirs
-    :param calibrated: whether it is known what a copy looks like, and every copy of a known message was seen
-    :param complete: whether ``copies`` holds each copy
-    :param strangers: whether there are rows that no message of the plan explains
-    """
+    """What a search found; of the messages in doubt, each is in exactly one of the first three."""
 
     sent: OffsetsByPartition
     unsent: OffsetsByPartition
     unknown: OffsetsByPartition
     copies: OffsetsByPartition
     missing: OffsetsByPartition
+    """Known-sent messages without a copy, in partitions where others have theirs."""
     calibrated: bool
+    """Whether it is known what a copy looks like, and the copy of every known-sent message was found."""
     complete: bool
-    strangers: bool = False
+    """Whether ``copies`` holds every copy."""
+    foreign_rows: bool = False
+    """Whether there are candidates that no message explains."""
 
     @property
-    def open(self) -> bool:
-        """Whether waiting may show more."""
+    def may_improve(self) -> bool:
+        """Whether a later search may find more."""
         return not self.calibrated or bool(self.unsent or self.missing)
 
 
-def find_marks(api: MqsApi, topic: str, partitions: OffsetsByPartition) -> Flow[dict[int, int]]:
-    """
-    Find the last offset of each partition, before anything is sent.
+def find_last_offsets(api: MqsApi, topic: str, partitions: OffsetsByPartition) -> Flow[dict[int, int]]:
+    """Find the last offset of each partition of a plan, before anything is sent: of the plan, or of the newest rows."""
+    last_offsets = {partition: ranges[-1][1] for partition, ranges in partitions.items()}
 
-    :param api: the calls
-    :param topic: topic name
-    :param partitions: the plan
-    :return: by partition: the greatest offset of the plan and of the rows in the time where copies will be looked for
-    """
-    marks = {partition: ranges[-1][1] for partition, ranges in partitions.items()}
+    def note(rows: Rows) -> None:
+        for row in rows:
+            if row.partition in last_offsets:
+                last_offsets[row.partition] = max(last_offsets[row.partition], row.message_offset)
 
-    def note(found: Rows) -> None:
-        for row in found:
-            if row.partition in marks:
-                marks[row.partition] = max(marks[row.partition], row.message_offset)
-
+    # rows outside this time are no candidates, so they need not be excluded by their offset
     now_ms = api.now_ms()
-    reader = WindowReader(api, topic, note, partitions, wary=True)
-    yield from reader.read(Slice(now_ms - MARGIN_MS, now_ms + MARGIN_MS, _only(partitions)))
-    return marks
+    reader = WindowReader(api, topic, note, partitions, total_may_lag=True)
+    yield from reader.read(Slice(now_ms - MARGIN_MS, now_ms + MARGIN_MS, _single_partition(partitions)))
+    return last_offsets
 
 
-def settle(api: MqsApi, topic: str, evidence: Evidence, sources: Sources, *, until_s: float) -> Flow[Finding]:
-    """
-    Find out which messages were sent, and where their copies are.
-
-    :param api: the calls
-    :param topic: topic name
-    :param evidence: what to look for
-    :param sources: what the messages look like
-    :param until_s: the moment (as ``api.clock`` tells it) from which a message without a copy was not sent
-    :return: the verdict; a message is ``unsent`` only after that moment
-    :raises ApiError: the service refused
-    """
-    yield from sources.load(partition_offsets.union(evidence.known, evidence.doubts))
-    pause_s, before = _FIRST_PAUSE_S, None
+def find_copies(
+    api: MqsApi, topic: str, search: CopySearch, sources: SourceMessages, *, until_s: float
+) -> Flow[Finding]:
+    """Search until nothing is left open, at most until ``until_s`` by ``api.clock``; only then a message is unsent."""
+    yield from sources.load(partition_offsets.union(search.known_sent, search.in_doubt))
+    pause_s, copies_before = _FIRST_PAUSE_S, None
     while True:
-        asked_s = api.clock()
-        last = asked_s >= until_s
-        finding = yield from _look(api, topic, evidence, sources, last=last)
-        # where others write, one of theirs may stand in for a copy that is not in sight yet; so look twice
-        sure = bool(evidence.doubts) or not finding.strangers or finding.copies == before
-        if last or (sure and not finding.open):
+        began_s = api.clock()
+        last = began_s >= until_s
+        finding = yield from _search_once(api, topic, search, sources, last=last)
+        confirmed = bool(search.in_doubt) or not finding.foreign_rows or finding.copies == copies_before
+        if last or (confirmed and not finding.may_improve):
             return finding
-        before = None if finding.open else finding.copies
-        wait_s = pause_s if finding.open else _CONFIRM_S
-        yield Sleep(min(wait_s, max(until_s - api.clock(), 0.0)), "copies may still come into sight")
+        copies_before = None if finding.may_improve else finding.copies
+        wait_s = pause_s if finding.may_improve else _CONFIRM_PAUSE_S
+        yield Sleep(min(wait_s, max(until_s - api.clock(), 0.0)), "copies may still become visible")
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
-def _look(api: MqsApi, topic: str, evidence: Evidence, sources: Sources, *, last: bool) -> Flow[Finding]:
-    rows, whole = yield from _candidates(api, topic, evidence)
-    known, doubts = _traits(evidence.known, sources), _traits(evidence.doubts, sources)
-    all_there = sum(map(len, known.values())) == partition_offsets.count(evidence.known)
-    likeness = learn(_values(known), _values(rows)) if whole and all_there else None
-    kept = likeness or learn_most(_values(known), _values(rows))
-    judged: dict[int, Judgement] = {}
-    probes: list[tuple[int, Group]] = []
-    strangers = False
-    for partition in sorted({*evidence.known, *evidence.doubts}):
-        looks = (_marks(kept, found.get(partition, {}), source=found is not rows) for found in (known, doubts, rows))
-        groups = list(judging.groups_of(*looks).values())
-        judged[partition] = yield from _judged(api, topic, partition, groups, evidence, likeness)
-        strangers = strangers or any(group.surplus > 0 for group in groups)
-        probes += [(partition, group) for group in groups if group.known and len(group.rows) <= _FEW_ROWS]
-    doubtful = last and sources.by_offset and any(one.unsent for one in judged.values())
-    if doubtful and not (yield from _have_copies(api, topic, probes)):
-        likeness = None
-    finding = replace(_verdict(evidence, judged, likeness), strangers=strangers)
-    # what an incomplete reading does not show may be there all the same
+def _search_once(api: MqsApi, topic: str, search: CopySearch, sources: SourceMessages, *, last: bool) -> Flow[Finding]:
+    candidates, whole = yield from _read_candidates(api, topic, search)
+    known_sent, in_doubt = (_traits_of_sources(offsets, sources) for offsets in (search.known_sent, search.in_doubt))
+    every_source_known = sum(map(len, known_sent.values())) == partition_offsets.count(search.known_sent)
+    learned_from = {partition: list(found.values()) for partition, found in known_sent.items()}
+    rows = {partition: list(found.values()) for partition, found in candidates.items()}
+    calibration = traits_all_keep(learned_from, rows) if whole and every_source_known else None
+    kept = calibration or traits_most_keep(learned_from, rows)
+
+    matchings: dict[int, Matching] = {}
+    checkable: list[tuple[int, MatchGroup]] = []
+    foreign_rows = False
+    for partition in sorted({*search.known_sent, *search.in_doubt}):
+        groups = group_by_key(
+            {offset: kept.key_of_source(traits) for offset, traits in known_sent.get(partition, {}).items()},
+            {offset: kept.key_of_source(traits) for offset, traits in in_doubt.get(partition, {}).items()},
+            {offset: kept.key_of_candidate(traits) for offset, traits in candidates.get(partition, {}).items()},
+        )
+        compare = calibration is not None
+        matchings[partition] = yield from _match_partition(api, topic, partition, groups, search, compare=compare)
+        foreign_rows = foreign_rows or any(group.unexplained > 0 for group in groups)
+        checkable += [
+            (partition, group) for group in groups if group.known_sent and len(group.candidates) <= _FEW_CANDIDATES
+        ]
+    decides_unsent = last and sources.by_offset and any(matching.unsent for matching in matchings.values())
+    if decides_unsent and not (yield from _have_their_contents(api, topic, checkable)):
+        calibration = None
+    finding = replace(_finding(search, matchings, calibration), foreign_rows=foreign_rows)
+    # a copy that incomplete rows do not show may be there all the same
     return finding if whole else replace(finding, missing={})
 
 
-def _candidates(api: MqsApi, topic: str, evidence: Evidence) -> Flow[tuple[PollState, bool]]:
-    """Read the rows that can be copies; before, during and behind the sending apart, since most are in between."""
-    rows: PollState = {}
-    partitions = partition_offsets.union(evidence.known, evidence.doubts)
+def _read_candidates(api: MqsApi, topic: str, search: CopySearch) -> Flow[tuple[TraitsByOffset, bool]]:
+    """Read the candidates, and whether the rows are complete."""
+    candidates: TraitsByOffset = {}
+    partitions = partition_offsets.union(search.known_sent, search.in_doubt)
 
-    def note(found: Rows) -> None:
-        for row in found:
-            if row.message_offset > evidence.marks.get(row.partition, -1):
-                rows.setdefault(row.partition, {})[row.message_offset] = traits_of(row.message)
+    def note(rows: Rows) -> None:
+        for row in rows:
+            if row.message_offset > search.last_offsets.get(row.partition, -1):
+                candidates.setdefault(row.partition, {})[row.message_offset] = traits_of(row.message)
 
     now_ms = api.now_ms()
-    reader = WindowReader(api, topic, note, partitions, wary=True)
-    edges = (evidence.since_ms - MARGIN_MS, min(evidence.since_ms, now_ms), now_ms, now_ms + MARGIN_MS)
+    reader = WindowReader(api, topic, note, partitions, total_may_lag=True)
+    # in three parts, since nearly all candidates are in the middle one and the reader cuts what is too large
+    edges = (search.since_ms - MARGIN_MS, min(search.since_ms, now_ms), now_ms, now_ms + MARGIN_MS)
     for start_ms, end_ms in pairwise(edges):
         if start_ms < end_ms:
-            yield from reader.read(Slice(start_ms, end_ms, _only(partitions)))
-    for place in partition_offsets.expand(
-        partition_offsets.intersection(
-            evidence.foreign, partition_offsets.from_refs((p, o) for p in rows for o in rows[p])
-        )
-    ):
-        del rows[place[0]][place[1]]
-    return rows, not reader.doubts
+            yield from reader.read(Slice(start_ms, end_ms, _single_partition(partitions)))
+    found = partition_offsets.from_refs(
+        (partition, offset) for partition in candidates for offset in candidates[partition]
+    )
+    for partition, offset in partition_offsets.expand(partition_offsets.intersection(search.foreign_copies, found)):
+        del candidates[partition][offset]
+    return candidates, not reader.why_incomplete
 
 
-def _judged(
-    api: MqsApi, topic: str, partition: int, groups: list[Group], evidence: Evidence, likeness: Likeness | None
-) -> Flow[Judgement]:
-    """Judge a partition by contents where that is affordable, else by counting."""
-    judgement = judging.judge(groups, ordered=evidence.ordered, by_content=likeness is not None)
-    compared = judging.to_compare(judgement, everything=not evidence.doubts)
-    if likeness is None or not compared:
-        return judgement
-    offsets = [offset for group in compared for offset in (*group.known, *group.doubts, *group.rows)]
-    if len(offsets) > _MOST_COMPARED:
-        counted = judging.judge(groups, ordered=evidence.ordered)
-        counted.unknown += [offset for group in counted.unclear for offset in group.doubts]
+def _match_partition(
+    api: MqsApi, topic: str, partition: int, groups: list[MatchGroup], search: CopySearch, *, compare: bool
+) -> Flow[Matching]:
+    """Match a partition, by contents if they may be compared and are affordable, else by counting."""
+    matching = match_by_count(groups, ordered=search.ordered, by_content=compare)
+    compared = groups_to_compare(matching, everything=not search.in_doubt)
+    if not compare or not compared:
+        return matching
+    offsets = [offset for group in compared for offset in (*group.known_sent, *group.in_doubt, *group.candidates)]
+    if len(offsets) > _MAX_COMPARED:
+        counted = match_by_count(groups, ordered=search.ordered)
+        counted.unknown += [offset for group in counted.unclear for offset in group.in_doubt]
         return counted
-    found = yield Parallel(api.get_message(topic, partition, offset, download=True) for offset in offsets)
-    values = {offset: message.value if message else offset for offset, message in zip(offsets, found, strict=True)}
-    split: list[Group] = []
+    messages = yield Parallel(api.get_message(topic, partition, offset, download=True) for offset in offsets)
+    # a message that is gone has no content in common with another
+    contents = {offset: message.value if message else offset for offset, message in zip(offsets, messages, strict=True)}
+    split: list[MatchGroup] = []
     for group in compared:
-        named = [{offset: values[offset] for offset in part} for part in (group.known, group.doubts, group.rows)]
-        split += judging.groups_of(*named).values()
-    return judging.judge_by_content(judgement, split)
+        parts = (group.known_sent, group.in_doubt, group.candidates)
+        split += group_by_key(*({offset: contents[offset] for offset in part} for part in parts))
+    return match_by_content(matching, split)
 
 
-def _have_copies(api: MqsApi, topic: str, probes: list[tuple[int, Group]]) -> Flow[bool]:
-    """Tell whether messages that were surely sent have their contents among the rows that look like their copies."""
-    for partition, group in sorted(probes, key=lambda probe: len(probe[1].rows))[:_PROBES]:
-        offsets = [group.known[-1], *group.rows]
-        found = yield Parallel(api.get_message(topic, partition, offset, download=True) for offset in offsets)
-        source, *rows = (message and message.value for message in found)
-        if source not in rows:
+def _have_their_contents(api: MqsApi, topic: str, groups: list[tuple[int, MatchGroup]]) -> Flow[bool]:
+    """Tell whether some known-sent messages, in the smallest groups, have their contents among their candidates."""
+    for partition, group in sorted(groups, key=lambda pair: len(pair[1].candidates))[:_MAX_CHECKED]:
+        offsets = [group.known_sent[-1], *group.candidates]
+        messages = yield Parallel(api.get_message(topic, partition, offset, download=True) for offset in offsets)
+        source, *candidates = (message and message.value for message in messages)
+        if source not in candidates:
             return False
     return True
 
 
-def _verdict(evidence: Evidence, judged: Mapping[int, Judgement], likeness: Likeness | None) -> Finding:
-    def gathered(name: str) -> OffsetsByPartition:
+def _finding(search: CopySearch, matchings: Mapping[int, Matching], calibration: KeptTraits | None) -> Finding:
+    def joined(choose: Callable[[Matching], list[int]]) -> OffsetsByPartition:
         return partition_offsets.from_refs(
-            (partition, offset) for partition in judged for offset in getattr(judged[partition], name)
+            (partition, offset) for partition, matching in matchings.items() for offset in choose(matching)
         )
 
-    missing = partition_offsets.from_refs(
-        (partition, offset) for partition, one in judged.items() if one.copies for offset in one.missing
-    )
-    # without a row of its content, what looked like the copy of a message that was surely sent is something else
-    calibrated = likeness is not None and not any(one.missing for one in judged.values())
-    sent, unsent = gathered("sent") if likeness else {}, gathered("unsent") if calibrated else {}
-    unclear = any(one.unclear for one in judged.values())
+    # if the copy of a known-sent message is missing, its look-alikes were something else, and what was learned is wrong
+    calibrated = calibration is not None and not any(matching.missing for matching in matchings.values())
+    sent = joined(lambda matching: matching.sent) if calibration else {}
+    unsent = joined(lambda matching: matching.unsent) if calibrated else {}
     return Finding(
         sent=sent,
         unsent=unsent,
-        unknown=partition_offsets.difference(evidence.doubts, partition_offsets.union(sent, unsent)),
-        copies=gathered("copies"),
-        missing=missing,
+        unknown=partition_offsets.difference(search.in_doubt, partition_offsets.union(sent, unsent)),
+        copies=joined(lambda matching: matching.copies),
+        missing=joined(lambda matching: matching.missing if matching.copies else []),
         calibrated=calibrated,
-        complete=calibrated and not unclear,
+        complete=calibrated and not any(matching.unclear for matching in matchings.values()),
     )
 
 
-def _only(partitions: OffsetsByPartition) -> int | None:
-    """Give the partition to ask for, where a plan has one; several are read together."""
+def _single_partition(partitions: OffsetsByPartition) -> int | None:
+    """Return the partition to ask for if there is only one; several are read together."""
     return next(iter(partitions)) if len(partitions) == 1 else None
 
 
-def _traits(places: OffsetsByPartition, sources: Sources) -> PollState:
-    found: PollState = {}
-    for partition, offset in partition_offsets.expand(places):
+def _traits_of_sources(offsets: OffsetsByPartition, sources: SourceMessages) -> TraitsByOffset:
+    found: TraitsByOffset = {}
+    for partition, offset in partition_offsets.expand(offsets):
         traits = sources.traits(partition, offset)
         if traits is not None:
             found.setdefault(partition, {})[offset] = traits
     return found
-
-
-def _values(rows: PollState) -> dict[int, list[Traits]]:
-    return {partition: list(found.values()) for partition, found in rows.items()}
-
-
-def _marks(likeness: Likeness, found: Mapping[int, Traits], *, source: bool) -> dict[int, tuple[object, ...]]:
-    look = likeness.of_source if source else likeness.of_row
-    return {offset: look(traits) for offset, traits in found.items()}

@@ -1,8 +1,12 @@
 """
-What a copy has in common with its source: learned from messages that were surely sent, never assumed.
+Which traits a copy shares with its source: learned from messages that were surely sent, never assumed.
 
-The documents do not say what a copy looks like, and the query shows nothing that marks one. So each trait that a row
-shows is put to the test: it counts only if the rows hold a match for every message that was surely sent.
+The documents do not say what a copy looks like, and no field of the query marks one. So each trait of a row is tried in
+turn, and counts only if there is still a candidate for every message that was surely sent (``traits_all_keep``). Of
+those that count, a source and its copy have the same values: the *match key*. A size counts if all copies are larger
+than their sources by the same number of bytes, since the service may add headers.
+
+To recognise copies by something else, add it to ``Traits`` and ``traits_of``.
 """
 
 from __future__ import annotations
@@ -16,131 +20,100 @@ if TYPE_CHECKING:
 
     from airflow_provider_mqs.core.values.message import Message
 
-_MAX_SHIFTS = 50
-_MOST = 0.5
+_MAX_SIZE_SHIFTS = 50
+_MAJORITY = 0.5
 
 
 class Traits(NamedTuple):
-    """
-    What a row of a window query shows of a message, apart from its place and time.
-
-    :param key: message key, ``None`` where the row has none
-    :param size: bytes
-    :param tag: label
-    :param app_id: id of the producer's application
-    :param message_id: id given by the producer's application
-    """
+    """What a row of a window query shows of a message, apart from its position and time."""
 
     key: str | None
-    size: int | None
+    size: int | None  # bytes
     tag: str | None
     app_id: str | None
     message_id: str | None
 
 
-Mark: TypeAlias = tuple[Any, ...]
-"""The traits that count, as one value: a copy and its source have the same."""
-_NAMES = Traits._fields
+_POSITIONS = {name: position for position, name in enumerate(Traits._fields)}
+
+MatchKey: TypeAlias = tuple[Any, ...]
+"""The values of the traits that count; a source and its copy have the same."""
 
 
 def traits_of(message: Message) -> Traits:
-    """
-    Take the traits of a row.
-
-    :param message: a source or a candidate
-    :return: its traits; an empty text is no text
-    """
+    """Return the traits of a source or a candidate; an empty text counts as none."""
     return Traits(
         message.key or None, message.size, message.tag or None, message.app_id or None, message.message_id or None
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Likeness:
-    """
-    Which traits a copy keeps.
-
-    :param names: the traits that count
-    :param size_shift: bytes that a copy is larger than its source
-    """
+class KeptTraits:
+    """Which traits a copy keeps, and by how many bytes it is larger than its source."""
 
     names: tuple[str, ...] = ()
     size_shift: int = 0
 
-    def of_source(self, traits: Traits) -> Mark:
-        """
-        Say what the copy of a message must look like.
-
-        :param traits: of the source
-        :return: the mark
-        """
+    def key_of_source(self, traits: Traits) -> MatchKey:
+        """Return the match key that the copy of a source must have."""
         if "size" in self.names and traits.size is not None:
             traits = traits._replace(size=traits.size + self.size_shift)
-        return self.of_row(traits)
+        return self.key_of_candidate(traits)
 
-    def of_row(self, traits: Traits) -> Mark:
-        """
-        Say what a row looks like.
-
-        :param traits: of the row
-        :return: the mark
-        """
-        return tuple(getattr(traits, name) for name in self.names)
+    def key_of_candidate(self, traits: Traits) -> MatchKey:
+        """Return the match key that a candidate has."""
+        return tuple(traits[_POSITIONS[name]] for name in self.names)
 
 
-Seen: TypeAlias = "Mapping[int, Iterable[Traits]]"
-"""Traits by partition."""
+TraitsByPartition: TypeAlias = "Mapping[int, Iterable[Traits]]"
 
 
-def learn(known: Seen, rows: Seen) -> Likeness | None:
+def traits_all_keep(known_sent: TraitsByPartition, candidates: TraitsByPartition) -> KeptTraits | None:
     """
-    Find which traits copies keep.
+    Return every trait that all copies of known-sent messages keep.
 
-    :param known: messages that were surely sent, by partition
-    :param rows: rows that came after the sending began
-    :return: every trait that holds for all of them; ``None`` where none was surely sent, or not all copies can be seen
+    ``None`` if nothing was surely sent, or if there are fewer candidates than messages: not every copy is visible, so
+    what copies look like cannot be known.
     """
-    sources = [(partition, traits) for partition, found in known.items() for traits in found]
-    if not sources or _matches(Likeness(), sources, rows) < len(sources):
+    sources = [(partition, traits) for partition, found in known_sent.items() for traits in found]
+    if not sources or _count_matches(KeptTraits(), sources, candidates) < len(sources):
         return None
-    return _grown(sources, rows, len(sources))
+    return _learn(sources, candidates, len(sources))
 
 
-def learn_most(known: Seen, rows: Seen) -> Likeness:
-    """
-    Find which traits most copies keep, so that those which lack a copy can be named.
-
-    :param known: messages that were surely sent, by partition
-    :param rows: rows that came after the sending began
-    :return: every trait that holds for at least half of them
-    """
-    sources = [(partition, traits) for partition, found in known.items() for traits in found]
-    return _grown(sources, rows, len(sources) * _MOST)
+def traits_most_keep(known_sent: TraitsByPartition, candidates: TraitsByPartition) -> KeptTraits:
+    """Return every trait that at least half of the copies keep, so that messages without a copy can be named."""
+    sources = [(partition, traits) for partition, found in known_sent.items() for traits in found]
+    return _learn(sources, candidates, len(sources) * _MAJORITY)
 
 
-def _grown(sources: list[tuple[int, Traits]], rows: Seen, enough: float) -> Likeness:
-    likeness = Likeness()
-    for name in _NAMES:
-        for shift in _shifts(sources, rows) if name == "size" else [likeness.size_shift]:
-            larger = Likeness((*likeness.names, name), shift)
-            if _matches(larger, sources, rows) >= enough:
-                likeness = larger
+def _learn(sources: list[tuple[int, Traits]], candidates: TraitsByPartition, enough: float) -> KeptTraits:
+    """Add one trait after the other, as long as enough sources still have a candidate."""
+    kept = KeptTraits()
+    for name in Traits._fields:
+        for shift in _size_shifts(sources, candidates) if name == "size" else [kept.size_shift]:
+            more = KeptTraits((*kept.names, name), shift)
+            if _count_matches(more, sources, candidates) >= enough:
+                kept = more
                 break
-    return likeness
+    return kept
 
 
-def _shifts(sources: list[tuple[int, Traits]], rows: Seen) -> list[int]:
-    """List by how many bytes copies may differ: no difference first, then the small ones."""
+def _size_shifts(sources: list[tuple[int, Traits]], candidates: TraitsByPartition) -> list[int]:
+    """List by how many bytes copies may differ from their sources: none at all first, then the smallest numbers."""
     if not sources:
         return [0]
+    # the copy of the first source is among the candidates, so the right number is among the differences from it
     partition, first = sources[0]
-    sizes = {row.size for row in rows.get(partition, ()) if row.size is not None}
+    sizes = {row.size for row in candidates.get(partition, ()) if row.size is not None}
     shifts = {size - first.size for size in sizes} if first.size is not None else set()
-    return sorted({0, *shifts}, key=abs)[:_MAX_SHIFTS]
+    return sorted({0, *shifts}, key=abs)[:_MAX_SIZE_SHIFTS]
 
 
-def _matches(likeness: Likeness, sources: list[tuple[int, Traits]], rows: Seen) -> int:
-    """Count the messages for which there is a row, each row used once."""
-    wanted = Counter((partition, likeness.of_source(traits)) for partition, traits in sources)
-    there = Counter((partition, likeness.of_row(traits)) for partition, found in rows.items() for traits in found)
+def _count_matches(kept: KeptTraits, sources: list[tuple[int, Traits]], candidates: TraitsByPartition) -> int:
+    """Count the sources that have a candidate with their match key, each candidate used once."""
+    wanted = Counter((partition, kept.key_of_source(traits)) for partition, traits in sources)
+    there = Counter(
+        (partition, kept.key_of_candidate(traits)) for partition, rows in candidates.items() for traits in rows
+    )
     return sum((wanted & there).values())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
 from airflow_provider_mqs.core.offsets.accumulator import OffsetAccumulator
 from airflow_provider_mqs.core.offsets.document import Offsets
-from airflow_provider_mqs.core.query.query import find_topic, retention_doubts
+from airflow_provider_mqs.core.query.query import find_topic, why_expired
 from airflow_provider_mqs.core.query.slices import Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.core.values.time_window import SOURCE_EVENT, TimeWindow
@@ -135,7 +135,7 @@ def read_topic(api: MqsApi, name: str, cursor: Cursor, window: TimeWindow, *, mo
         else:
             break
     read = replace(window, end_ms=end_ms)
-    return Reading(read, rows.found, topic, end_ms < window.end_ms, tuple(reader.doubts), tuple(notes))
+    return Reading(read, rows.found, topic, end_ms < window.end_ms, tuple(reader.why_incomplete), tuple(notes))
 
 
 def find_news(
@@ -160,11 +160,11 @@ def find_news(
     news = cursor.advance(times, end_ms, overlap_ms=watch.overlap_ms, most=watch.most, whole=not reading.hidden)
     if reading.cut:
         news = replace(news, more=True)
-    gone = tuple(retention_doubts(reading.topic, window, now_ms))
-    doubts = (*gone, *reading.hidden, *watch.copies.doubts)
+    gone = tuple(why_expired(reading.topic, window, now_ms))
+    doubts = (*gone, *reading.hidden, *watch.copies.why_incomplete)
     told = [rows[place] for place in news.told]
     offsets = _offsets(api, watch.topic, cursor, news, told, copies, complete=not doubts)
-    unsettled = bool(reading.hidden or (news.told and watch.copies.doubts))
+    unsettled = bool(reading.hidden or (news.told and watch.copies.why_incomplete))
     return PollResult(offsets, news, doubts, reading.notes, unsettled)
 
 

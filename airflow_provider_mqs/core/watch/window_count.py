@@ -11,12 +11,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.core.client.errors import PAGE_SIZE_REFUSED, number_of
-from airflow_provider_mqs.core.query.query import Query, find_topic, query_offsets, retention_doubts
-from airflow_provider_mqs.core.query.slices import CAP
+from airflow_provider_mqs.core.query.query import Query, find_topic, query_offsets, why_expired
+from airflow_provider_mqs.core.query.slices import CAP, Slice, query_page
 from airflow_provider_mqs.core.watch.condition import WindowCount
 from airflow_provider_mqs.exceptions import (
-    BadRequestError,
     ConfigurationError,
     IncompleteWindowError,
     ServerError,
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.watch.condition import Condition
 
 _log = logging.getLogger(__name__)
-_SMALL_PAGE = 10
 
 
 class WindowCounter:
@@ -88,7 +85,7 @@ class WindowCounter:
             self._topics[self.query.topic], notes = yield from find_topic(api, self.query.topic)
             for note in notes:
                 _log.warning("%s", note)
-        doubts = retention_doubts(self._topic, self.query.window, now_ms)
+        doubts = why_expired(self._topic, self.query.window, now_ms)
         if doubts:
             raise ConfigurationError(f"{doubts[0]} The window {self.query.window} begins before that.")
 
@@ -120,8 +117,8 @@ class WindowCounter:
         found = yield from query_offsets(api, self.query, now_ms=now_ms)
         for note in found.notes:
             _log.warning("%s", note)
-        if found.doubts:
-            raise IncompleteWindowError(" ".join(found.doubts))
+        if found.why_incomplete:
+            raise IncompleteWindowError(" ".join(found.why_incomplete))
         parts = found.offsets.partitions.values()
         return WindowCount(
             found.offsets.count,
@@ -143,13 +140,8 @@ class WindowCounter:
 
 
 def _page(api: MqsApi, topic: str, start_ms: int, end_ms: int) -> Flow[Page]:
-    limit = api.settings.page_size
-    try:
-        return (yield from api.query_page(topic, start_ms, end_ms, limit=limit, offset=0))
-    except BadRequestError as error:
-        if number_of(error.error_code) != PAGE_SIZE_REFUSED or limit <= _SMALL_PAGE:
-            raise
-        return (yield from api.query_page(topic, start_ms, end_ms, limit=_SMALL_PAGE, offset=0))
+    page, _ = yield from query_page(api, topic, Slice(start_ms, end_ms), limit=api.settings.page_size)
+    return page
 
 
 def _unique(page: Page) -> Rows:

@@ -1,4 +1,4 @@
-"""One DAG for each way to keep a ledger and to send; the plan of a replay comes from a query, as it does for users."""
+"""One DAG for each combination of ledger, ordering and care; the plan of a replay comes from a query, as for users."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from airflow_provider_mqs.core.client.flow import Flow, Request, Response, Step,
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.identity import INSTANCE_ID, PROJECT_ID
-from airflow_provider_mqs.emulator.records import Topic as StoredTopic
+from airflow_provider_mqs.emulator.store import Topic as StoredTopic
 from airflow_provider_mqs.exceptions import (
     ApiNotPublishedError,
     ConfigurationError,

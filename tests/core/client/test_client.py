@@ -16,7 +16,7 @@ from airflow_provider_mqs.core.client.client import AsyncMqsClient, MqsClient
 from airflow_provider_mqs.core.client.flow import Flow, Parallel, Request, Sleep, Wait
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.exceptions import AuthenticationError, ProtocolError, ServerError
 from tests.core.client.recorder import recording
 from tests.support import END_MS, START_MS, settings_for, until

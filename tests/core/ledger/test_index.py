@@ -1,4 +1,4 @@
-"""The index of replays loses nothing, although no store can compare and set."""
+"""The index of replays loses no entry, although no store has compare-and-set."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def entry(number: int, **changes: Any) -> IndexEntry:
 
 
 def test_entries_come_back_whatever_their_shard() -> None:
-    """A later entry of the same replay takes the place of the older one."""
+    """A later entry replaces the older one of the same replay."""
     store = MemoryStore()
     for number in range(20):
         index(store).put(entry(number))
@@ -87,8 +87,8 @@ def _shard(number: int) -> str:
     return next(iter(written.values))
 
 
-def test_old_replays_are_forgotten() -> None:
-    """After 60 days neither their sources nor their copies are there."""
+def test_old_replays_are_dropped() -> None:
+    """After 60 days neither their sources nor their copies exist."""
     store = MemoryStore()
     rival = next(n for n in range(1, 200) if _shard(n) == _shard(0))
     index(store).put(entry(0, since_ms=NOW_MS - 90 * DAY_MS, until_ms=NOW_MS - 61 * DAY_MS))
@@ -98,8 +98,8 @@ def test_old_replays_are_forgotten() -> None:
     assert [one.replay_id for one in index(store).entries()] == [f"r{rival}"]
 
 
-def test_a_broken_index_is_told() -> None:
-    """Nothing is sent where earlier replays cannot be known."""
+def test_a_broken_index_is_an_error() -> None:
+    """Nothing may be sent if earlier replays are not known."""
     store = MemoryStore()
     index(store).put(entry(1))
     store.set(next(iter(store.values)), [{"replay_id": "r1"}])
@@ -108,11 +108,11 @@ def test_a_broken_index_is_told() -> None:
         index(store).entries()
 
 
-def test_a_store_that_keeps_nothing_is_told() -> None:
-    """Merging ends after fifty rounds."""
+def test_a_store_that_keeps_nothing_is_an_error() -> None:
+    """``put`` gives up after fifty rounds."""
 
     class Forgetful(MemoryStore):
         def set(self, key: str, value: Any) -> None: ...
 
-    with pytest.raises(StoreError, match="overwritten all the time"):
+    with pytest.raises(StoreError, match="keep overwriting the index"):
         index(Forgetful()).put(entry(1))

@@ -1,4 +1,4 @@
-"""What a query finds out about earlier replays."""
+"""What a query learns from the ledgers of earlier replays."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from airflow_provider_mqs.core.ledger.session import session_for
 from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.values.time_window import TimeWindow
+from airflow_provider_mqs.core.values.topic_ref import TopicRef
 from tests.support import MemoryStore
 
-PLACE = {"endpoint": "h", "instance_id": "i", "topic": "orders"}
+REF = TopicRef("h", "i", "orders")
 NOW_MS = time.time_ns() // 1_000_000
 
 
 def recorded(*, known: bool, state: str = "complete") -> MemoryStore:
     store, plan = MemoryStore(), Plan("orders", {0: ((0, 9),)})
-    memory = ReplayStores(records=(store,))
-    session = session_for(plan, endpoint="h", instance_id="i", consumer_key=None, owner=Owner("t"), memory=memory)
+    stores = ReplayStores(records=(store,))
+    session = session_for(plan, endpoint="h", instance_id="i", consumer_key=None, owner=Owner("t"), stores=stores)
     session.begin({0: 9}, since_ms=NOW_MS)
     session.open("skip")
     session.ledger = replace(session.ledger, until_ms=NOW_MS)
@@ -31,28 +32,28 @@ def recorded(*, known: bool, state: str = "complete") -> MemoryStore:
 
 
 @pytest.mark.parametrize(("start_ms", "end_ms"), [(0, 1), (-9, MARGIN_MS), (-2 * MARGIN_MS, 1 - MARGIN_MS)])
-def test_known_copies_are_left_out(start_ms: int, end_ms: int) -> None:
-    """In every window that touches the time in which they were made."""
+def test_known_copies_are_found(start_ms: int, end_ms: int) -> None:
+    """In every window that touches the time in which they can have been made."""
     window = TimeWindow(NOW_MS + start_ms, NOW_MS + end_ms)
 
-    assert known_copies_in([recorded(known=True)], window, **PLACE) == KnownCopies({0: ((10, 19),)})
+    assert known_copies_in([recorded(known=True)], window, REF) == KnownCopies({0: ((10, 19),)})
 
 
-def test_unknown_copies_are_a_doubt() -> None:
-    """They cannot be told from originals."""
-    copies = known_copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), **PLACE)
+def test_unknown_copies_make_a_window_incomplete() -> None:
+    """The reason names the replay and how many copies there may be."""
+    copies = known_copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), REF)
 
-    assert len(copies.doubts) == 1
-    assert "up to 10 copies" in copies.doubts[0]
+    assert len(copies.why_incomplete) == 1
+    assert "up to 10 copies" in copies.why_incomplete[0]
 
 
 @pytest.mark.parametrize("shift_ms", [-3 * MARGIN_MS, 3 * MARGIN_MS])
-def test_a_window_before_or_behind_is_not_concerned(shift_ms: int) -> None:
-    """Nor is another topic."""
+def test_a_window_before_or_after_the_replay_is_not_affected(shift_ms: int) -> None:
+    """Neither is a window of another topic."""
     window = TimeWindow(NOW_MS + shift_ms, NOW_MS + shift_ms + 1)
 
-    assert known_copies_in([recorded(known=False)], window, **PLACE) == KnownCopies()
+    assert known_copies_in([recorded(known=False)], window, REF) == KnownCopies()
     assert (
-        known_copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), **{**PLACE, "topic": "b"})
+        known_copies_in([recorded(known=False)], TimeWindow(NOW_MS, NOW_MS + 1), REF._replace(topic="b"))
         == KnownCopies()
     )

@@ -1,4 +1,4 @@
-"""The journal: who may send, who gives way, and what a failing store means."""
+"""The session of a ledger: who may send, who gives way, and what a failing store means."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def owner(token: str, number: int = 1, **changes: Any) -> Owner:
 def session(
     store: Any, who: Owner, plan: Plan = PLAN, *, now_ms: int = NOW_MS, key: str | None = None
 ) -> LedgerSession:
-    made = session_for(plan, endpoint="h", instance_id="i", consumer_key=key, owner=who, memory=ReplayStores(store))
+    made = session_for(plan, endpoint="h", instance_id="i", consumer_key=key, owner=who, stores=ReplayStores(store))
     index = ReplayIndex(store, "h", "i", plan.topic, sleep=lambda _: None, now_ms=lambda: now_ms)
     return LedgerSession(made.ledger, [store], [index], now_ms=lambda: now_ms, sleep=lambda _: None)
 
 
 def sending(store: Any, who: Owner, plan: Plan = PLAN, **changes: Any) -> LedgerSession:
-    """Open a journal and send a part of the plan."""
+    """Open a session and send a part of the plan."""
     made = session(store, who, plan, **changes)
     made.begin({0: 20}, since_ms=NOW_MS)
     made.open("skip")
@@ -47,13 +47,14 @@ def sending(store: Any, who: Owner, plan: Plan = PLAN, **changes: Any) -> Ledger
 
 
 def test_a_retry_resumes_and_keeps_what_is_in_doubt() -> None:
-    """What the earlier try sent is done, what it had claimed is to be settled."""
+    """What the earlier try sent is done; what it had only claimed is in doubt."""
     store = MemoryStore()
     sending(store, owner("a"))
 
-    opening = session(store, owner("b", 2)).open("skip")
+    history = session(store, owner("b", 2)).open("skip")
 
-    assert (opening.resumed, opening.doubts, opening.retried) == ({0: ((0, 2),)}, {0: ((3, 4),)}, True)
+    assert (history.account.sent, history.account.maybe_sent) == ({0: ((0, 2),)}, {0: ((3, 4),)})
+    assert history.is_retry
 
 
 def test_an_older_try_that_was_overtaken_stops() -> None:
@@ -66,8 +67,8 @@ def test_an_older_try_that_was_overtaken_stops() -> None:
         old.write(done={0: ((0, 9),)})
 
 
-def test_another_run_at_the_same_moment_is_refused() -> None:
-    """Nothing is sent, and a retry may find it ended."""
+def test_a_run_gives_way_to_one_that_is_sending() -> None:
+    """It sends nothing; a later try may find that the other has ended."""
     store = MemoryStore()
     sending(store, owner("a"))
 
@@ -78,14 +79,14 @@ def test_another_run_at_the_same_moment_is_refused() -> None:
 
 @pytest.mark.parametrize("key", ["", "other"])
 def test_another_consumer_or_topic_is_no_rival(key: str) -> None:
-    """Their messages have nothing in common."""
+    """They have no message in common."""
     store = MemoryStore()
     sending(store, owner("a"))
     plan = PLAN if key else Plan("bills", {0: ((0, 9),)})
 
-    opening = session(store, owner("b", run_id="other"), plan, key=key or None).open("skip")
+    history = session(store, owner("b", run_id="other"), plan, key=key or None).open("skip")
 
-    assert (opening.already, opening.doubts) == ({}, {})
+    assert (history.account.already_sent, history.account.maybe_sent) == ({}, {})
 
 
 @pytest.mark.parametrize("gone", ["lease", "process", "ended"])
@@ -98,14 +99,16 @@ def test_a_run_that_is_gone_is_no_rival(gone: str) -> None:
         first.close(state=ENDED)
 
     now_ms = NOW_MS + (LEASE_MS if gone == "lease" else 0)
-    opening = session(store, owner("b", run_id="other"), OVERLAP, now_ms=now_ms).open("skip")
+    history = session(store, owner("b", run_id="other"), OVERLAP, now_ms=now_ms).open("skip")
 
-    assert opening.already == {}
-    assert session(store, owner("c", run_id="third"), now_ms=now_ms + LEASE_MS).look("skip").already == {0: ((0, 2),)}
+    assert history.account.already_sent == {}
+    assert session(store, owner("c", run_id="third"), now_ms=now_ms + LEASE_MS).preview(
+        "skip"
+    ).account.already_sent == {0: ((0, 2),)}
 
 
 def test_on_replayed_fail_names_who_sent_it() -> None:
-    """Before anything is written."""
+    """The error comes before anything is written."""
     store = MemoryStore()
     sending(store, owner("a")).close(state=COMPLETE, done=PLAN.partitions, claimed={})
 
@@ -114,14 +117,14 @@ def test_on_replayed_fail_names_who_sent_it() -> None:
 
 
 def test_on_replayed_resend_begins_anew_and_remembers_the_earlier_sends() -> None:
-    """A later run leaves out what either has sent."""
+    """A later run leaves out what either of them sent."""
     store = MemoryStore()
     sending(store, owner("a")).close(state=COMPLETE, done=PLAN.partitions, claimed={})
 
     again = session(store, owner("b", run_id="other"))
-    opening = again.open("resend")
+    history = again.open("resend")
 
-    assert (opening.already, again.ledger.done, again.ledger.earlier) == ({}, {}, PLAN.partitions)
+    assert (history.account.already_sent, again.ledger.done, again.ledger.sent_earlier) == ({}, {}, PLAN.partitions)
 
 
 class Interrupted(MemoryStore):
@@ -146,7 +149,7 @@ class Interrupted(MemoryStore):
 @pytest.mark.parametrize("at", range(1, 60))
 @pytest.mark.parametrize("plan", [PLAN, OVERLAP])
 def test_of_two_runs_at_once_only_one_can_go_on(at: int, plan: Plan) -> None:
-    """Whenever the other one begins; one that was overtaken stops at its next write."""
+    """Whenever the other one starts; one that was overtaken stops at its next write."""
     store, begun = Interrupted(), []
 
     def begin(token: str, its: Plan) -> None:
@@ -168,7 +171,7 @@ def test_of_two_runs_at_once_only_one_can_go_on(at: int, plan: Plan) -> None:
 
 
 def test_a_store_that_fails_stops_everything() -> None:
-    """Fail closed."""
+    """The error reaches the sender, which must stop."""
     store = Interrupted()
 
     def fail() -> None:
@@ -181,24 +184,24 @@ def test_a_store_that_fails_stops_everything() -> None:
 
 
 def test_without_a_store_nothing_is_remembered() -> None:
-    """Nor found."""
-    made = session_for(PLAN, endpoint="h", instance_id="i", consumer_key=None, owner=owner("a"), memory=ReplayStores())
+    """And nothing of earlier runs is found."""
+    made = session_for(PLAN, endpoint="h", instance_id="i", consumer_key=None, owner=owner("a"), stores=ReplayStores())
 
     assert made.durable is False
-    assert made.open("skip").already == {}
+    assert made.open("skip").account.already_sent == {}
     made.close(state=COMPLETE)
 
 
 def test_copies_of_other_replays_are_found() -> None:
-    """So that they are not taken for copies of this one."""
+    """Otherwise they would be taken for copies of this replay."""
     store = MemoryStore()
     other = sending(store, owner("a"), OVERLAP)
     other.close(state=ENDED, copies={0: ((21, 23),)}, until_ms=NOW_MS + 5)
 
     mine = session(store, owner("b", run_id="other"))
 
-    assert mine.around(NOW_MS) == {0: ((21, 23),)}
-    assert mine.around(NOW_MS + 6) == {}
+    assert mine.foreign_copies(NOW_MS) == {0: ((21, 23),)}
+    assert mine.foreign_copies(NOW_MS + 6) == {}
 
 
 def test_a_replay_that_only_one_record_knows_is_found() -> None:
@@ -207,14 +210,16 @@ def test_a_replay_that_only_one_record_knows_is_found() -> None:
     by_hand = ReplayStores(folder, (folder,))
     in_airflow = ReplayStores(folder, (asset, folder))
     names = {"endpoint": "h", "instance_id": "i", "consumer_key": None}
-    for memory, token, plan in ((by_hand, "a", PLAN), (in_airflow, "b", OVERLAP)):
-        made = session_for(plan, **names, owner=owner(token, run_id=token), memory=memory)
+    for stores, token, plan in ((by_hand, "a", PLAN), (in_airflow, "b", OVERLAP)):
+        made = session_for(plan, **names, owner=owner(token, run_id=token), stores=stores)
         made.begin({0: 20}, since_ms=NOW_MS)
         made.open("skip")
         made.close(state=COMPLETE, done=plan.partitions, claimed={})
 
-    found = session_for(PLAN, **names, owner=owner("c", run_id="c"), memory=ReplayStores(None, (asset,))).look("skip")
-    call = session_for(OVERLAP, **names, owner=Owner("call"), memory=by_hand).look("skip")
+    found = session_for(PLAN, **names, owner=owner("c", run_id="c"), stores=ReplayStores(None, (asset,))).preview(
+        "skip"
+    )
+    call = session_for(OVERLAP, **names, owner=Owner("call"), stores=by_hand).preview("skip")
 
-    assert found.already == {0: ((5, 9),)}
-    assert call.already == OVERLAP.partitions
+    assert found.account.already_sent == {0: ((5, 9),)}
+    assert call.account.already_sent == OVERLAP.partitions

@@ -1,4 +1,4 @@
-"""Stores keep a value whole or not at all, and say so where they cannot."""
+"""A store keeps a value whole or not at all, and raises an error if it cannot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support import MemoryStore
 
 
 def test_values_come_back(tmp_path: Path) -> None:
-    """From memory and from a folder that is made when it is first written to."""
+    """A folder is created when it is first written to; the store of the tests behaves alike."""
     for store in (MemoryStore(), FileStore(tmp_path / "new" / "folder")):
         assert store.get("a.key") is None
         store.set("a.key", {"done": [[1, 2]]})
@@ -22,8 +22,8 @@ def test_values_come_back(tmp_path: Path) -> None:
         assert store.name
 
 
-def test_a_write_that_breaks_off_leaves_the_old_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither half a file nor a temporary one is left."""
+def test_a_failed_write_leaves_the_old_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves no temporary file behind either."""
     store = FileStore(tmp_path)
     store.set("key", 1)
 
@@ -38,29 +38,29 @@ def test_a_write_that_breaks_off_leaves_the_old_value(tmp_path: Path, monkeypatc
     assert [path.name for path in tmp_path.iterdir()] == ["key.json"]
 
 
-def test_a_broken_file_is_told(tmp_path: Path) -> None:
-    """The sentence names the file."""
+def test_a_broken_file_is_an_error(tmp_path: Path) -> None:
+    """The message names the file."""
     (tmp_path / "key.json").write_text('{"done": [[1, ')
 
     with pytest.raises(StoreError, match=r"key\.json cannot be read"):
         FileStore(tmp_path).get("key")
 
 
-def test_a_key_must_be_the_name_of_a_file(tmp_path: Path) -> None:
-    """Nothing is read or written outside of the folder."""
+def test_a_key_must_be_a_file_name(tmp_path: Path) -> None:
+    """Nothing is read or written outside the folder."""
     with pytest.raises(StoreError, match="name of a file"):
         FileStore(tmp_path).get("../key")
 
 
 def test_stores_of_one_folder_are_equal(tmp_path: Path) -> None:
-    """So that a ledger which is also the record is written once."""
+    """So a folder that holds both ledger and record is written once."""
     assert FileStore(tmp_path) == FileStore(Path(str(tmp_path)))
     assert len({FileStore(tmp_path), FileStore(tmp_path), FileStore(tmp_path / "other")}) == 2
     assert FileStore(tmp_path) != MemoryStore()
 
 
-def test_a_storage_without_rename_is_written_at_once(tmp_path: Path) -> None:
-    """On object storage one PUT replaces the whole value."""
+def test_object_storage_is_written_in_one_piece(tmp_path: Path) -> None:
+    """One PUT replaces the whole value."""
 
     class Storage:
         """A path of a storage that is no local one."""

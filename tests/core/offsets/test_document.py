@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
-from airflow_provider_mqs.core.offsets.document import SCHEMA, Batch, Offsets, PartitionEntry, digest_of, each_once
+from airflow_provider_mqs.core.offsets.document import SCHEMA, Batch, Offsets, PartitionOffsets, digest_of, each_once
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.exceptions import ConfigurationError
 
@@ -23,18 +23,18 @@ PLAIN = Offsets(
     topic="orders",
     window=WINDOW,
     partitions={
-        0: PartitionEntry(((0, 99),), START_MS, START_MS + 10),
-        2: PartitionEntry(((5, 5), (7, 9)), START_MS, START_MS),
+        0: PartitionOffsets(((0, 99),), START_MS, START_MS + 10),
+        2: PartitionOffsets(((5, 5), (7, 9)), START_MS, START_MS),
     },
     filters={"key": "ключ"},
 )
 
-places = st.dictionaries(st.integers(0, 4), st.sets(st.integers(0, 300), min_size=1, max_size=40), max_size=4)
+sets = st.dictionaries(st.integers(0, 4), st.sets(st.integers(0, 300), min_size=1, max_size=40), max_size=4)
 
 
 def offsets_of(sets: dict[int, set[int]], **changes: Any) -> Offsets:
     partitions = {
-        number: PartitionEntry(offset_ranges.from_offsets(one), START_MS, START_MS + number)
+        number: PartitionOffsets(offset_ranges.from_offsets(one), START_MS, START_MS + number)
         for number, one in sets.items()
     }
     return replace(PLAIN, partitions=partitions, **changes)
@@ -90,7 +90,7 @@ def test_digest_is_that_of_the_contract() -> None:
     )
 
 
-@given(places, st.booleans(), st.integers(0, 9))
+@given(sets, st.booleans(), st.integers(0, 9))
 def test_offsets_survive_xcom(sets: dict[int, set[int]], complete: bool, copies: int) -> None:
     """What the query pushed, the resend reads, on another worker."""
     offsets = offsets_of(sets, complete=complete, on_incomplete="warn", excluded_copies=copies, batch=Batch(1, 3, 999))
@@ -181,7 +181,7 @@ def test_document_that_somebody_made_is_checked_all_the_same(changes: dict[Any, 
         Offsets.from_xcom(made)
 
 
-@given(places, st.integers(1, 50))
+@given(sets, st.integers(1, 50))
 def test_batches_partition_the_set(sets: dict[int, set[int]], size: int) -> None:
     """Each offset is in exactly one batch, each batch but the last is full, and each says which part it is."""
     offsets = offsets_of(sets)
@@ -213,11 +213,11 @@ def test_empty_window_has_no_batches() -> None:
     assert empty.to_xcom()["schema"] == SCHEMA
 
 
-def places_in(offsets: Offsets) -> partition_offsets.OffsetsByPartition:
+def ranges_of(offsets: Offsets) -> partition_offsets.OffsetsByPartition:
     return {number: part.ranges for number, part in offsets.partitions.items()}
 
 
-@given(st.lists(places, max_size=5), st.data())
+@given(st.lists(sets, max_size=5), st.data())
 def test_each_message_of_several_documents_counts_once(several: list[dict[int, set[int]]], data: st.DataObject) -> None:
     """Documents that come twice, or overlap in part, hold together what they held, and no message twice."""
     documents = [offsets_of(one, excluded_copies=number) for number, one in enumerate(several)]
@@ -228,9 +228,9 @@ def test_each_message_of_several_documents_counts_once(several: list[dict[int, s
 
     kept = each_once(given_ones)
 
-    assert partition_offsets.union(*map(places_in, kept)) == partition_offsets.union(*map(places_in, given_ones))
+    assert partition_offsets.union(*map(ranges_of, kept)) == partition_offsets.union(*map(ranges_of, given_ones))
     assert sum(one.count for one in kept) == partition_offsets.count(
-        partition_offsets.union(*map(places_in, given_ones))
+        partition_offsets.union(*map(ranges_of, given_ones))
     )
     assert len(kept) == len(documents)
     assert [Offsets.from_xcom(one.to_xcom()) for one in kept] == kept

@@ -28,12 +28,12 @@ def packed(data: bytes) -> str:
 
 
 @given(small_sets)
-def test_runs_hold_the_set_and_bridge_no_gap(places: set[int]) -> None:
-    """Expanding gives the set again; runs are ascending and never touch."""
-    ranges = offset_ranges.from_offsets(list(places) * 2)
+def test_ranges_hold_the_set_and_bridge_no_gap(offsets: set[int]) -> None:
+    """Expanding gives the set again; ranges are ascending and never touch."""
+    ranges = offset_ranges.from_offsets(list(offsets) * 2)
 
-    assert list(offset_ranges.expand(ranges)) == sorted(places)
-    assert offset_ranges.count(ranges) == len(places)
+    assert list(offset_ranges.expand(ranges)) == sorted(offsets)
+    assert offset_ranges.count(ranges) == len(offsets)
     assert all(after[0] > before[1] + 1 for before, after in pairwise(ranges))
 
 
@@ -54,9 +54,9 @@ def test_overlap_is_the_intersection(one: set[int], other: set[int]) -> None:
 
 
 @given(huge_sets)
-def test_packed_sets_come_back(places: set[int]) -> None:
+def test_packed_sets_come_back(offsets: set[int]) -> None:
     """Every set of offsets up to 2^63 - 1 survives packing."""
-    ranges = offset_ranges.from_offsets(places)
+    ranges = offset_ranges.from_offsets(offsets)
 
     assert offset_ranges.unpack(offset_ranges.pack(ranges), "x") == ranges
     assert offset_ranges.from_json(offset_ranges.pack(ranges), "x") == ranges
@@ -64,8 +64,8 @@ def test_packed_sets_come_back(places: set[int]) -> None:
 
 @given(st.dictionaries(st.integers(0, 5), huge_sets))
 def test_sets_survive_json(sets: dict[int, set[int]]) -> None:
-    """What is written as plain runs comes back equal, too."""
-    ranges = {partition: offset_ranges.from_offsets(places) for partition, places in sets.items()}
+    """What is written as plain ranges comes back equal, too."""
+    ranges = {partition: offset_ranges.from_offsets(offsets) for partition, offsets in sets.items()}
 
     written = json.loads(json.dumps(offset_ranges.to_json(ranges)))
 
@@ -73,7 +73,7 @@ def test_sets_survive_json(sets: dict[int, set[int]]) -> None:
 
 
 def test_sets_above_16_kib_are_packed() -> None:
-    """Many gaps do not fill the XCom; few runs stay readable."""
+    """Many gaps do not fill the XCom; few ranges stay readable."""
     gaps: Ranges = tuple((offset, offset) for offset in range(0, 40_000, 2))
 
     written = offset_ranges.to_json({0: gaps, 1: ((0, 9),)})

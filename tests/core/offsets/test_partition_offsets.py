@@ -1,4 +1,4 @@
-"""Sets of places do what sets of pairs do."""
+"""Sets of offsets by partition do what sets of pairs do."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.core.offsets.document import Batch, Offsets, PartitionEntry, digest_of
+from airflow_provider_mqs.core.offsets.document import Batch, Offsets, PartitionOffsets, digest_of
 from airflow_provider_mqs.core.offsets.plan import Plan, plan_of, receivers_of
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.exceptions import ConfigurationError
@@ -21,7 +21,7 @@ ENDPOINT, INSTANCE = "mqs.example.com", "i-1"
 
 
 def offsets(*ranges: tuple[int, int], partition: int = 0, **changes: Any) -> Offsets:
-    partitions = {partition: PartitionEntry(ranges, START_MS, START_MS)} if ranges else {}
+    partitions = {partition: PartitionOffsets(ranges, START_MS, START_MS)} if ranges else {}
     plain = Offsets(ENDPOINT, INSTANCE, "orders", TimeWindow(START_MS, START_MS + 1000), partitions)
     return replace(plain, **changes)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import fields
 from typing import Any
 
 import pytest
 
-from airflow_provider_mqs.core.query.filters import FUNCTIONS, FieldTally, FilterArguments, Filters
+from airflow_provider_mqs.core.query.filters import FUNCTIONS, FilterArguments, Filters, RowFilter
 from airflow_provider_mqs.core.values.message import Message
 from airflow_provider_mqs.exceptions import ConfigurationError
 from tests.support import example_of
@@ -87,8 +88,12 @@ def test_what_was_asked_for_is_written_down() -> None:
     assert Filters().to_xcom() == {}
 
 
+def keyless(offset: int, key: str | None = None) -> Message:
+    return message(message_offset=offset, key=key)
+
+
 def tallied(filters: Filters, *rows: Message) -> list[str]:
-    tally = FieldTally(filters)
+    tally = RowFilter(filters)
     for row in rows:
         tally.matching([row])
     return tally.notes()
@@ -103,9 +108,36 @@ def test_field_that_no_row_carries_is_refused(absent: str | None) -> None:
 
 def test_rows_that_lack_a_field_are_counted() -> None:
     """Where others carry it, they are no match, and the log says how many."""
-    notes = tallied(Filters(key="k"), message(key="k"), message(key=None), message(key=""))
+    notes = tallied(Filters(key="k"), message(key="k"), keyless(7), keyless(8, ""))
 
     assert notes == ["2 rows have no key and do not match the filter on it."]
+    assert tallied(Filters(key="k"), message(key="k"), keyless(7)) == [
+        "1 row has no key and does not match the filter on it."
+    ]
+
+
+def test_a_row_that_is_read_again_counts_once() -> None:
+    """Wherever its offset lies, and whatever partition has the same one."""
+    row_filter = RowFilter(Filters(partitions=frozenset({0, 1})))
+    rows = [message(message_offset=offset) for offset in (0, 1, 63, 64, 65, 2**62)]
+    rows += [message(partition=1, message_offset=63)]
+
+    assert row_filter.matching(rows) == rows
+    assert row_filter.matching(list(reversed(rows))) == []
+
+
+def test_rows_that_were_seen_take_little_memory() -> None:
+    """Less than four bytes an offset, as long as offsets lie side by side."""
+    row_filter, count = RowFilter(Filters(partitions=frozenset(range(8)))), 50_000
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            row_filter.matching([message(partition=number % 8, message_offset=number // 8)])
+        grown = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+    assert grown < 4 * count
 
 
 def test_empty_window_says_nothing_about_fields() -> None:

@@ -10,8 +10,8 @@ from airflow_provider_mqs.core.query import saturated_millisecond as saturated
 from airflow_provider_mqs.core.query.slices import Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.emulator.behaviour import Behaviour
-from airflow_provider_mqs.emulator.records import StoredMessage, Topic
-from tests.support import START_MS, Local, local, place_of
+from airflow_provider_mqs.emulator.store import StoredMessage, Topic
+from tests.support import START_MS, Local, local, ref_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,24 +22,24 @@ HIDDEN = pytest.mark.parametrize("hidden", [False, True], ids=["total shown", "t
 IGNORES_PARTITION: dict[str, Any] = {"partition_narrows": False}
 
 
-def stored(partitions: int, *runs: tuple[int, Iterable[int], int], behaviour: Behaviour | None = None) -> Local:
+def stored(partitions: int, *blocks: tuple[int, Iterable[int], int], behaviour: Behaviour | None = None) -> Local:
     """A service with ``(partition, offsets, timestamp)`` of messages."""
     client = local(behaviour or Behaviour())
     client.state.store.put_topic(Topic("orders", partitions, 10_000))
     client.state.store.add(
         StoredMessage("orders", partition, offset, timestamp)
-        for partition, offsets, timestamp in runs
+        for partition, offsets, timestamp in blocks
         for offset in offsets
     )
     return client
 
 
 def read(client: Local, partitions: int | None, part: Slice = WIDE) -> tuple[set[tuple[int, int]], list[str]]:
-    places: set[tuple[int, int]] = set()
+    refs: set[tuple[int, int]] = set()
     numbers = None if partitions is None else range(partitions)
-    reader = WindowReader(client.api, "orders", lambda rows: places.update(map(place_of, rows)), numbers)
+    reader = WindowReader(client.api, "orders", lambda rows: refs.update(map(ref_of, rows)), numbers)
     client.run(reader.read(part))
-    return places, reader.doubts
+    return refs, reader.why_incomplete
 
 
 def expected(client: Local, part: Slice = WIDE) -> set[tuple[int, int]]:
@@ -57,13 +57,13 @@ def expected(client: Local, part: Slice = WIDE) -> set[tuple[int, int]]:
 def test_one_partition_above_the_cap_is_walked(hidden: bool, inclusive: bool, narrows: bool, beside: bool) -> None:
     """Neither time nor partition can be cut further, so its offsets are asked for one by one."""
     behaviour = Behaviour(cap_hides_total=hidden, end_inclusive=inclusive, partition_narrows=narrows)
-    runs = [(0, range(100), AT - 1), (0, range(100, 1300), AT), (0, range(1300, 1400), AT + 1)]
-    client = stored(2, *runs, *([(1, range(700), AT)] if beside else []), behaviour=behaviour)
+    blocks = [(0, range(100), AT - 1), (0, range(100, 1300), AT), (0, range(1300, 1400), AT + 1)]
+    client = stored(2, *blocks, *([(1, range(700), AT)] if beside else []), behaviour=behaviour)
 
-    places, doubts = read(client, 2 if beside else 1)
+    refs, reasons = read(client, 2 if beside else 1)
 
-    assert doubts == []
-    assert places == expected(client)
+    assert reasons == []
+    assert refs == expected(client)
 
 
 @pytest.mark.parametrize(("every", "hidden"), [(2, False), (2, True), (7, False)])
@@ -72,37 +72,37 @@ def test_gaps_are_walked_over(every: int, hidden: bool) -> None:
     behaviour = Behaviour(cap_hides_total=hidden, **IGNORES_PARTITION)
     client = stored(2, (0, range(0, 510 * every, every), AT), (1, range(3, 50 * every, every), AT), behaviour=behaviour)
 
-    places, doubts = read(client, 2)
+    refs, reasons = read(client, 2)
 
-    assert doubts == []
-    assert places == expected(client)
+    assert reasons == []
+    assert refs == expected(client)
 
 
-def test_rows_too_far_apart_to_be_walked_between_are_doubted() -> None:
+def test_rows_too_far_apart_to_be_walked_between_are_not_complete() -> None:
     """A hole of a thousand million offsets is not asked for one by one."""
     client = stored(1, (0, [*range(499), *range(10**9, 10**9 + 9)], AT))
 
-    places, doubts = read(client, 1)
+    refs, reasons = read(client, 1)
 
-    assert (0, 10**9) in places
-    assert "more than 100000 offsets" in doubts[0]
+    assert (0, 10**9) in refs
+    assert "more than 100000 offsets" in reasons[0]
     assert len(client.requests) < 100
 
 
-def test_gap_that_no_walk_crosses_is_doubted() -> None:
+def test_gap_that_no_walk_crosses_is_incomplete() -> None:
     """Fewer rows than the service says there are is never taken for all."""
     client = stored(1, (0, range(600), AT), (0, range(2000, 2100), AT), behaviour=Behaviour(**IGNORES_PARTITION))
 
-    places, doubts = read(client, 1)
+    refs, reasons = read(client, 1)
 
-    assert len(places) == 600
-    assert len(doubts) == 1
-    assert "600 of 700" in doubts[0]
+    assert len(refs) == 600
+    assert len(reasons) == 1
+    assert "600 of 700" in reasons[0]
 
 
 @HIDDEN
 def test_partition_of_which_no_row_is_shown_is_searched(hidden: bool) -> None:
-    """Its place in the middle of much older and much newer messages is found by halving."""
+    """Its offset in the middle of much older and much newer messages is found by halving."""
     behaviour = Behaviour(cap_hides_total=hidden, **IGNORES_PARTITION)
     client = stored(
         3,
@@ -114,26 +114,26 @@ def test_partition_of_which_no_row_is_shown_is_searched(hidden: bool) -> None:
         behaviour=behaviour,
     )
 
-    places, doubts = read(client, 3, Slice(AT, AT + 1))
+    refs, reasons = read(client, 3, Slice(AT, AT + 1))
 
-    assert doubts == []
-    assert places == {(0, n) for n in range(600)} | {(1, n) for n in range(5000, 5010)} | {(2, n) for n in range(40)}
+    assert reasons == []
+    assert refs == {(0, n) for n in range(600)} | {(1, n) for n in range(5000, 5010)} | {(2, n) for n in range(40)}
     assert len(client.requests) < 2000
 
 
 def test_partition_that_ended_before_is_searched_to_its_end() -> None:
-    """All of its messages are older: there is nothing, and no doubt."""
+    """All of its messages are older: there is nothing, and nothing is missing."""
     client = stored(2, (0, range(600), AT), (1, range(333), AT - 200), behaviour=Behaviour(**IGNORES_PARTITION))
 
-    places, doubts = read(client, 2, Slice(AT, AT + 1))
+    refs, reasons = read(client, 2, Slice(AT, AT + 1))
 
-    assert doubts == []
-    assert places == {(0, n) for n in range(600)}
+    assert reasons == []
+    assert refs == {(0, n) for n in range(600)}
 
 
 @pytest.mark.parametrize(("first", "whole"), [(40, True), (128_000, True), (2**40 + 9999, False)])
 def test_partition_whose_beginning_aged_out_is_searched(first: int, whole: bool) -> None:
-    """Offsets that are gone lie before the beginning; a partition that the search does not hit upon is doubted."""
+    """Offsets that are gone lie before the beginning; a partition that the search does not hit upon is incomplete."""
     client = stored(
         2,
         (0, range(600), AT),
@@ -143,10 +143,10 @@ def test_partition_whose_beginning_aged_out_is_searched(first: int, whole: bool)
         behaviour=Behaviour(**IGNORES_PARTITION),
     )
 
-    places, doubts = read(client, 2, Slice(AT, AT + 1))
+    refs, reasons = read(client, 2, Slice(AT, AT + 1))
 
-    assert (doubts == []) is whole
-    assert (places >= {(1, n) for n in range(first + 3000, first + 3020)}) is whole
+    assert (reasons == []) is whole
+    assert (refs >= {(1, n) for n in range(first + 3000, first + 3020)}) is whole
 
 
 def test_row_of_another_time_shows_where_to_search() -> None:
@@ -161,24 +161,24 @@ def test_row_of_another_time_shows_where_to_search() -> None:
         behaviour=Behaviour(**IGNORES_PARTITION),
     )
 
-    places, doubts = read(client, 2)
+    refs, reasons = read(client, 2)
 
-    assert doubts == []
-    assert places == expected(client)
+    assert reasons == []
+    assert refs == expected(client)
 
 
-def test_empty_partition_is_doubted() -> None:
+def test_empty_partition_is_incomplete() -> None:
     """Nothing of it can be found, so that nobody can say that it holds nothing."""
     client = stored(2, (0, range(600), AT), behaviour=Behaviour(cap_hides_total=True, **IGNORES_PARTITION))
 
-    places, doubts = read(client, 2)
+    refs, reasons = read(client, 2)
 
-    assert places == expected(client)
-    assert doubts == [f"{Slice(AT, AT + 1)} could not be read whole in partition 1: no message of it could be found."]
+    assert refs == expected(client)
+    assert reasons == [f"{Slice(AT, AT + 1)} could not be read whole in partition 1: no message of it could be found."]
 
 
 @pytest.mark.parametrize("narrows", [False, True])
-def test_unknown_number_of_partitions_is_doubted(narrows: bool) -> None:
+def test_unknown_number_of_partitions_is_incomplete(narrows: bool) -> None:
     """Those that were shown are read; whether there are others is not known."""
     client = stored(
         2,
@@ -187,54 +187,54 @@ def test_unknown_number_of_partitions_is_doubted(narrows: bool) -> None:
         behaviour=Behaviour(cap_hides_total=True, partition_narrows=narrows),
     )
 
-    places, doubts = read(client, None)
+    refs, reasons = read(client, None)
 
-    assert places == expected(client)
-    assert len(doubts) == 1
-    assert "partitions are not known" in doubts[0]
+    assert refs == expected(client)
+    assert len(reasons) == 1
+    assert "partitions are not known" in reasons[0]
 
 
-def test_partition_that_no_row_shows_is_doubted_where_their_number_is_unknown() -> None:
+def test_partition_that_no_row_shows_is_incomplete_if_their_number_is_unknown() -> None:
     """The total says that there is more than was found."""
     client = stored(2, (0, range(600), AT), (1, range(9), AT), behaviour=Behaviour(**IGNORES_PARTITION))
 
-    places, doubts = read(client, None)
+    refs, reasons = read(client, None)
 
-    assert places == {(0, n) for n in range(600)}
-    assert len(doubts) == 1
-    assert "600 of 609" in doubts[0]
+    assert refs == {(0, n) for n in range(600)}
+    assert len(reasons) == 1
+    assert "600 of 609" in reasons[0]
 
 
 @pytest.mark.parametrize("narrows", [False, True])
-def test_without_content_queries_a_partition_above_the_cap_is_doubted(narrows: bool) -> None:
+def test_without_content_queries_a_partition_above_the_cap_is_incomplete(narrows: bool) -> None:
     """What is shown is read, and the sentence names the millisecond."""
     behaviour = Behaviour(partition_narrows=narrows, content_by_offset=False)
     client = stored(2, (0, range(600), AT), (1, range(20), AT), behaviour=behaviour)
 
-    places, doubts = read(client, 2)
+    refs, reasons = read(client, 2)
 
-    assert {(0, n) for n in range(500)} <= places <= expected(client)
-    assert len(doubts) == 1
-    assert "single messages cannot be asked for" in doubts[0]
+    assert {(0, n) for n in range(500)} <= refs <= expected(client)
+    assert len(reasons) == 1
+    assert "single messages cannot be asked for" in reasons[0]
 
 
 def test_walk_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A millisecond that would cost too many requests is doubted."""
+    """A millisecond that would cost too many requests is incomplete."""
     monkeypatch.setattr(saturated, "_MAX_WALKED", 600)
     client = stored(1, (0, range(2000), AT), behaviour=Behaviour(**IGNORES_PARTITION))
 
-    places, doubts = read(client, 1)
+    refs, reasons = read(client, 1)
 
-    assert len(places) < 2000
-    assert any("more than 600 offsets" in doubt for doubt in doubts)
+    assert len(refs) < 2000
+    assert any("more than 600 offsets" in reason for reason in reasons)
 
 
 def test_next_millisecond_is_told_from_this_one() -> None:
     """Where the end is counted in, full neighbours do not make a millisecond look too full."""
     client = stored(3, (0, range(400), AT), (1, range(400), AT + 1), (2, range(100), AT + 2))
 
-    places, doubts = read(client, 3)
+    refs, reasons = read(client, 3)
 
-    assert doubts == []
-    assert places == expected(client)
+    assert reasons == []
+    assert refs == expected(client)
     assert not [line for line in client.service.log if line.operation == "content"]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_mqs.core.query.slices import CAP, Shown, Slice
+from airflow_provider_mqs.core.query.slices import CAP, Slice, SlicePages
 from airflow_provider_mqs.core.values.message import Message, Page
 
 HOUR_MS = 3_600_000
 
 
-def shown(total: int, every_ms: int, rows: int = 50) -> Shown:
+def shown(total: int, every_ms: int, rows: int = 50) -> SlicePages:
     """What is known behind the first page."""
-    one = Shown()
+    one = SlicePages()
     one.add(Page([Message("orders", 0, number, number * every_ms) for number in range(rows)], total))
     return one
 

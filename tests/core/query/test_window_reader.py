@@ -12,7 +12,7 @@ from airflow_provider_mqs.core.query.slices import Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.seeds import seed
-from tests.support import END_MS, START_MS, Local, local, place_of
+from tests.support import END_MS, START_MS, Local, local, ref_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,11 +29,11 @@ SHAPES = {
 
 
 def read(client: Local, partitions: int | None = 3) -> tuple[set[tuple[int, int]], list[str]]:
-    places: set[tuple[int, int]] = set()
+    refs: set[tuple[int, int]] = set()
     numbers = None if partitions is None else range(partitions)
-    reader = WindowReader(client.api, "orders", lambda rows: places.update(map(place_of, rows)), numbers)
+    reader = WindowReader(client.api, "orders", lambda rows: refs.update(map(ref_of, rows)), numbers)
     client.run(reader.read(Slice(START_MS, END_MS)))
-    return places, reader.doubts
+    return refs, reader.why_incomplete
 
 
 @cache
@@ -72,9 +72,9 @@ def test_every_row_of_the_window_is_found(
     )
     store = stored(count, shape)
 
-    found, doubts = read(local(behaviour, store))
+    found, reasons = read(local(behaviour, store))
 
-    assert doubts == []
+    assert reasons == []
     assert found == expected(store)
     assert len(found) == count
 
@@ -98,18 +98,18 @@ def test_a_millisecond_above_the_cap_is_read_by_partition_or_by_offset(
     )
     store = stored(count, "equal", 4)
 
-    found, doubts = read(local(behaviour, store), 4)
+    found, reasons = read(local(behaviour, store), 4)
 
-    assert doubts == []
+    assert reasons == []
     assert found == expected(store)
 
 
-def test_a_millisecond_that_cannot_be_read_whole_is_doubted_with_a_sentence() -> None:
+def test_a_millisecond_that_cannot_be_read_whole_is_explained() -> None:
     """Without the partition parameter and content queries, rows above the cap are out of reach, and that is said."""
     behaviour = Behaviour(cap=500, partition_narrows=False, content_by_offset=False)
 
-    found, doubts = read(local(behaviour, stored(1_600, "equal", 4)), 4)
+    found, reasons = read(local(behaviour, stored(1_600, "equal", 4)), 4)
 
     assert len(found) == 500
-    assert len(doubts) == 1
-    assert "single messages cannot be asked for" in doubts[0]
+    assert len(reasons) == 1
+    assert "single messages cannot be asked for" in reasons[0]

@@ -16,11 +16,11 @@ from airflow_provider_mqs.core.query.slices import Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.emulator.behaviour import Behaviour
-from airflow_provider_mqs.emulator.records import StoredMessage, Topic
-from airflow_provider_mqs.emulator.rules import ALWAYS, Rule
+from airflow_provider_mqs.emulator.faults import ALWAYS, Rule
 from airflow_provider_mqs.emulator.seeds import seed
+from airflow_provider_mqs.emulator.store import StoredMessage, Topic
 from airflow_provider_mqs.exceptions import BadRequestError, ServerError, WindowTooLargeError
-from tests.support import END_MS, START_MS, Local, local, place_of
+from tests.support import END_MS, START_MS, Local, local, ref_of
 
 HOUR = Slice(START_MS, END_MS)
 
@@ -33,9 +33,9 @@ def seeded(count: int, behaviour: Behaviour | None = None, **changes: Any) -> Lo
 
 def read(client: Local, part: Slice = HOUR) -> tuple[list[tuple[int, int]], list[str]]:
     rows: list[tuple[int, int]] = []
-    reader = WindowReader(client.api, "orders", lambda found: rows.extend(map(place_of, found)), range(3))
+    reader = WindowReader(client.api, "orders", lambda found: rows.extend(map(ref_of, found)), range(3))
     client.run(reader.read(part))
-    return rows, reader.doubts
+    return rows, reader.why_incomplete
 
 
 def expected(client: Local, part: Slice = HOUR) -> set[tuple[int, int]]:
@@ -75,14 +75,14 @@ def test_paging_setting_is_obeyed_where_it_is_right(setting: Any, paging: Any) -
     """A wrong setting is found out by the rows that are missing, and never in silence."""
     client = seeded(350, Behaviour(paging=paging), paging=setting)
 
-    rows, doubts = read(client)
+    rows, reasons = read(client)
 
     right = {"auto": True, "page": paging != "row", "row": paging == "row"}[setting]
     if right:
         assert set(rows) == expected(client)
-        assert doubts == []
+        assert reasons == []
     else:
-        assert set(rows) == expected(client) or doubts
+        assert set(rows) == expected(client) or reasons
 
 
 @pytest.mark.parametrize("wobble", [1, 5])
@@ -115,7 +115,9 @@ def test_wary_reader_finds_what_a_total_hides(paging: Any, cap: int | None, behi
         return Response(200, {}, json.dumps(body).encode())
 
     rows: set[tuple[int, int]] = set()
-    reader = WindowReader(client.api, "orders", lambda found: rows.update(map(place_of, found)), range(3), wary=True)
+    reader = WindowReader(
+        client.api, "orders", lambda found: rows.update(map(ref_of, found)), range(3), total_may_lag=True
+    )
     drive(reader.read(HOUR), perform)
 
     assert rows == expected(client)
@@ -125,12 +127,12 @@ def test_wary_reader_asks_again_only_behind_a_full_page() -> None:
     """One request more in one window of fifty."""
     for count, requests in ((49, 1), (120, 3), (150, 4)):
         client = seeded(count)
-        client.run(WindowReader(client.api, "orders", lambda _: None, range(3), wary=True).read(HOUR))
+        client.run(WindowReader(client.api, "orders", lambda _: None, range(3), total_may_lag=True).read(HOUR))
 
         assert queries(client) == requests
 
 
-def test_rows_that_arrive_between_pages_are_found_or_doubted() -> None:
+def test_rows_that_arrive_between_pages_are_found() -> None:
     """Messages that are written into the window while it is read make it read again."""
     client = seeded(300)
     client.state.faults.rows_between_pages = 1
@@ -150,10 +152,10 @@ def test_range_that_is_too_much_is_cut(refusal: Any, limit: dict[str, int]) -> N
     for name, value in limit.items():
         setattr(client.state.faults, name, value)
 
-    rows, doubts = read(client)
+    rows, reasons = read(client)
 
     assert set(rows) == expected(client)
-    assert doubts == []
+    assert reasons == []
 
 
 @pytest.mark.parametrize("refusal", ["query_too_large", "query_timeout"])
@@ -171,20 +173,20 @@ def test_too_deep_page_is_cut() -> None:
     """A page too far in is refused by number, and the range is cut."""
     client = seeded(450, Behaviour(max_skip=100))
 
-    rows, doubts = read(client)
+    rows, reasons = read(client)
 
     assert set(rows) == expected(client)
-    assert doubts == []
+    assert reasons == []
 
 
 def test_page_size_that_is_refused_becomes_smaller() -> None:
     """Services that take ten rows at most are asked for ten."""
     client = seeded(95, Behaviour(page_size_limit=10, refuse_large_pages=True))
 
-    rows, doubts = read(client)
+    rows, reasons = read(client)
 
     assert set(rows) == expected(client)
-    assert doubts == []
+    assert reasons == []
     assert queries(client) == 1 + 10
 
 
@@ -196,6 +198,16 @@ def test_page_size_that_is_never_right_is_an_error() -> None:
         read(client)
 
     assert queries(client) == 2
+
+
+@pytest.mark.parametrize("page_size", [8, 10])
+def test_a_refused_page_never_grows(page_size: int) -> None:
+    """The owner of the connection allowed no more rows a page, so that a smaller page is not tried with more."""
+    client = seeded(95, Behaviour(page_size_limit=5, refuse_large_pages=True), page_size=page_size)
+
+    with pytest.raises(BadRequestError, match="10240042"):
+        read(client)
+    assert [f"limit={page_size}&" in request.url for request in client.requests] == [True]
 
 
 def test_other_refusals_come_out() -> None:
@@ -249,10 +261,10 @@ def test_failure_that_passes_costs_a_wait() -> None:
     client = seeded(600)
     client.state.faults.error_503 = Rule(next=3, skip=2)
 
-    rows, doubts = read(client)
+    rows, reasons = read(client)
 
     assert set(rows) == expected(client)
-    assert doubts == []
+    assert reasons == []
     assert [sleep.seconds for sleep in client.sleeps] == [0.25, 0.5, 1.0]
 
 
@@ -284,8 +296,8 @@ def test_neighbouring_windows_tile(
     found: list[tuple[int, int]] = []
     for start, end in pairwise(edges):
         window = TimeWindow(start, end)
-        rows, doubts = read(client, Slice(window.start_ms, window.end_ms))
-        assert doubts == []
+        rows, reasons = read(client, Slice(window.start_ms, window.end_ms))
+        assert reasons == []
         found += set(rows)
 
     assert sorted(found) == sorted(expected(client, Slice(START_MS, START_MS + 41)))
@@ -295,7 +307,7 @@ def test_concurrent_pages_may_end_in_any_order() -> None:
     """Side by side, in whatever order: the same rows."""
     client = seeded(1300)
     rows: set[tuple[int, int]] = set()
-    reader = WindowReader(client.api, "orders", lambda found: rows.update(map(place_of, found)), range(3))
+    reader = WindowReader(client.api, "orders", lambda found: rows.update(map(ref_of, found)), range(3))
     shuffled = random.Random(1)  # noqa: S311 - an order, no secret
 
     def perform(step: Step) -> Any:
@@ -310,11 +322,11 @@ def test_concurrent_pages_may_end_in_any_order() -> None:
     drive(reader.read(HOUR), perform)
 
     assert rows == expected(client)
-    assert reader.doubts == []
+    assert reader.why_incomplete == []
 
 
 def test_pages_that_lose_rows_are_never_taken_for_whole() -> None:
-    """A service that leaves out a row of its own total, for ever, is doubted."""
+    """If the service never shows a row of its own total, the window is incomplete."""
     client = seeded(60)
 
     def perform(step: Step) -> Any:
@@ -328,8 +340,8 @@ def test_pages_that_lose_rows_are_never_taken_for_whole() -> None:
         return answer
 
     rows: set[tuple[int, int]] = set()
-    reader = WindowReader(client.api, "orders", lambda found: rows.update(map(place_of, found)), range(3))
+    reader = WindowReader(client.api, "orders", lambda found: rows.update(map(ref_of, found)), range(3))
     drive(reader.read(HOUR), perform)
 
     assert rows == expected(client) - {(1, 7)}
-    assert reader.doubts
+    assert reader.why_incomplete

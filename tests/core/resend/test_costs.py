@@ -17,9 +17,9 @@ from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.core.resend.claims import CLAIM
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.emulator.behaviour import Behaviour
-from airflow_provider_mqs.emulator.records import StoredMessage, Topic
+from airflow_provider_mqs.emulator.store import StoredMessage, Topic
 from tests.core.resend.test_replay import BOTH, replayed, seeded
-from tests.support import END_MS, START_MS, Local, MemoryStore, local, place_of
+from tests.support import END_MS, START_MS, Local, MemoryStore, local, ref_of
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.testing import MqsEmulator
@@ -60,11 +60,11 @@ def test_a_window_takes_few_requests_more_than_it_has_pages(
 ) -> None:
     """Ten seconds of an hour that hold everything cost twice as many, where the service shows 500 rows at a time."""
     client, places = spread(count, width_ms, paging="page0", **behaviour), set()
-    reader = WindowReader(client.api, "orders", lambda rows: places.update(map(place_of, rows)), range(PARTITIONS))
+    reader = WindowReader(client.api, "orders", lambda rows: places.update(map(ref_of, rows)), range(PARTITIONS))
 
     client.run(reader.read(Slice(START_MS, END_MS)))
 
-    assert (len(places), reader.doubts) == (count, [])
+    assert (len(places), reader.why_incomplete) == (count, [])
     assert len(client.requests) <= most * -(-count // PAGE)
 
 
@@ -86,7 +86,7 @@ async def test_a_replay_takes_few_requests_and_writes_more_than_it_has_messages(
 
     replay = await replayed(mqs_emulator, plan, Counting(), ordering=ordering, verify=verify)
 
-    assert replay.report.sent == 2_000
+    assert replay.report.counts.sent == 2_000
     assert len(mqs_emulator.requests("resend")) == 2_000
     assert len(mqs_emulator.requests("login")) == 1
     others = len(mqs_emulator.requests()) - 2_000

@@ -1,4 +1,4 @@
-"""Which doubts were sent: judged by counting, then by contents, against what really happened."""
+"""Which messages in doubt were sent: by counting, then by contents, compared with what really happened."""
 
 from __future__ import annotations
 
@@ -9,117 +9,110 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_mqs.core.verify.copy_matching import (
-    Group,
-    Judgement,
-    groups_of,
-    judge,
-    judge_by_content,
-    to_compare,
+    MatchGroup,
+    Matching,
+    group_by_key,
+    groups_to_compare,
+    match_by_content,
+    match_by_count,
 )
 
 
 @dataclass
 class Truth:
-    """
-    One partition.
+    """One partition; messages and candidates are pairs of match key and content, by offset."""
 
-    :param looks: look and content by offset of each message
-    :param known: surely sent
-    :param doubts: may have been sent
-    :param sent: those of them that were
-    :param rows: look and content by offset of each candidate
-    """
-
-    looks: dict[int, tuple[int, int]]
-    known: set[int]
-    doubts: set[int]
+    messages: dict[int, tuple[int, int]]
+    known_sent: set[int]
+    in_doubt: set[int]
     sent: set[int]
-    rows: dict[int, tuple[int, int]]
+    candidates: dict[int, tuple[int, int]]
 
 
 @st.composite
 def truths(draw: st.DrawFn, *, live: bool) -> Truth:
-    look = st.tuples(st.integers(0, 2), st.integers(0, 2))
-    looks = dict(enumerate(draw(st.lists(look, min_size=1, max_size=8))))
-    known = draw(st.sets(st.sampled_from(sorted(looks))))
-    doubts = set(looks) - known
-    sent = draw(st.sets(st.sampled_from(sorted(doubts)))) if doubts else set()
-    # live producers write the looks of messages, and contents of their own
+    message = st.tuples(st.integers(0, 2), st.integers(0, 2))
+    messages = dict(enumerate(draw(st.lists(message, min_size=1, max_size=8))))
+    known_sent = draw(st.sets(st.sampled_from(sorted(messages))))
+    in_doubt = set(messages) - known_sent
+    sent = draw(st.sets(st.sampled_from(sorted(in_doubt)))) if in_doubt else set()
+    # live producers write the match keys of messages, and contents of their own
     made = draw(st.lists(st.tuples(st.integers(0, 2), st.integers(10, 12)), max_size=3)) if live else []
-    rows = dict(enumerate([*(looks[offset] for offset in sorted(known | sent)), *made], start=100))
-    return Truth(looks, known, doubts, sent, rows)
+    candidates = dict(enumerate([*(messages[offset] for offset in sorted(known_sent | sent)), *made], start=100))
+    return Truth(messages, known_sent, in_doubt, sent, candidates)
 
 
-def judged(truth: Truth) -> Judgement:
+def matched(truth: Truth) -> Matching:
     def part(offsets: set[int], index: int) -> dict[int, int]:
-        return {offset: truth.looks[offset][index] for offset in offsets}
+        return {offset: truth.messages[offset][index] for offset in offsets}
 
-    by_look = groups_of(part(truth.known, 0), part(truth.doubts, 0), {o: row[0] for o, row in truth.rows.items()})
-    judgement = judge(list(by_look.values()), ordered=False, by_content=True)
-    split: list[Group] = []
-    for group in to_compare(judgement, everything=True):
-        contents = {**{o: look[1] for o, look in truth.looks.items()}, **{o: row[1] for o, row in truth.rows.items()}}
-        named = [{o: contents[o] for o in offsets} for offsets in (group.known, group.doubts, group.rows)]
-        split += groups_of(*named).values()
-    return judge_by_content(judgement, split)
+    rows = {offset: row[0] for offset, row in truth.candidates.items()}
+    groups = group_by_key(part(truth.known_sent, 0), part(truth.in_doubt, 0), rows)
+    matching = match_by_count(groups, ordered=False, by_content=True)
+    contents = {offset: row[1] for offset, row in {**truth.messages, **truth.candidates}.items()}
+    split: list[MatchGroup] = []
+    for group in groups_to_compare(matching, everything=True):
+        parts = (group.known_sent, group.in_doubt, group.candidates)
+        split += group_by_key(*({offset: contents[offset] for offset in part} for part in parts))
+    return match_by_content(matching, split)
 
 
 def check(truth: Truth) -> None:
-    finding = judged(truth)
-    assert sorted([*finding.sent, *finding.unsent, *finding.unknown]) == sorted(truth.doubts)
+    matching = matched(truth)
+    assert sorted([*matching.sent, *matching.unsent, *matching.unknown]) == sorted(truth.in_doubt)
     # of messages with equal content it does not matter which was sent
-    said = Counter(truth.looks[offset] for offset in finding.sent)
-    settled = Counter(truth.looks[offset] for offset in (*finding.sent, *finding.unsent))
-    doubted = Counter(truth.looks[offset] for offset in truth.doubts)
-    really = Counter(truth.looks[offset] for offset in truth.sent)
-    assert all(said[look] == really[look] for look in settled if settled[look] == doubted[look])
+    sent = Counter(truth.messages[offset] for offset in matching.sent)
+    resolved = Counter(truth.messages[offset] for offset in (*matching.sent, *matching.unsent))
+    in_doubt = Counter(truth.messages[offset] for offset in truth.in_doubt)
+    really = Counter(truth.messages[offset] for offset in truth.sent)
+    assert all(sent[message] == really[message] for message in resolved if resolved[message] == in_doubt[message])
 
 
 @given(truths(live=False))
-def test_on_a_quiet_topic_every_verdict_is_right(truth: Truth) -> None:
+def test_on_a_quiet_topic_every_answer_is_right(truth: Truth) -> None:
     """Nobody but us writes."""
     check(truth)
 
 
 @given(truths(live=True))
 def test_live_producers_of_look_alikes_fool_nobody(truth: Truth) -> None:
-    """Their contents differ, and where contents were not enough the verdict is unknown."""
+    """Their contents differ, and if contents are not enough, the answer is unknown."""
     check(truth)
 
 
 def test_equal_contents_of_live_producers_stay_unknown() -> None:
-    """A row too many in one group means that any other may be foreign, too."""
-    judgement = judge([Group([1], [2], [101, 102, 103])], ordered=False)
+    """One candidate too many means that any other may be a producer's, too."""
+    matching = match_by_count([MatchGroup([1], [2], [101, 102, 103])], ordered=False)
 
-    assert judge_by_content(judgement, [Group([1], [2], [101, 102, 103])]).unknown == [2]
+    assert match_by_content(matching, [MatchGroup([1], [2], [101, 102, 103])]).unknown == [2]
 
 
 def test_in_order_the_first_of_equal_messages_were_sent() -> None:
     """Counting is then enough."""
-    judgement = judge([Group([], [3, 5, 7], [101, 102])], ordered=True)
+    matching = match_by_count([MatchGroup([], [3, 5, 7], [101, 102])], ordered=True)
 
-    assert (judgement.sent, judgement.unsent) == ([3, 5], [7])
+    assert (matching.sent, matching.unsent) == ([3, 5], [7])
 
 
 def test_a_known_message_without_a_row_is_missing() -> None:
-    """Its doubtful twins were then not sent."""
-    judgement = judge([Group([1, 2], [3], [101])], ordered=True)
+    """Then its twins in doubt were not sent."""
+    matching = match_by_count([MatchGroup([1, 2], [3], [101])], ordered=True)
 
-    assert (judgement.missing, judgement.unsent, judgement.copies) == ([2], [3], [101])
-
-
-def test_rows_of_nobody_are_no_copies() -> None:
-    """A group without a message of ours is left alone."""
-    judgement = judge([Group([], [], [101])], ordered=True)
-
-    assert (judgement.copies, judgement.unclear) == ([], [])
+    assert (matching.missing, matching.unsent, matching.copies) == ([2], [3], [101])
 
 
-def test_few_contents_are_asked_for_where_only_doubts_matter() -> None:
-    """Groups without a doubt only show whether producers repeat contents; a few are enough."""
-    sure = [Group([number], [], [100 + number, 200 + number]) for number in range(9)]
-    judgement = Judgement(unclear=[*sure, Group([20], [21], [120, 121, 122])])
+def test_candidates_that_match_no_message_are_no_copies() -> None:
+    """A group without a message of ours is ignored."""
+    matching = match_by_count([MatchGroup([], [], [101])], ordered=True)
 
-    assert len(to_compare(judgement, everything=True)) == 10
-    assert len(to_compare(judgement, everything=False)) == 6
-    assert to_compare(Judgement(unclear=sure), everything=False) == []
+    assert (matching.copies, matching.unclear) == ([], [])
+
+
+def test_few_contents_are_compared_if_only_messages_in_doubt_matter() -> None:
+    """The other groups only show whether producers repeat contents; a few are enough."""
+    sure = [MatchGroup([number], [], [100 + number, 200 + number]) for number in range(9)]
+    matching = Matching(unclear=[*sure, MatchGroup([20], [21], [120, 121, 122])])
+
+    assert len(groups_to_compare(matching, everything=True)) == 10
+    assert len(groups_to_compare(matching, everything=False)) == 6
+    assert groups_to_compare(Matching(unclear=sure), everything=False) == []

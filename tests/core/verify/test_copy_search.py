@@ -14,11 +14,11 @@ from airflow_provider_mqs.core.client.flow import Parallel, Request, Response, S
 from airflow_provider_mqs.core.ledger.ledger import MARGIN_MS
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.offsets.plan import Plan
-from airflow_provider_mqs.core.verify import copy_search as verify
-from airflow_provider_mqs.core.verify.copy_search import Evidence, Finding, find_marks, settle
-from airflow_provider_mqs.core.verify.source_messages import Sources
+from airflow_provider_mqs.core.verify import copy_search
+from airflow_provider_mqs.core.verify.copy_search import CopySearch, Finding, find_copies, find_last_offsets
+from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.emulator.behaviour import Behaviour
-from airflow_provider_mqs.emulator.records import Topic
+from airflow_provider_mqs.emulator.store import Topic
 from tests.support import START_MS, Local, local
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ class Case:
     """A topic with messages, some of them sent again, and what a replay would know of that."""
 
     client: Local = field(default_factory=local)
-    known: list[MessageRef] = field(default_factory=list)
-    doubts: list[MessageRef] = field(default_factory=list)
-    foreign: OffsetsByPartition = field(default_factory=dict)
+    known_sent: list[MessageRef] = field(default_factory=list)
+    in_doubt: list[MessageRef] = field(default_factory=list)
+    foreign_copies: OffsetsByPartition = field(default_factory=dict)
 
     def seed(self, *counts: int, key: str = "k") -> Case:
-        """Write so many messages into each partition, and note where these end."""
+        """Write that many messages into each partition, and note their last offsets."""
         self.client.state.store.put_topic(Topic("orders", len(counts), 10_000))
         for partition, count in enumerate(counts):
             for offset in range(count):
@@ -48,60 +48,60 @@ class Case:
         return self.note()
 
     def note(self) -> Case:
-        """Look where the topic ends, as a replay does before it sends."""
-        self.marks = self.client.run(find_marks(self.client.api, "orders", self.plan.partitions))
+        """Note the last offsets of the topic, as a replay does before it sends."""
+        self.last_offsets = self.client.run(find_last_offsets(self.client.api, "orders", self.plan.partitions))
         self.since_ms = self.client.state.now_ms()
         return self
 
     def produce(self, partition: int, value: str, **more: Any) -> None:
         self.client.state.append("orders", partition, value, **more)
 
-    def sent(self, *places: MessageRef) -> Case:
-        """Send messages, and have the answer."""
-        self.append(places)
-        self.known += places
+    def sent(self, *refs: MessageRef) -> Case:
+        """Send messages, and get the answer."""
+        self.append(refs)
+        self.known_sent += refs
         return self
 
-    def doubt(self, *places: MessageRef, sent: bool) -> Case:
-        """Have no answer about messages."""
-        self.append(places if sent else ())
-        self.doubts += places
+    def unanswered(self, *refs: MessageRef, sent: bool) -> Case:
+        """Post messages and get no answer, whether they were sent or not."""
+        self.append(refs if sent else ())
+        self.in_doubt += refs
         return self
 
-    def append(self, places: Iterable[MessageRef]) -> None:
-        for place in places:
-            self.client.run(self.client.api.resend("orders", *place))
+    def append(self, refs: Iterable[MessageRef]) -> None:
+        for ref in refs:
+            self.client.run(self.client.api.resend("orders", *ref))
 
-    def settled(self, wait_s: float = WAIT_S, perform: Callable[[Step], Any] | None = None) -> Finding:
+    def found(self, wait_s: float = WAIT_S, perform: Callable[[Step], Any] | None = None) -> Finding:
         client = self.client
-        known, doubts = partition_offsets.from_refs(self.known), partition_offsets.from_refs(self.doubts)
-        evidence = Evidence(known, doubts, self.marks, self.since_ms, self.foreign)
+        known_sent, in_doubt = map(partition_offsets.from_refs, (self.known_sent, self.in_doubt))
+        search = CopySearch(known_sent, in_doubt, self.last_offsets, self.since_ms, self.foreign_copies)
         client.requests.clear()
         until_s = client.now_s[0] + wait_s
-        sources = Sources(client.api, self.plan)
-        return drive(settle(client.api, "orders", evidence, sources, until_s=until_s), perform or client.perform)
+        sources = SourceMessages(client.api, self.plan)
+        return drive(find_copies(client.api, "orders", search, sources, until_s=until_s), perform or client.perform)
 
     @property
     def waited_s(self) -> float:
         return sum(sleep.seconds for sleep in self.client.sleeps)
 
 
-def test_marks_are_the_ends_of_the_partitions() -> None:
-    """The last offset of the plan, or of a message that came after it; other partitions do not matter."""
+def test_last_offsets_are_those_of_the_plan_or_of_newer_rows() -> None:
+    """Other partitions do not matter."""
     case = Case().seed(3, 3, 3)
     case.produce(1, "new")
     case.produce(2, "new")
 
-    marks = case.client.run(find_marks(case.client.api, "orders", {0: ((0, 2),), 1: ((1, 1),)}))
+    last_offsets = case.client.run(find_last_offsets(case.client.api, "orders", {0: ((0, 2),), 1: ((1, 1),)}))
 
-    assert marks == {0: 2, 1: 3}
+    assert last_offsets == {0: 2, 1: 3}
 
 
-def test_copies_that_are_all_there_take_one_look() -> None:
+def test_copies_that_are_all_visible_take_one_search() -> None:
     """Nobody waits, and the copies are named."""
     case = Case().seed(3, 2).sent((0, 0), (0, 2), (1, 1))
 
-    finding = case.settled()
+    finding = case.found()
 
     assert (finding.copies, finding.complete, finding.missing) == ({0: ((3, 4),), 1: ((2, 2),)}, True, {})
     assert case.client.sleeps == []
@@ -109,76 +109,76 @@ def test_copies_that_are_all_there_take_one_look() -> None:
 
 def test_a_message_in_doubt_that_has_a_copy_was_sent() -> None:
     """As soon as it is seen."""
-    case = Case().seed(3).sent((0, 0)).doubt((0, 1), sent=True)
+    case = Case().seed(3).sent((0, 0)).unanswered((0, 1), sent=True)
 
-    finding = case.settled()
+    finding = case.found()
 
     assert (finding.sent, finding.unsent, finding.unknown) == ({0: ((1, 1),)}, {}, {})
     assert case.client.sleeps == []
 
 
 def test_a_message_in_doubt_without_a_copy_was_not_sent_when_the_wait_is_over() -> None:
-    """The pauses grow, and the last look is not before the end."""
-    case = Case().seed(3).sent((0, 0)).doubt((0, 1), sent=False)
+    """The pauses grow, and the last search is at the end of the wait."""
+    case = Case().seed(3).sent((0, 0)).unanswered((0, 1), sent=False)
     began_s = case.client.now_s[0]
 
-    finding = case.settled()
+    finding = case.found()
 
     assert (finding.sent, finding.unsent, finding.unknown) == ({}, {0: ((1, 1),)}, {})
     assert [sleep.seconds for sleep in case.client.sleeps][:6] == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0]
     assert case.client.now_s[0] == began_s + WAIT_S
 
 
-def test_a_wait_that_is_over_takes_one_look() -> None:
-    """A verdict is given all the same."""
-    case = Case().seed(3).sent((0, 0)).doubt((0, 1), sent=False)
+def test_a_wait_that_is_over_takes_one_search() -> None:
+    """It decides all the same."""
+    case = Case().seed(3).sent((0, 0)).unanswered((0, 1), sent=False)
 
-    assert case.settled(wait_s=0).unsent == {0: ((1, 1),)}
+    assert case.found(wait_s=0).unsent == {0: ((1, 1),)}
     assert case.client.sleeps == []
 
 
-def test_a_copy_that_comes_into_sight_late_is_waited_for() -> None:
+def test_a_copy_that_becomes_visible_late_is_waited_for() -> None:
     """No longer than it takes."""
     case = Case().seed(3)
     case.client.state.faults.visible_after_s = 7
-    case.sent((0, 0)).doubt((0, 1), sent=True)
+    case.sent((0, 0)).unanswered((0, 1), sent=True)
 
-    assert case.settled().sent == {0: ((1, 1),)}
+    assert case.found().sent == {0: ((1, 1),)}
     assert 7 <= case.waited_s < 13
 
 
-def test_copies_out_of_sight_settle_nothing() -> None:
+def test_invisible_copies_resolve_nothing() -> None:
     """What was surely sent cannot be seen, so neither can what perhaps was."""
     case = Case().seed(3)
     case.client.state.faults.visible_after_s = 2 * WAIT_S
-    case.sent((0, 0)).doubt((0, 1), sent=True)
+    case.sent((0, 0)).unanswered((0, 1), sent=True)
 
-    finding = case.settled()
+    finding = case.found()
 
     assert (finding.sent, finding.unsent, finding.unknown) == ({}, {}, {0: ((1, 1),)})
     assert (finding.calibrated, finding.complete, finding.copies) == (False, False, {})
     assert case.waited_s == WAIT_S
 
 
-def test_without_a_message_surely_sent_nothing_is_settled() -> None:
+def test_without_a_known_sent_message_nothing_is_resolved() -> None:
     """There is nothing to learn from what a copy looks like."""
-    case = Case().seed(3).doubt((0, 1), sent=True)
+    case = Case().seed(3).unanswered((0, 1), sent=True)
 
-    assert case.settled().unknown == {0: ((1, 1),)}
+    assert case.found().unknown == {0: ((1, 1),)}
 
 
-def test_missing_copies_are_named_where_others_are_there() -> None:
-    """A partition in which nothing is seen says nothing."""
+def test_missing_copies_are_named_if_others_are_visible() -> None:
+    """A partition in which none is visible says nothing."""
     case = Case().seed(3, 3).sent((0, 0), (0, 1))
     case.client.state.faults.visible_after_s = 2 * WAIT_S
     case.sent((0, 2), (1, 0))
 
-    finding = case.settled()
+    finding = case.found()
 
     assert (finding.missing, finding.complete) == ({0: ((2, 2),)}, False)
 
 
-def test_nothing_is_called_missing_where_not_every_row_was_shown() -> None:
+def test_nothing_counts_as_missing_if_the_rows_are_incomplete() -> None:
     """The service counts a copy and never shows it."""
     case = Case().seed(5).sent(*((0, offset) for offset in range(5)))
 
@@ -192,27 +192,27 @@ def test_nothing_is_called_missing_where_not_every_row_was_shown() -> None:
         shown = [row for row in body["messages"] if row["message_offset"] != 7]
         return Response(200, answer.headers, json.dumps({**body, "messages": shown}).encode())
 
-    finding = case.settled(wait_s=0, perform=perform)
+    finding = case.found(wait_s=0, perform=perform)
 
     assert (finding.missing, finding.calibrated, finding.complete) == ({}, False, False)
 
 
 def test_a_row_from_before_the_sending_is_no_copy() -> None:
-    """Although it equals the message in doubt."""
+    """Even if it equals the message in doubt."""
     case = Case().seed(3)
     case.produce(0, "value 0001", key="k")
-    case.note().sent((0, 0)).doubt((0, 1), sent=False)
+    case.note().sent((0, 0)).unanswered((0, 1), sent=False)
 
-    assert case.settled().unsent == {0: ((1, 1),)}
+    assert case.found().unsent == {0: ((1, 1),)}
 
 
 def test_a_copy_of_another_replay_is_no_copy() -> None:
-    """It is left out, also where it equals the message in doubt."""
-    case = Case().seed(3).sent((0, 0)).doubt((0, 1), sent=False)
+    """It is left out, even if it equals the message in doubt."""
+    case = Case().seed(3).sent((0, 0)).unanswered((0, 1), sent=False)
     case.append([(0, 1)])
-    case.foreign = {0: ((4, 4),)}
+    case.foreign_copies = {0: ((4, 4),)}
 
-    assert case.settled().unsent == {0: ((1, 1),)}
+    assert case.found().unsent == {0: ((1, 1),)}
 
 
 @pytest.mark.parametrize("offset_s", [-3600, 3600])
@@ -220,12 +220,12 @@ def test_the_clock_of_the_service_counts(offset_s: float) -> None:
     """An hour between the two hides no copy."""
     client = local()
     client.state.faults.clock_offset_s = offset_s
-    case = Case(client).seed(3).sent((0, 0)).doubt((0, 1), sent=True)
+    case = Case(client).seed(3).sent((0, 0)).unanswered((0, 1), sent=True)
     api = client.api
     client.run(api.query_page("orders", 0, 1, limit=1, offset=0))
-    evidence = Evidence({0: ((0, 0),)}, {0: ((1, 1),)}, case.marks, case.since_ms)
+    search = CopySearch({0: ((0, 0),)}, {0: ((1, 1),)}, case.last_offsets, case.since_ms)
 
-    finding = client.run(settle(api, "orders", evidence, Sources(api, case.plan), until_s=0))
+    finding = client.run(find_copies(api, "orders", search, SourceMessages(api, case.plan), until_s=0))
 
     assert finding.sent == {0: ((1, 1),)}
 
@@ -233,7 +233,7 @@ def test_the_clock_of_the_service_counts(offset_s: float) -> None:
 @pytest.mark.parametrize("behind", [1, 2])
 def test_a_total_behind_the_rows_makes_no_message_unsent(behind: int) -> None:
     """The newest copy would be on the page that such a total does not announce."""
-    case = Case().seed(51).sent(*((0, offset) for offset in range(50))).doubt((0, 50), sent=True)
+    case = Case().seed(51).sent(*((0, offset) for offset in range(50))).unanswered((0, 50), sent=True)
 
     def perform(step: Step) -> Any:
         if isinstance(step, Parallel):
@@ -244,63 +244,63 @@ def test_a_total_behind_the_rows_makes_no_message_unsent(behind: int) -> None:
         body = answer.json()
         return Response(200, answer.headers, json.dumps({**body, "total": max(0, body["total"] - behind)}).encode())
 
-    assert case.settled(perform=perform).sent == {0: ((50, 50),)}
+    assert case.found(perform=perform).sent == {0: ((50, 50),)}
 
 
-def test_look_alikes_are_told_apart_by_their_contents() -> None:
+def test_look_alikes_are_distinguished_by_their_contents() -> None:
     """A producer wrote one of equal key and size."""
-    case = Case().seed(3).sent((0, 0)).doubt((0, 1), sent=False)
+    case = Case().seed(3).sent((0, 0)).unanswered((0, 1), sent=False)
     case.produce(0, "VALUE 0001", key="k")
 
-    assert case.settled().unsent == {0: ((1, 1),)}
+    assert case.found().unsent == {0: ((1, 1),)}
 
 
 def test_a_look_alike_that_stands_for_a_copy_makes_no_message_unsent() -> None:
     """Copies have no key here, but a producer wrote a message with that of the one that was surely sent."""
-    case = Case(local(Behaviour(copy_same_key=False))).seed(3).sent((0, 0)).doubt((0, 1), sent=True)
+    case = Case(local(Behaviour(copy_same_key=False))).seed(3).sent((0, 0)).unanswered((0, 1), sent=True)
     case.produce(0, "VALUE 0000", key="k")
 
-    finding = case.settled()
+    finding = case.found()
 
     assert (finding.sent, finding.unsent, finding.unknown) == ({}, {}, {0: ((1, 1),)})
     assert (finding.calibrated, finding.complete) == (False, False)
 
 
-def test_a_look_alike_beside_other_doubts_makes_no_message_unsent() -> None:
-    """The one in doubt looks otherwise, so that its own look has no row at all."""
+def test_a_look_alike_of_another_message_makes_none_unsent() -> None:
+    """The one in doubt looks different, so its own group has no candidate at all."""
     case = Case(local(Behaviour(copy_same_key=False))).seed(1)
     case.produce(0, "value 0001", key="other", timestamp_ms=START_MS + 1)
     case.plan = Plan("orders", {0: ((0, 1),)})
-    case.note().sent((0, 0)).doubt((0, 1), sent=True)
+    case.note().sent((0, 0)).unanswered((0, 1), sent=True)
     case.produce(0, "VALUE 0000", key="k")
 
-    assert case.settled().unknown == {0: ((1, 1),)}
+    assert case.found().unknown == {0: ((1, 1),)}
 
 
-def test_contents_are_asked_for_only_where_messages_are_in_doubt() -> None:
-    """What was surely sent and has a copy each needs no comparing."""
+def test_contents_are_compared_only_if_messages_are_in_doubt() -> None:
+    """If each known-sent message has a copy, there is nothing to compare."""
     case = Case().seed(30).sent(*((0, offset) for offset in range(30)))
 
-    assert case.settled().complete
+    assert case.found().complete
     assert not any("download=true" in request.url for request in case.client.requests)
 
 
 def test_more_look_alikes_than_may_be_compared_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many rows as messages: all were sent; one row more, and nobody can tell."""
-    monkeypatch.setattr(verify, "_MOST_COMPARED", 3)
-    case = Case().seed(5).sent((0, 0), (0, 1)).doubt((0, 2), sent=True)
+    monkeypatch.setattr(copy_search, "_MAX_COMPARED", 3)
+    case = Case().seed(5).sent((0, 0), (0, 1)).unanswered((0, 2), sent=True)
 
-    assert case.settled().sent == {0: ((2, 2),)}
+    assert case.found().sent == {0: ((2, 2),)}
     case.produce(0, "VALUE 0001", key="k")
-    assert case.settled(wait_s=0).unknown == {0: ((2, 2),)}
+    assert case.found(wait_s=0).unknown == {0: ((2, 2),)}
     assert not any("download=true" in request.url for request in case.client.requests)
 
 
-def test_rows_are_looked_for_in_the_time_of_the_sending() -> None:
+def test_candidates_are_read_from_the_time_of_the_sending() -> None:
     """From five minutes before it to five minutes from now."""
     case = Case().seed(3).sent((0, 0))
 
-    case.settled()
+    case.found()
 
     asked = [request.url for request in case.client.requests if "start_time=" in request.url]
     assert f"start_time={case.since_ms - MARGIN_MS}&" in asked[0]
@@ -308,7 +308,7 @@ def test_rows_are_looked_for_in_the_time_of_the_sending() -> None:
 
 
 @given(
-    looks=st.lists(st.tuples(st.integers(0, 1), st.sampled_from("abc")), min_size=1, max_size=8),
+    messages=st.lists(st.tuples(st.integers(0, 1), st.sampled_from("abc")), min_size=1, max_size=8),
     fates=st.lists(st.sampled_from(["known", "known", "sent", "lost", "left"]), min_size=8, max_size=8),
     live=st.lists(st.tuples(st.integers(0, 1), st.sampled_from("xyz")), max_size=3),
     late_s=st.sampled_from([0.0, 3.0]),
@@ -316,8 +316,8 @@ def test_rows_are_looked_for_in_the_time_of_the_sending() -> None:
     same_key=st.booleans(),
 )
 @settings(max_examples=60)
-def test_no_verdict_is_wrong(
-    looks: list[tuple[int, str]],
+def test_no_answer_is_wrong(
+    messages: list[tuple[int, str]],
     fates: list[str],
     live: list[tuple[int, str]],
     late_s: float,
@@ -327,29 +327,29 @@ def test_no_verdict_is_wrong(
     """Whatever was sent, lost or never tried, and whatever producers wrote beside it."""
     case = Case(local(Behaviour(paging=paging, copy_same_key=same_key)))
     case.client.state.store.put_topic(Topic("orders", 1, 10_000))
-    for key, value in looks:
+    for key, value in messages:
         case.produce(0, value, key=f"key {key}", timestamp_ms=START_MS)
-    case.plan = Plan("orders", {0: ((0, len(looks) - 1),)})
+    case.plan = Plan("orders", {0: ((0, len(messages) - 1),)})
     case.note()
     case.client.state.faults.visible_after_s = late_s
-    fate = {(0, offset): fates[offset] for offset in range(len(looks))}
-    for place, what in fate.items():
+    fate = {(0, offset): fates[offset] for offset in range(len(messages))}
+    for ref, what in fate.items():
         if what == "known":
-            case.sent(place)
+            case.sent(ref)
         elif what != "left":
-            case.doubt(place, sent=what == "sent")
+            case.unanswered(ref, sent=what == "sent")
     for key, value in live:
         case.produce(0, value, key=f"key {key}")
 
-    finding = case.settled()
+    finding = case.found()
 
-    equal = {place: looks[place[1]] for place in fate}
+    content = {ref: messages[ref[1]] for ref in fate}
     assert partition_offsets.count(finding.sent) + partition_offsets.count(finding.unsent) + partition_offsets.count(
         finding.unknown
-    ) == len(case.doubts)
-    for look in set(equal.values()):
+    ) == len(case.in_doubt)
+    for each in set(content.values()):
         # of messages that are equal in everything nobody can say which one was sent, only how many
-        alike = [place for place in case.doubts if equal[place] == look]
-        sent = sum(fate[place] == "sent" for place in alike)
-        assert len([place for place in partition_offsets.expand(finding.sent) if place in alike]) <= sent
-        assert len([place for place in partition_offsets.expand(finding.unsent) if place in alike]) <= len(alike) - sent
+        alike = [ref for ref in case.in_doubt if content[ref] == each]
+        sent = sum(fate[ref] == "sent" for ref in alike)
+        assert len([ref for ref in partition_offsets.expand(finding.sent) if ref in alike]) <= sent
+        assert len([ref for ref in partition_offsets.expand(finding.unsent) if ref in alike]) <= len(alike) - sent

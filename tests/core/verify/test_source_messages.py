@@ -1,4 +1,4 @@
-"""Whether the messages of a plan are still there, and how it is found out what they look like."""
+"""Whether the messages of a plan still exist, and how many requests it takes to learn what they look like."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.offsets.plan import Plan, plan_of
 from airflow_provider_mqs.core.query.query import Query, query_offsets
 from airflow_provider_mqs.core.values.time_window import TimeWindow
-from airflow_provider_mqs.core.verify.source_messages import Sources
+from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.seeds import seed
 from airflow_provider_mqs.exceptions import ConfigurationError
@@ -34,12 +34,12 @@ def queried(client: Local) -> Plan:
     return plan_of(document, None, endpoint=client.settings.host, instance_id=client.api.instance_id)
 
 
-def loaded(client: Local, plan: Plan, places: OffsetsByPartition | None = None) -> Sources:
+def loaded(client: Local, plan: Plan, offsets: OffsetsByPartition | None = None) -> SourceMessages:
     """Check the ends, then load, with only the requests of the load counted."""
-    sources = Sources(client.api, plan)
+    sources = SourceMessages(client.api, plan)
     client.run(sources.check_ends(plan.partitions))
     client.requests.clear()
-    client.run(sources.load(plan.partitions if places is None else places))
+    client.run(sources.load(plan.partitions if offsets is None else offsets))
     return sources
 
 
@@ -49,42 +49,42 @@ def kinds(client: Local) -> tuple[int, int]:
     return len(client.requests) - by_offset, by_offset
 
 
-def all_known(sources: Sources, places: OffsetsByPartition) -> bool:
-    return all(sources.traits(*place) is not None for place in partition_offsets.expand(places))
+def all_known(sources: SourceMessages, offsets: OffsetsByPartition) -> bool:
+    return all(sources.traits(*ref) is not None for ref in partition_offsets.expand(offsets))
 
 
-def test_both_ends_of_each_partition_are_looked_at() -> None:
+def test_both_ends_of_each_partition_are_checked() -> None:
     """A partition of one message has one end."""
     client = seeded()
-    sources = Sources(client.api, Plan("orders", {0: ((0, 9), (20, 30)), 2: ((5, 5),)}))
+    sources = SourceMessages(client.api, Plan("orders", {0: ((0, 9), (20, 30)), 2: ((5, 5),)}))
 
     client.run(sources.check_ends({0: ((0, 9), (20, 30)), 2: ((5, 5),)}))
 
     assert kinds(client) == (0, 3)
 
 
-@pytest.mark.parametrize("places", [{0: ((0, 100),)}, {1: ((50, 70),), 2: ((150, 150),)}], ids=str)
-def test_an_end_that_is_not_there_refuses_the_plan(places: OffsetsByPartition) -> None:
-    """The topic was made anew, or the message has aged out."""
+@pytest.mark.parametrize("offsets", [{0: ((0, 100),)}, {1: ((50, 70),), 2: ((150, 150),)}], ids=str)
+def test_an_end_that_no_longer_exists_refuses_the_plan(offsets: OffsetsByPartition) -> None:
+    """The topic was recreated, or the message has aged out."""
     client = seeded()
 
-    with pytest.raises(ConfigurationError, match=r"not there any more.*Query the window again"):
-        client.run(Sources(client.api, Plan("orders", places)).check_ends(places))
+    with pytest.raises(ConfigurationError, match=r"no longer exists.*Query the window again"):
+        client.run(SourceMessages(client.api, Plan("orders", offsets)).check_ends(offsets))
 
 
-def test_an_end_of_another_time_refuses_the_plan() -> None:
-    """A topic of that name was made anew, and its messages have the same offsets."""
+def test_an_end_with_a_different_time_refuses_the_plan() -> None:
+    """The topic was recreated, and its messages have the same offsets."""
     client = seeded()
     plan = queried(client)
     client.state.store.clear()
     seed(client.state, "orders", 300, END_MS, END_MS + 1000, partitions=3)
 
-    with pytest.raises(ConfigurationError, match=r"another time now .* than the query saw"):
-        client.run(Sources(client.api, plan).check_ends(plan.partitions))
+    with pytest.raises(ConfigurationError, match=r"different time now .* than when it was queried"):
+        client.run(SourceMessages(client.api, plan).check_ends(plan.partitions))
 
 
 def test_service_without_a_query_by_offset_checks_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """That is said, and what messages look like is read from their window."""
+    """A warning says so, and what messages look like is read with their window."""
     client = seeded()
     plan = queried(client)
     client.state.behaviour = Behaviour(content_by_offset=False)
@@ -96,8 +96,8 @@ def test_service_without_a_query_by_offset_checks_nothing(caplog: pytest.LogCapt
     assert kinds(client)[1] == 0
 
 
-def test_many_messages_of_a_query_are_read_by_their_window() -> None:
-    """Fifty a request."""
+def test_many_messages_of_a_query_are_read_with_their_window() -> None:
+    """That takes one request for fifty messages."""
     client = seeded()
     plan = queried(client)
 
@@ -107,7 +107,7 @@ def test_many_messages_of_a_query_are_read_by_their_window() -> None:
     assert kinds(client) == (6, 0)
 
 
-def test_few_messages_are_asked_for_one_by_one() -> None:
+def test_few_messages_are_read_one_by_one() -> None:
     """Their window may hold a million others."""
     client = seeded()
     plan = queried(client)
@@ -118,8 +118,8 @@ def test_few_messages_are_asked_for_one_by_one() -> None:
     assert kinds(client) == (0, 31)
 
 
-def test_what_was_loaded_is_remembered() -> None:
-    """A second time costs nothing."""
+def test_what_was_loaded_is_not_read_again() -> None:
+    """Loading a part of it sends no request."""
     client = seeded()
     sources = loaded(client, queried(client))
     client.requests.clear()
@@ -129,8 +129,8 @@ def test_what_was_loaded_is_remembered() -> None:
     assert client.requests == []
 
 
-def test_picked_messages_that_lie_close_are_read_by_their_window() -> None:
-    """One request tells how many others lie between them."""
+def test_picked_messages_that_lie_close_are_read_with_their_window() -> None:
+    """One request shows how many others lie between them."""
     client = seeded()
     picked = Plan("orders", {0: ((0, 99),), 1: ((10, 50),)})
 
@@ -140,7 +140,7 @@ def test_picked_messages_that_lie_close_are_read_by_their_window() -> None:
     assert kinds(client) == (7, 0)
 
 
-def test_picked_messages_that_lie_far_apart_are_asked_for_one_by_one() -> None:
+def test_picked_messages_that_lie_far_apart_are_read_one_by_one() -> None:
     """The window between them would take more requests."""
     client = seeded(18_000, cap=None)
     picked = Plan("orders", {0: tuple((offset, offset) for offset in range(0, 6000, 50))})
@@ -152,8 +152,8 @@ def test_picked_messages_that_lie_far_apart_are_asked_for_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("refusal", ["query_timeout", "query_too_large", "internal"])
-def test_picked_messages_whose_range_is_refused_are_asked_for_one_by_one(refusal: Any) -> None:
-    """A range that is too much for the service does not keep anybody from looking at single messages."""
+def test_picked_messages_whose_range_is_refused_are_read_one_by_one(refusal: Any) -> None:
+    """A range that is too much for the service does not prevent reading single messages."""
     client = seeded()
     client.state.faults.query_max_rows, client.state.faults.query_refusal = 100, refusal
     picked = Plan("orders", {0: ((0, 99),), 1: ((10, 50),)})
@@ -174,10 +174,10 @@ def test_a_total_at_the_cap_may_be_any_number() -> None:
     assert kinds(client) == (1, 181 - 3)
 
 
-def test_a_message_that_is_gone_looks_like_nothing() -> None:
-    """The others are known all the same."""
+def test_a_message_that_no_longer_exists_has_no_traits() -> None:
+    """The others are loaded all the same."""
     client = seeded()
-    sources = Sources(client.api, Plan("orders", {0: ((98, 101),)}))
+    sources = SourceMessages(client.api, Plan("orders", {0: ((98, 101),)}))
 
     client.run(sources.load({0: ((98, 101),)}))
 

@@ -10,8 +10,8 @@ from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.core.watch.cursor import Cursor
 from airflow_provider_mqs.core.watch.new_messages import PollResult, WatchOptions, find_news, read_topic
-from airflow_provider_mqs.emulator.records import StoredMessage, Topic
 from airflow_provider_mqs.emulator.seeds import seed
+from airflow_provider_mqs.emulator.store import StoredMessage, Topic
 from airflow_provider_mqs.exceptions import ConfigurationError
 from tests.support import END_MS, NOW_MS, START_MS, Local, local
 

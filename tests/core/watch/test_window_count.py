@@ -13,7 +13,7 @@ from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.core.watch.condition import Condition
 from airflow_provider_mqs.core.watch.window_count import WindowCounter
 from airflow_provider_mqs.emulator.behaviour import Behaviour
-from airflow_provider_mqs.emulator.rules import Rule
+from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.emulator.seeds import seed
 from airflow_provider_mqs.exceptions import BadRequestError, ConfigurationError, IncompleteWindowError
 from tests.support import END_MS, NOW_MS, START_MS, Local, local

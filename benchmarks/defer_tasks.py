@@ -1,4 +1,8 @@
-"""Defer all tasks of a DAG as if workers had done so, in Airflow's database; as a program, in Airflow's environment."""
+"""
+Defer all tasks of a DAG in Airflow's database, as if workers had done so, or end them; a program in its environment.
+
+Usage: ``python -m benchmarks.defer_tasks defer '["dag", "trigger", 1700000000]'``, or ``release '["dag"]'``.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from benchmarks.deferred import serialized
 
 
 def defer(dag_id: str, name: str, final_s: float) -> None:
-    """Give each task of the DAG a trigger of this name."""
+    """Create a trigger of this class for each task of the DAG; its window is final at ``final_s``."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.trigger import Trigger
     from airflow.utils.session import create_session
@@ -28,15 +32,15 @@ def defer(dag_id: str, name: str, final_s: float) -> None:
 
 
 def release(dag_id: str) -> None:
-    """End all tasks of the DAG, so that no triggerer takes theirs up again."""
+    """End all tasks of the DAG, so that the next triggerer does not resume theirs."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from airflow.utils.state import TaskInstanceState
     from sqlalchemy import update
 
     with create_session() as session:
-        ended = update(TaskInstance).where(TaskInstance.dag_id == dag_id)
-        session.execute(ended.values(state=TaskInstanceState.SUCCESS, trigger_id=None))
+        tasks = update(TaskInstance).where(TaskInstance.dag_id == dag_id)
+        session.execute(tasks.values(state=TaskInstanceState.SUCCESS, trigger_id=None))
 
 
 if __name__ == "__main__":
