@@ -197,3 +197,8 @@ async def test_a_user_that_nobody_closed_leaves_no_pool() -> None:
     gc.collect()
 
     assert pool() is None
+
+
+def test_a_certificate_that_has_vanished_is_no_error_here() -> None:
+    """The transport that reads the file says what is wrong."""
+    assert client_pool._written_ns("/nowhere/ca.pem") is None
