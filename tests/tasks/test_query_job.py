@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,14 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_mqs.__main__ import main
+from airflow_provider_mqs.core.offsets.document import Offsets
+from airflow_provider_mqs.core.query.filters import Filters
+from airflow_provider_mqs.core.query.query import QueryArguments
+from airflow_provider_mqs.core.values.time_window import TimeWindow, WindowArguments, to_ms
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator
+from airflow_provider_mqs.tasks import query_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,3 +86,31 @@ def test_the_log_says_where_the_window_came_from(caplog: pytest.LogCaptureFixtur
         "the data interval of the run.",
         "lookback.",
     ]
+
+
+def test_every_argument_of_a_query_reaches_it_from_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None keeps its default: one that the operator forgot would."""
+    start, end = NOW - timedelta(hours=1), NOW - timedelta(minutes=2)
+    asked: list[QueryArguments] = []
+
+    def run_query(_hook: MqsHook, arguments: QueryArguments, window: TimeWindow, _records: object) -> Offsets:
+        asked.append(arguments)
+        return Offsets("host", "instance", arguments.topic, window, {})
+
+    monkeypatch.setattr(query_job, "run_query", run_query)
+    QueryMessagesOperator(
+        task_id="query",
+        topic="orders",
+        start=start,
+        end=end,
+        key="k",
+        on_incomplete="warn",
+        max_messages=7,
+        exclude_copies=False,
+        clamp_to_now=True,
+        concurrency=3,
+    ).execute({})
+
+    assert [one.name for one in fields(QueryArguments) if getattr(asked[0], one.name) == one.default] == []
+    assert asked[0].filters == Filters(key="k")
+    assert asked[0].window == WindowArguments(to_ms(start), to_ms(end))
