@@ -90,7 +90,7 @@ def ledger_bytes(batch: Offsets) -> int:
         state=COMPLETE,
         done=offsets,
         copies=offsets,
-        marks={number: ranges[-1][1] for number, ranges in offsets.items()},
+        last_offsets={number: ranges[-1][1] for number, ranges in offsets.items()},
         first_ms=END_MS,
         since_ms=END_MS,
         until_ms=END_MS,

@@ -21,7 +21,7 @@ from airflow_provider_mqs.core.query.query import (
     find_messages,
     query_offsets,
 )
-from airflow_provider_mqs.core.resend.guard_rails import check_resend
+from airflow_provider_mqs.core.resend.options import check_resend
 from airflow_provider_mqs.core.values.arguments import (
     DEFAULT_CONN_ID,
     is_absent,

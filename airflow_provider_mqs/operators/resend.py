@@ -27,53 +27,54 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_mqs.core.resend.pacing import Progress
-    from airflow_provider_mqs.hooks.mqs import MqsHook
-    from airflow_provider_mqs.tasks.resend_job import ReplayJob
+    from airflow_provider_mqs.tasks.resend_job import ResendJob
 
 
 class ResendMessagesOperator(RecordedOperator):
     """
     Send messages again, one request each, and push a report of what became of them.
 
-    The service appends a copy of each message to its topic, with a new offset and time. Who receives the copies: every
-    consumer of the topic, or, with ``consumer_key``, those that honour that header.
+    The service appends a copy of each message to its topic, with a new offset and time. Every consumer of the topic
+    receives the copies; with ``consumer_key``, those that honour that header.
 
-    Each message is sent once, whatever happens: a ledger says what was sent and what may have been, so a retry, a Clear
-    or another back-fill of the same messages leaves out what was sent, looks for the copies of what is in doubt, and
-    goes on. A message whose outcome cannot be found out is reported as ``unknown`` and fails the task.
+    Each message is sent once, whatever happens. A ledger holds what was sent and what may have been, so a retry, a
+    Clear or another back-fill of the same messages leaves out what was sent, looks for the copies of what is in doubt,
+    and sends the rest. A message whose outcome cannot be found out is reported as ``unknown`` and fails the task.
 
-    Everything is checked before the first message is sent. An empty window sends nothing and succeeds. Where another
-    run has sent everything already, the task is skipped. All arguments but ``brake`` are templated; ``None``, ``""``
-    and ``"None"`` mean "not given".
+    Everything is checked before the first message is sent. An empty window sends nothing and succeeds. If another run
+    has sent everything already, the task is skipped. All arguments but ``brake`` are templated; ``None``, ``""`` and
+    ``"None"`` mean "not given".
 
     Source: API document "Retransmitting a Message".
 
-    :param messages: ``query.output``; one document of the query, a list of them, plain
-        ``{"partition": 0, "message_offset": 4}`` items with ``topic``, or JSON text of any of these; or ``"events"``:
-        those of all events that started the run, each once; where none did, the task fails
-    :param topic: topic name; needed for plain items, else it must agree; of ``"events"`` only those of this topic count
-    :param consumer_key: application key, put into a header of each copy; advisory. Default none
-    :param dry_run: whether to check everything and report what would be sent, and send nothing; default false
+    :param messages: ``query.output``: one document of the query or a list of them; or plain
+        ``{"partition": 0, "message_offset": 4}`` items with ``topic``; or JSON text of either; or ``"events"`` for the
+        messages of all events that started the run, each once (if no event did, the task fails)
+    :param topic: topic name; required for plain items, otherwise it must agree; with ``"events"``, only events of this
+        topic count
+    :param consumer_key: application key, put into a header of each copy; advisory. Default: none
+    :param dry_run: check everything and report what would be sent, but send nothing; default false
     :param ordering: ``partition`` (default) keeps the order inside each partition, ``none`` is faster and keeps none
-    :param concurrency: requests in flight, 1 to 256, default 16; with ``partition``, at most one a partition
-    :param max_rate: messages a second; the connection's own limit holds where it is lower. Default no limit
-    :param max_messages: a plan with more fails before anything is sent; nothing is cut off. Default 100,000
-    :param on_failure: ``stop`` (default) as soon as ``max_failures`` is passed, or ``continue`` to the end
+    :param concurrency: requests in flight, 1 to 256, default 16; with ``partition``, at most one per partition
+    :param max_rate: messages per second; the connection's own limit applies if it is lower. Default: no limit
+    :param max_messages: a larger plan fails before anything is sent; nothing is cut off. Default 100,000
+    :param on_failure: ``stop`` (default) as soon as ``max_failures`` is exceeded, or ``continue`` to the end
     :param max_failures: messages that may fail or stay unknown while the task still succeeds; default 0
-    :param on_unknown: what happens to a message that may or may not have been sent: ``verify`` (default) looks for its
+    :param on_unknown: what to do with a message that may or may not have been sent: ``verify`` (default) looks for its
         copy, ``fail`` counts a failure, ``resend`` sends it again, perhaps twice
-    :param on_replayed: what happens to messages that another run has sent: ``skip`` (default) leaves them out, ``fail``
+    :param on_replayed: what to do with messages that another run has sent: ``skip`` (default) leaves them out, ``fail``
         fails the task before anything is sent, ``resend`` sends them again
-    :param verify: whether to look for the copy of each message at the end, and fail where one is missing; default true
+    :param verify: look for the copy of each message at the end, and fail if one is missing; default true
     :param verify_wait: how long after its POST a message without a copy counts as not sent, and how long the check
-        waits for copies: seconds or ``timedelta``, default the connection's ``read_timeout`` and 30 s
-    :param canary: so many messages are sent and verified before the others; default 0
-    :param brake: ``callable(Progress) -> bool``, called at most once a second in a thread; true or an exception stops
-    :param durable: whether to keep a ledger and look into it; default true. Without one, a failure is final
-    :param ledger_path: folder for the ledger, local or any ``ObjectStoragePath``; default ``[mqs] ledger_path``, else
+        waits for copies: seconds or ``timedelta``; default: the connection's ``read_timeout`` plus 30 s
+    :param canary: send and verify this many messages before the others; default 0
+    :param brake: ``callable(Progress) -> bool``, called once a second at most, in a thread; the sending stops if it
+        returns true or raises
+    :param durable: keep a ledger and read it; default true. Without one, a failure is final
+    :param ledger_path: folder for the ledger, local or any ``ObjectStoragePath``; default: ``[mqs] ledger_path``, else
         Airflow's own stores
-    :param allow_self_trigger: whether to send in a run that an event of the same topic started; default false: a copy
-        that raises an event starts the next run, without end
+    :param allow_self_trigger: allow a resend in a run that an event of the same topic started; default false, since a
+        copy that raises an event starts the next run, without end
     :param mqs_conn_id: connection, default ``mqs_default``
     :param instance_id: instance, default the connection's
     """
@@ -151,129 +152,139 @@ class ResendMessagesOperator(RecordedOperator):
         self.allow_self_trigger = allow_self_trigger
         self.mqs_conn_id = mqs_conn_id
         self.instance_id = instance_id
-        self._job: ReplayJob | None = None
+        self._job: ResendJob | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
         Send the messages.
 
         :param context: Airflow's context; a plain dict will do
-        :return: the report (``mqs.replay/1``); pushed as ``return_value`` also when the task fails
+        :return: the report (``mqs.replay/1``), also pushed as ``return_value`` if the task fails
         :raises AirflowFailException: an argument is wrong, or something was sent and there is no ledger for a retry
         :raises AirflowSkipException: another run has sent all of it already
         :raises AirflowTaskTimeout: ``execution_timeout`` has passed
         :raises MqsError: not every message was surely sent; a retry resumes
         """
         with permanent_errors_fail():
-            job = self._job = self._prepared(context)
+            job = self._job = self._prepare(context)
             error = job.run()
-            document = job.document(_run_of(context, self.mqs_conn_id))
-            if error is None and not job.dry_run:
-                self._end_skipped(job, document, context)
+            report = job.document(_run_of(context, self.mqs_conn_id))
+            if job.nothing_left and error is None and not job.dry_run and job.report.verified is not False:
+                self._skip(job, report, context)
             if error is not None or not (job.dry_run or job.succeeded):
-                self._fail(job, document, context, error)
-        self._tell(job)
-        self._tell_asset(context, document)
-        return document
+                self._fail(job, report, context, error)
+        if job.report.verified is None and job.counts.sent and job.options.verify:
+            self.log.warning("Could not tell whether each message has its copy.")
+        if job.counts.already_sent:
+            self.log.info("Left out %d messages that other runs have sent.", job.counts.already_sent)
+        self._add_to_event(context, report)
+        return report
 
     def on_kill(self) -> None:
-        """Start no further message. May be called in a signal handler, so it only sets a flag."""
+        """Begin no further message. Only sets a flag, since Airflow may call it in a signal handler."""
         if self._job is not None:
             self._job.stop("the task was killed")
 
-    def _prepared(self, context: Context) -> ReplayJob:
+    def _prepare(self, context: Context) -> ResendJob:
         # not at the top: a DAG file is parsed far more often than a task runs
+        from airflow_provider_mqs.core.resend.options import ResendOptions  # noqa: PLC0415
         from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415
-        from airflow_provider_mqs.tasks.resend_job import job_of  # noqa: PLC0415
+        from airflow_provider_mqs.tasks.resend_job import resend_job  # noqa: PLC0415
 
         dry_run = flag(self.dry_run, "dry_run")
         hook = MqsHook(self.mqs_conn_id, self.instance_id)
-        memory = stores_of_task(context, self.ledger_path) if flag(self.durable, "durable") else ReplayStores()
-        job = job_of(
+        options = ResendOptions.read(
+            hook.settings,
+            consumer_key=self.consumer_key,
+            ordering=self.ordering,
+            concurrency=self.concurrency,
+            max_rate=self.max_rate,
+            max_messages=self.max_messages,
+            on_failure=self.on_failure,
+            max_failures=self.max_failures,
+            on_unknown=self.on_unknown,
+            on_replayed=self.on_replayed,
+            verify=self.verify,
+            verify_wait=self.verify_wait,
+            canary=self.canary,
+        )
+        messages = self.messages
+        if isinstance(messages, str) and messages.strip() == EVENTS:
+            messages = messages_of_events(context, hook, None if is_absent(self.topic) else self.topic)
+        stores = stores_of_task(context, self.ledger_path) if flag(self.durable, "durable") else ReplayStores()
+        job = resend_job(
             hook,
-            {**vars(self), "messages": self._messages(context, hook)},
+            messages=messages,
+            topic=self.topic,
+            options=options,
+            stores=stores,
             run=_run_of(context, self.mqs_conn_id),
-            memory=memory,
             dry_run=dry_run,
             max_tries=getattr(context.get("ti"), "max_tries", None),
             brake=self.brake,
         )
         if job.plan.count and not dry_run:
-            self._check_start(context, job)
-            self._check_memory(context, memory)
+            self._check_loop(context, job, stores)
         return job
 
-    def _messages(self, context: Context, hook: MqsHook) -> Any:
-        if not isinstance(self.messages, str) or self.messages.strip() != EVENTS:
-            return self.messages
-        return messages_of_events(context, hook, None if is_absent(self.topic) else self.topic)
-
-    def _check_start(self, context: Context, job: ReplayJob) -> None:
+    def _check_loop(self, context: Context, job: ResendJob, stores: ReplayStores) -> None:
+        """Refuse a resend whose copies would be sent again by the next run, and warn if nothing is remembered."""
+        topic = job.plan.topic
         allowed = flag(self.allow_self_trigger, "allow_self_trigger")
-        if not allowed and started_by_topic(context, topic_ref_of(job.hook, job.plan.topic)):
+        if not allowed and started_by_topic(context, topic_ref_of(job.hook, topic)):
             raise ConfigurationError(
-                f"This run was started by an event of topic {job.plan.topic!r}, where its copies may start the next "
+                f"This run was started by an event of topic {topic!r}, where its copies may start the next "
                 "run, without end; if no copy raises an event, set allow_self_trigger=True."
             )
-
-    def _check_memory(self, context: Context, memory: ReplayStores) -> None:
-        """Refuse what would loop, and say what is not remembered."""
         scheduled = str(getattr(context.get("dag_run"), "run_type", "")).endswith("scheduled")
-        if scheduled and not memory.records:
+        if scheduled and not stores.records:
             raise ConfigurationError(
                 "A scheduled replay needs a record of earlier ones: its copies land in the same topic, and the next "
                 "interval would send them again. Leave durable on, set ledger_path, or run on Airflow 3.3 or later."
             )
-        if not memory.records:
+        if not stores.records:
             self.log.warning("There is no record of earlier replays: their copies are not told from originals.")
-        if self.retries and not memory.stores:
+        if self.retries and not stores.stores:
             self.log.warning("There is no ledger, so a failure is final once something was sent; set ledger_path.")
 
-    def _end_skipped(self, job: ReplayJob, document: dict[str, Any], context: Context) -> None:
-        if not job.nothing_left or job.report.verified is False:
-            return
-        _push(context, document)
-        by = job.replay.opening.by if job.replay else None
+    def _skip(self, job: ResendJob, report: dict[str, Any], context: Context) -> NoReturn:
+        _push(context, report)
+        sent_by = job.replay.history.sent_by if job.replay else None
         sentence = (
-            f"All {job.plan.count} messages were sent already ({by}); to send them again, set on_replayed='resend'."
+            f"All {job.plan.count} messages were sent already ({sent_by}); "
+            "to send them again, set on_replayed='resend'."
         )
         self.log.warning("%s", sentence)
         raise AirflowSkipException(sentence)
 
-    def _fail(self, job: ReplayJob, document: dict[str, Any], context: Context, error: Exception | None) -> NoReturn:
-        """Push the report, then fail the task: for good only where a retry could send something twice."""
-        _push(context, document)
-        sentence = f"{job.why()}. The report is in the XCom return_value."
+    def _fail(self, job: ResendJob, report: dict[str, Any], context: Context, error: Exception | None) -> NoReturn:
+        """Push the report, then fail the task: for good only if a retry could send something twice."""
+        _push(context, report)
+        sentence = f"{job.summary()}. The report is in the XCom return_value."
         if signal.SIGALRM in job.signals:
             raise AirflowTaskTimeout(sentence) from error
-        if (job.report.sent or job.report.unknown) and not job.session.durable:
+        if (job.counts.sent or job.counts.unknown) and not job.session.durable:
             raise AirflowFailException(sentence) from error
         if error is not None:
             raise error
         raise ResendError(sentence)
 
-    def _tell_asset(self, context: Context, document: Mapping[str, Any]) -> None:
-        """Let the event of the topic's asset carry the report, where the DAG has the asset as an outlet."""
+    def _add_to_event(self, context: Context, report: Mapping[str, Any]) -> None:
+        """Let the event of the topic's asset carry the report, if the DAG has the asset as an outlet."""
         events = context.get("outlet_events")
-        if events is None or not document["topic"]:
+        if events is None or not report["topic"]:
             return
-        uri = topic_uri(document["endpoint"], document["instance_id"], document["topic"])
+        uri = topic_uri(report["endpoint"], report["instance_id"], report["topic"])
         for outlet in self.outlets:
             if getattr(outlet, "uri", None) == uri:
-                events[outlet].extra = {name: value for name, value in document.items() if name != "failures"}
-
-    def _tell(self, job: ReplayJob) -> None:
-        report = job.report
-        if report.verified is None and report.sent and job.sending.verify:
-            self.log.warning("Whether each message has its copy could not be told.")
-        if report.already_sent:
-            self.log.info("%d messages were left out: other runs have sent them.", report.already_sent)
+                # whoever listens gets what was sent, not what the service said about the rest
+                events[outlet].extra = {name: value for name, value in report.items() if name != "failures"}
 
 
-def _push(context: Mapping[str, Any], document: dict[str, Any]) -> None:
+def _push(context: Mapping[str, Any], report: dict[str, Any]) -> None:
     ti = context.get("ti")
     if ti is not None:
-        ti.xcom_push(key="return_value", value=document)
+        ti.xcom_push(key="return_value", value=report)
 
 
 def _run_of(context: Mapping[str, Any], conn_id: str) -> dict[str, Any]:

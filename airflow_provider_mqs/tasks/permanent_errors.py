@@ -1,4 +1,4 @@
-"""Which errors Airflow should not retry."""
+"""Which errors Airflow should not retry: those that the next try would meet again."""
 
 from __future__ import annotations
 
@@ -18,16 +18,13 @@ from airflow_provider_mqs.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# a wrong password above all: the service locks a user who tries it too often
 PERMANENT = (AuthenticationError, BadRequestError, ConfigurationError, NotFoundError, PermissionDeniedError)
 
 
 @contextmanager
 def permanent_errors_fail() -> Iterator[None]:
-    """
-    Turn errors that a retry cannot mend into ``AirflowFailException``; a wrong password must not be tried again.
-
-    :raises AirflowFailException: for wrong arguments, connections, credentials and permissions
-    """
+    """Raise errors that a retry cannot mend as ``AirflowFailException``."""
     try:
         yield
     except PERMANENT as error:

@@ -1,4 +1,4 @@
-"""A replay as a task or a command runs it: one event loop, signals under control, and a report at the end."""
+"""A resend as a task or a command runs it: one event loop, signals under control, and a report at the end."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs._compat import mask_secret
+from airflow_provider_mqs.core.ledger.account import Account
 from airflow_provider_mqs.core.ledger.ledger import Owner
 from airflow_provider_mqs.core.ledger.session import session_for
 from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 from airflow_provider_mqs.core.offsets.plan import plan_of, receivers_of
 from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
 from airflow_provider_mqs.core.resend.claims import CLAIM
-from airflow_provider_mqs.core.resend.options import resend_options
 from airflow_provider_mqs.core.resend.replay import Replay
-from airflow_provider_mqs.core.resend.report import Report, report_document
+from airflow_provider_mqs.core.resend.report import Report
 from airflow_provider_mqs.core.resend.signals import interrupts
-from airflow_provider_mqs.core.values.arguments import is_absent, whole_number
+from airflow_provider_mqs.core.values.arguments import is_absent
 from airflow_provider_mqs.core.values.time_window import iso
-from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Mapping
 
+    from airflow_provider_mqs.core.ledger.account import Counts
     from airflow_provider_mqs.core.ledger.session import LedgerSession
     from airflow_provider_mqs.core.ledger.stores import ReplayStores
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
@@ -42,143 +42,121 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class ReplayJob:
-    """
-    A replay that is ready to run.
-
-    :param hook: the connection
-    :param plan: what to send
-    :param sending: how
-    :param journal: its ledger
-    :param concurrency: requests in flight
-    :param dry_run: whether to send nothing
-    :param brake: called at most once a second; true stops
-    """
+class ResendJob:
+    """A resend that is ready to run, and afterwards what it did."""
 
     hook: MqsHook
     plan: Plan
-    sending: ResendOptions
+    options: ResendOptions
     session: LedgerSession
-    concurrency: int
     dry_run: bool
     brake: Callable[[Progress], bool] | None = None
     report: Report = field(init=False)
     replay: Replay | None = field(init=False, default=None)
     signals: list[int] = field(init=False, default_factory=list)
-    left: OffsetsByPartition = field(init=False, default_factory=dict)
-    request_s: float = field(init=False, default=0.0)
-    told: str = field(init=False, default="")
-    started_ms: int = field(init=False, default=0)
+    """Those that stopped it."""
+    _remaining: OffsetsByPartition = field(init=False)
+    _request_s: float = field(init=False, default=0.0)
+    _stop_reason: str = field(init=False, default="")
+    _started_ms: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        self.report = Report(self.plan.count)
-        self.left = self.plan.partitions
+        self.report = Report(Account(self.plan.partitions))
+        self._remaining = self.plan.partitions
 
     def run(self, *more_signals: signal.Signals) -> Exception | None:
         """
-        Send, or with ``dry_run`` see what would be sent.
+        Send, or see what would be sent. Return what went wrong, since no error may cost the report.
 
-        :param more_signals: signals that stop the work besides SIGTERM and SIGALRM
-        :return: what broke in, since nothing must lose the report; ``None`` where the replay came to its own end
+        ``more_signals`` stop the work besides SIGTERM and SIGALRM.
         """
-        self.started_ms = _now_ms()
+        self._started_ms = _now_ms()
         if self.plan.repeats:
             _log.warning("%d items were given more than once; each message is sent once.", self.plan.repeats)
         if not self.plan.count:
             _log.info("There is nothing to send.")
             return None
         try:
-            with AirflowThread() as desk, interrupts(self.stop, *more_signals) as self.signals:
-                asyncio.run(self._run(desk))
+            with AirflowThread() as airflow, interrupts(self.stop, *more_signals) as self.signals:
+                asyncio.run(self._run(airflow))
         except Exception as error:  # noqa: BLE001 - the caller raises it again, after the report is pushed
             return error
         finally:
-            _log.info("%s.", self.report.counts())
+            _log.info("%s.", self.counts)
         return None
 
     def stop(self, reason: str) -> None:
-        """
-        Start no further message. May be called in a thread or signal handler, since it only sets a flag.
-
-        :param reason: half a sentence for the log and the error
-        """
-        self.told = self.told or reason
+        """Begin no further message. Any thread or signal handler may call this, since it only sets a flag."""
+        self._stop_reason = self._stop_reason or reason
         if self.replay is not None:
             self.replay.stop(reason)
 
     @property
-    def stopped(self) -> str:
-        """Why the sending stopped before its end; ``""`` where it did not."""
-        return self.replay.stopped if self.replay else ""
+    def counts(self) -> Counts:
+        """How many messages are in which state."""
+        return self.report.counts
 
     @property
     def nothing_left(self) -> bool:
         """Whether other runs had sent everything before this one began."""
-        retried = self.replay is not None and self.replay.opening.retried
-        return not retried and 0 < self.report.already_sent == self.plan.count
+        is_retry = self.replay is not None and self.replay.history.is_retry
+        return not is_retry and 0 < self.counts.already_sent == self.plan.count
 
     @property
     def succeeded(self) -> bool:
         """Whether every message was sent, but for those that may fail, and no copy is missing."""
-        report = self.report
-        tolerable = report.failed + report.unknown <= self.sending.max_failures
-        return tolerable and not report.not_attempted and not self.stopped and report.verified is not False
+        counts, stopped = self.counts, self.replay is not None and self.replay.stopped
+        tolerable = counts.failed + counts.unknown <= self.options.max_failures
+        return tolerable and not counts.not_attempted and not stopped and self.report.verified is not False
 
-    def why(self) -> str:
-        """
-        Say how it ended.
-
-        :return: the counts, why the sending stopped, and which copies are missing
-        """
-        missing = partition_offsets.count(self.report.missing)
-        examples = ", ".join(
-            f"{offset} of partition {p}"
-            for p, offset in partition_offsets.expand(partition_offsets.first(self.report.missing, 5))
-        )
-        lost = f"{missing} messages were sent, but have no copy (message_offset {examples})" if missing else ""
-        doubts = [failure for failure in self.report.failures if failure.unknown][:5]
-        named = ", ".join(f"{one.message_offset} of partition {one.partition}" for one in doubts)
-        unknown = f"in doubt: message_offset {named}" if named else ""
-        return ": ".join(filter(None, [self.report.counts(), self.stopped, unknown, lost]))
+    def summary(self) -> str:
+        """Return how it ended: the counts, why the sending stopped, what is in doubt and which copies are missing."""
+        parts = [str(self.counts), self.replay.stopped if self.replay else ""]
+        unknown = [failure for failure in self.report.account.failures if failure.unknown][:5]
+        if unknown:
+            named = ", ".join(f"{one.message_offset} of partition {one.partition}" for one in unknown)
+            parts.append(f"in doubt: message_offset {named}")
+        missing = self.report.missing
+        if missing:
+            examples = partition_offsets.expand(partition_offsets.first(missing, 5))
+            named = ", ".join(f"{offset} of partition {partition}" for partition, offset in examples)
+            lost = partition_offsets.count(missing)
+            parts.append(f"{lost} messages were sent, but have no copy (message_offset {named})")
+        return ": ".join(filter(None, parts))
 
     def document(self, run: Mapping[str, Any]) -> dict[str, Any]:
-        """
-        Write the report.
-
-        :param run: who ran it
-        :return: the report as XCom (``mqs.replay/1``)
-        """
-        settings = self.hook.settings
+        """Return the report as XCom (``mqs.replay/1``); ``run`` says who ran it."""
         return {
-            **report_document(self.report, self.plan, endpoint=settings.host, instance_id=self.hook.instance_id),
+            **self.report.to_xcom(self.plan, endpoint=self.hook.settings.host, instance_id=self.hook.instance_id),
             "replay_id": self.session.ledger.replay_id,
-            "consumer_key": self.sending.consumer_key,
+            "consumer_key": self.options.consumer_key,
             "dry_run": self.dry_run,
             "plan": self._plan_document(),
-            "started_at": iso(self.started_ms),
+            "started_at": iso(self._started_ms),
             "finished_at": iso(_now_ms()),
             "rate": round(self.replay.rate, 1) if self.replay else 0.0,
             "run": dict(run),
         }
 
-    async def _run(self, desk: AirflowThread) -> None:
+    async def _run(self, airflow: AirflowThread) -> None:
         async with self.hook as hook:
             client = await hook.aget_conn(
-                concurrency=self.concurrency, on_secret=lambda secret: desk.submit(mask_secret, secret)
+                concurrency=self.options.concurrency, on_secret=lambda secret: airflow.submit(mask_secret, secret)
             )
-            self.replay = Replay(client, self.plan, self.sending, self.session, desk, brake=self.brake)
+            self.replay = Replay(client, self.plan, self.options, self.session, airflow, brake=self.brake)
             self.report = self.replay.report
-            if self.told:
-                self.replay.stop(self.told)
+            if self._stop_reason:
+                self.replay.stop(self._stop_reason)
             began_s = time.monotonic()
-            self.left = await self.replay.prepare()
-            self.request_s = (time.monotonic() - began_s) / max(1, client.requests)
-            self._announce()
+            await self.replay.prepare()
+            self._remaining = self.report.account.remaining
+            self._request_s = (time.monotonic() - began_s) / max(1, client.requests)
+            self._log_plan()
             if not self.dry_run:
                 await self.replay.run()
 
-    def _announce(self) -> None:
-        plan, rate = self._plan_document(), self.sending.max_rate
+    def _log_plan(self) -> None:
+        plan, rate = self._plan_document(), self.options.max_rate
         _log.info(
             "%s %d messages of topic %r, ordering %s, %s, about %s s. Who receives the copies: %s.",
             "Would resend" if self.dry_run else "Resending",
@@ -189,90 +167,59 @@ class ReplayJob:
             plan["expected_s"],
             plan["receivers"],
         )
-        for number, ranges in self.left.items():
-            _log.info("Partition %d: offsets %d to %d in %d runs.", number, ranges[0][0], ranges[-1][1], len(ranges))
+        for number, ranges in self._remaining.items():
+            in_ranges = f"{len(ranges)} range{'s' if len(ranges) > 1 else ''}"
+            _log.info("Partition %d: offsets %d to %d in %s.", number, ranges[0][0], ranges[-1][1], in_ranges)
 
     def _plan_document(self) -> dict[str, Any]:
-        """Say what a run sends, in which order and how fast; the same for a dry run and a real one."""
-        count, sending = partition_offsets.count(self.left), self.sending
-        side_by_side = min(self.concurrency, len(self.left) if sending.ordering == "partition" else count)
-        fastest = side_by_side / self.request_s if self.request_s else float("inf")
-        rate = min(fastest, sending.max_rate or fastest)
+        """Return what is sent, in which order and how fast; the same for a dry run and a real one."""
+        count, options = partition_offsets.count(self._remaining), self.options
+        side_by_side = min(options.concurrency, len(self._remaining) if options.ordering == "partition" else count)
+        # measured with the requests that read the ends of the plan: a POST takes about as long
+        fastest = side_by_side / self._request_s if self._request_s else float("inf")
+        rate = min(fastest, options.max_rate or fastest)
         return {
             "count": count,
-            "ranges": offset_ranges.to_json(self.left),
-            "ordering": sending.ordering,
-            "concurrency": self.concurrency,
+            "ranges": offset_ranges.to_json(self._remaining),
+            "ordering": options.ordering,
+            "concurrency": options.concurrency,
             "claim": CLAIM,
-            "canary": sending.canary,
-            "max_rate": sending.max_rate,
+            "canary": options.canary,
+            "max_rate": options.max_rate,
             "expected_s": round(count / rate, 1) if 0 < rate < float("inf") else 0.0,
-            "receivers": receivers_of(sending.consumer_key),
+            "receivers": receivers_of(options.consumer_key),
         }
 
 
-SENDING_NAMES = (
-    "consumer_key",
-    "ordering",
-    "max_rate",
-    "on_failure",
-    "max_failures",
-    "on_unknown",
-    "on_replayed",
-    "verify",
-    "verify_wait",
-    "canary",
-)
-"""The arguments that say how to send, for ``resend_options``."""
-
-
-def job_of(
+def resend_job(
     hook: MqsHook,
-    arguments: Mapping[str, Any],
     *,
+    messages: Any,
+    topic: Any,
+    options: ResendOptions,
+    stores: ReplayStores,
     run: Mapping[str, Any],
-    memory: ReplayStores,
     dry_run: bool,
     max_tries: int | None = None,
     brake: Callable[[Progress], bool] | None = None,
-) -> ReplayJob:
+) -> ResendJob:
     """
-    Check the arguments of a resend, and make it ready to run. Nothing is asked and nothing is written.
+    Check what is to be sent against the connection, and return a job that is ready to run. Nothing is sent or written.
 
-    :param hook: the connection
-    :param arguments: ``messages``, ``topic``, ``max_messages``, ``concurrency`` and ``SENDING_NAMES``, perhaps others
-    :param run: who runs it, see ``Owner``
-    :param memory: where it is remembered
-    :param dry_run: whether to send nothing
-    :param max_tries: Airflow's
-    :param brake: called at most once a second; true stops
-    :return: the replay
-    :raises ConfigurationError: an argument is wrong, or the connection does not allow this resend
+    ``run`` and ``max_tries`` say who runs it (see ``Owner``), ``stores`` where it is recorded.
     """
-    plan = _plan_of(hook, arguments)
-    sending = resend_options(hook.settings, plan, **{name: arguments[name] for name in SENDING_NAMES})
+    endpoint, instance_id = hook.settings.host, hook.instance_id
+    plan = plan_of(messages, None if is_absent(topic) else topic, endpoint=endpoint, instance_id=instance_id)
+    options = options.allowed_by(hook.settings, plan)
     session = session_for(
         plan,
-        endpoint=hook.settings.host,
-        instance_id=hook.instance_id,
-        consumer_key=sending.consumer_key,
+        endpoint=endpoint,
+        instance_id=instance_id,
+        consumer_key=options.consumer_key,
         owner=Owner(uuid.uuid4().hex, run, max_tries, socket.gethostname(), os.getpid()),
-        stores=memory,
+        stores=stores,
     )
-    concurrency = whole_number(arguments["concurrency"], "concurrency", minimum=1, maximum=256)
-    return ReplayJob(hook, plan, sending, session, concurrency, dry_run, brake)
-
-
-def _plan_of(hook: MqsHook, arguments: Mapping[str, Any]) -> Plan:
-    topic = None if is_absent(arguments["topic"]) else arguments["topic"]
-    plan = plan_of(arguments["messages"], topic, endpoint=hook.settings.host, instance_id=hook.instance_id)
-    most = whole_number(arguments["max_messages"], "max_messages", minimum=1)
-    if plan.count > most:
-        raise ConfigurationError(
-            f"messages holds {plan.count} messages, more than max_messages={most}: "
-            "send a shorter window, or raise the limit."
-        )
-    return plan
+    return ResendJob(hook, plan, options, session, dry_run, brake)
 
 
 def _now_ms() -> int:

@@ -33,7 +33,7 @@ RESENDS = frozenset({"resend"})
 
 @pytest.fixture(autouse=True)
 def plan(mqs_emulator: MqsEmulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Give the file of a query of 60 messages; ledgers go into an empty folder."""
+    """Return the file of a query of 60 messages; ledgers go into an empty folder."""
     mqs_emulator.seed("orders", 60, START, END, partitions=3)
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
     monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", mqs_emulator.connection_json())
@@ -52,7 +52,7 @@ def _resent(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> d
 
 
 def _once(mqs_emulator: MqsEmulator) -> bool:
-    """Tell whether the service's own log has each message once."""
+    """Return whether the service's own log has each message once."""
     originals = mqs_emulator.offsets("orders", START, END)
     return mqs_emulator.resend_counts("orders") == dict.fromkeys(originals, 1)
 
@@ -121,7 +121,7 @@ def test_pipe_from_the_query(mqs_emulator: MqsEmulator) -> None:
 def test_plain_items_from_stdin(
     mqs_emulator: MqsEmulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A list of places is taken with ``--topic``; all options arrive at the engine."""
+    """A list of partition and message_offset needs ``--topic``."""
     monkeypatch.setattr("sys.stdin", io.StringIO('[{"partition": 1, "message_offset": 4}]'))
     words = "--ordering none --concurrency 2 --max-rate 50 --max-failures 1 --canary 1 --consumer-key k --verify-wait 9"
     report = _resent(capsys, "-", "--topic", "orders", "--yes", *words.split())
@@ -183,7 +183,7 @@ def test_ledger_that_cannot_be_written_sends_nothing(
     [
         (["/nowhere"], "'/nowhere' cannot be read as text (FileNotFoundError)"),
         (["{folder}"], "cannot be read as text (IsADirectoryError)"),
-        (["{empty}"], "is empty: has the query failed?"),
+        (["{empty}"], "is empty: did the query fail?"),
         (["{foreign}"], "neither JSON nor a Python literal"),
         (["{plan}", "--topic", "payments"], "messages are of topic 'orders'"),
         (["{plan}", "--max-messages", "59"], "more than max_messages=59"),

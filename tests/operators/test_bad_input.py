@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 END = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
 START = END - timedelta(hours=1)
 INTERVAL = {"data_interval_start": START, "data_interval_end": END}
-PLACE = {"partition": 0, "message_offset": 0}
+ITEM = {"partition": 0, "message_offset": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -94,18 +94,18 @@ def test_the_query_refuses_with_a_sentence(arguments: dict[str, Any], name: str)
         (object(), "messages"),
         ('"[]"', "messages"),
         ([None], "messages"),
-        ([PLACE, 3], "messages"),
+        ([ITEM, 3], "messages"),
         ([{"partition": 0}], "message_offset"),
         ([{"message_offset": 0}], "partition"),
-        ([{**PLACE, "partition": -1}], "partition"),
-        ([{**PLACE, "partition": "0"}], "partition"),
-        ([{**PLACE, "partition": 0.0}], "partition"),
-        ([{**PLACE, "message_offset": -4}], "message_offset"),
-        ([{**PLACE, "message_offset": 4.5}], "message_offset"),
-        ([{**PLACE, "message_offset": True}], "message_offset"),
-        ([{**PLACE, "message_offset": 2**63}], "message_offset"),
-        ([{**PLACE, "offset": 1}], "offset"),
-        ([{**PLACE, "topic": "payments"}], "payments"),
+        ([{**ITEM, "partition": -1}], "partition"),
+        ([{**ITEM, "partition": "0"}], "partition"),
+        ([{**ITEM, "partition": 0.0}], "partition"),
+        ([{**ITEM, "message_offset": -4}], "message_offset"),
+        ([{**ITEM, "message_offset": 4.5}], "message_offset"),
+        ([{**ITEM, "message_offset": True}], "message_offset"),
+        ([{**ITEM, "message_offset": 2**63}], "message_offset"),
+        ([{**ITEM, "offset": 1}], "offset"),
+        ([{**ITEM, "topic": "payments"}], "payments"),
         ({"schema": "mqs.offsets/2"}, "schema"),
         ({"schema": "mqs.offsets/1"}, "digest"),
         ({"partitions": {}}, "schema"),
@@ -142,7 +142,7 @@ def test_the_resend_refuses_messages_with_a_sentence(mqs: MqsEmulator, messages:
 )
 def test_the_resend_refuses_arguments_with_a_sentence(mqs: MqsEmulator, arguments: dict[str, Any], name: str) -> None:
     """Every argument is checked before the first message is posted."""
-    messages = [PLACE, {**PLACE, "partition": 1}]
+    messages = [ITEM, {**ITEM, "partition": 1}]
     operator = ResendMessagesOperator(task_id="resend", messages=messages, **{"topic": "orders", **arguments})
 
     with pytest.raises(AirflowFailException) as caught:
@@ -167,7 +167,7 @@ def _resign(document: dict[str, Any], **changes: Any) -> Any:
         (_edit, "digest"),
         (lambda document: {**document, "topic": "payments"}, "digest"),
         (lambda document: [document, document], "overlap"),
-        (lambda document: [document, PLACE], "mixes"),
+        (lambda document: [document, ITEM], "mixes"),
         (lambda document: _resign(document, endpoint="roma.example.com"), "endpoint"),
         (lambda document: _resign(document, instance_id="another"), "instance_id"),
         (lambda document: _resign(document, topic="payments"), "payments"),
@@ -208,7 +208,7 @@ def test_the_guard_rails_of_the_connection_hold(
 ) -> None:
     """No argument of the operator loosens what the owner of the connection has set."""
     monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", mqs.connection_json(**extra))
-    messages = [PLACE, {**PLACE, "partition": 1}]
+    messages = [ITEM, {**ITEM, "partition": 1}]
     operator = ResendMessagesOperator(task_id="resend", messages=messages, topic="orders", max_messages=1000)
 
     with pytest.raises(AirflowFailException) as caught:

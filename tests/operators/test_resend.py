@@ -84,10 +84,10 @@ def test_a_dry_run_sends_nothing_and_reports_the_plan(mqs: MqsEmulator, messages
 def test_the_consumer_key_reaches_the_header_of_each_copy(mqs: MqsEmulator) -> None:
     """The key is sent only when set."""
     mqs.append("orders", 0, "one")
-    place = [{"partition": 0, "message_offset": 0}]
+    items = [{"partition": 0, "message_offset": 0}]
 
-    resend(place, topic="orders", consumer_key="keyA")
-    resend(place, topic="orders", consumer_key="")
+    resend(items, topic="orders", consumer_key="keyA")
+    resend(items, topic="orders", consumer_key="")
 
     assert [one.consumer_key for one in mqs.resends("orders")] == ["keyA", None]
 
@@ -111,7 +111,7 @@ def test_nothing_to_send_is_a_success(mqs: MqsEmulator) -> None:
 
 
 def test_a_refused_message_stops_the_run_and_the_report_is_pushed(mqs: MqsEmulator) -> None:
-    """With the default ``on_failure`` nothing is sent behind the first failure."""
+    """With the default ``on_failure`` nothing is sent after the first failure."""
     for number in range(5):
         mqs.append("orders", 0, str(number))
     mqs.faults.error_400 = Rule(probability=1.0, only=frozenset({(0, 3)}), operations=frozenset({"resend"}))
@@ -140,8 +140,8 @@ def test_on_failure_continue_leaves_the_failed_message_out(mqs: MqsEmulator) -> 
     assert [one.message_offset for one in mqs.resends("orders")] == [1, 2, 3]
 
 
-def test_an_ambiguous_answer_is_settled_by_its_copy(mqs: MqsEmulator, messages: Any) -> None:
-    """A 504 behind the append counts as sent, because the copy is there."""
+def test_an_ambiguous_answer_is_resolved_by_its_copy(mqs: MqsEmulator, messages: Any) -> None:
+    """A 504 after the append counts as sent, because the copy is there."""
     mqs.faults.timeout_504 = Rule(next=1, skip=1, operations=frozenset({"resend"}))
 
     report = resend(messages, concurrency=1)
@@ -178,12 +178,12 @@ def test_on_unknown_resend_names_what_is_perhaps_sent_twice(mqs: MqsEmulator, me
 
     report = resend(messages, concurrency=1, on_unknown="resend", verify=False)
 
-    twice = {place for place, times in mqs.resend_counts("orders").items() if times > 1}
+    twice = {ref for ref, times in mqs.resend_counts("orders").items() if times > 1}
     assert {(int(p), first) for p, ranges in report["possible_doubles"].items() for first, _ in ranges} == twice
     assert twice
 
 
-def test_where_nothing_was_sent_airflow_may_retry(mqs: MqsEmulator, messages: Any) -> None:
+def test_if_nothing_was_sent_airflow_may_retry(mqs: MqsEmulator, messages: Any) -> None:
     """A run that posted nothing at all ends with an error that is not final."""
     mqs.faults.throttle_429 = Rule(probability=1.0, operations=frozenset({"resend"}))
     operator = ResendMessagesOperator(task_id="resend", messages=messages, mqs_conn_id="impatient")
@@ -238,7 +238,7 @@ def test_execution_timeout_ends_in_order(mqs: MqsEmulator, messages: Any, tmp_pa
 
 
 def test_sigterm_ends_in_order(mqs: MqsEmulator, messages: Any, tmp_path: Path) -> None:
-    """The task fails so that a retry may go on, and says that it was told to end."""
+    """The task fails so that a retry may go on, and says that SIGTERM ended it."""
     mqs.faults.latency_s, mqs.faults.latency_operations = 0.02, frozenset({"resend"})
     timer = threading.Timer(0.6, os.kill, (os.getpid(), signal.SIGTERM))
 
@@ -294,7 +294,7 @@ def test_an_overlapping_window_sends_only_what_is_new(mqs: MqsEmulator, tmp_path
 
 
 def test_the_canary_is_sent_and_verified_first(mqs: MqsEmulator, messages: Any) -> None:
-    """Where copies cannot be seen, nothing but the canary is sent."""
+    """If copies cannot be seen, nothing but the canary is sent."""
     mqs.behave(copy_timestamp="source")
 
     with pytest.raises(AirflowFailException, match="canary"):
@@ -343,16 +343,16 @@ def test_five_scheduled_intervals_keep_a_constant_count(mqs: MqsEmulator, tmp_pa
     """Each interval replays everything of the last hour, and the third fails half-way: no copy is ever sent again."""
     now = datetime.now(timezone.utc)
     mqs.seed("orders", 60, now - timedelta(minutes=10), now - timedelta(minutes=5), partitions=3)
-    memory = {"ledger_path": str(tmp_path)}
+    ledger = {"ledger_path": str(tmp_path)}
     counts = []
     for number in range(5):
         query = QueryMessagesOperator(
-            task_id="query", topic="orders", lookback=3600, start=None, clamp_to_now=True, **memory
+            task_id="query", topic="orders", lookback=3600, start=None, clamp_to_now=True, **ledger
         )
         end = datetime.now(timezone.utc)
         found = query.execute({"data_interval_start": end - timedelta(hours=1), "data_interval_end": end})
         counts.append(found["count"])
-        arguments = {**memory, "on_replayed": "resend", "messages": found, "verify_wait": 5}
+        arguments = {**ledger, "on_replayed": "resend", "messages": found, "verify_wait": 5}
         if number == 2:
             mqs.faults.error_400 = Rule(next=1, skip=30, operations=frozenset({"resend"}))
             with pytest.raises(ResendError):
@@ -397,7 +397,7 @@ def test_a_stop_while_the_plan_is_checked_sends_nothing(mqs: MqsEmulator, messag
 
 
 def test_killing_a_task_that_does_not_send_is_harmless(mqs: MqsEmulator) -> None:
-    """``on_kill`` may come before the first message, or behind the last."""
+    """``on_kill`` may come before the first message, or after the last."""
     operator = ResendMessagesOperator(task_id="resend", messages=[])
 
     operator.on_kill()
@@ -426,7 +426,7 @@ def test_the_connection_limits_the_rate(mqs: MqsEmulator, messages: Any, monkeyp
 
 
 def part(start: int, end: int, **arguments: Any) -> dict[str, Any]:
-    """Query some minutes of the hour, as the event of a watcher tells them."""
+    """Query some minutes of the hour, as the event of a watcher carries them."""
     window = {"start": START + timedelta(minutes=start), "end": START + timedelta(minutes=end)}
     return QueryMessagesOperator(task_id="query", topic="orders", **window, **arguments).execute({})
 
@@ -480,7 +480,7 @@ def test_a_resend_to_the_topic_of_its_events_is_refused(mqs: MqsEmulator, messag
 
 
 def test_an_event_that_is_not_complete_is_refused(mqs: MqsEmulator, messages: Any) -> None:
-    """Also where another event of the run holds all of its messages."""
+    """Even if another event of the run holds all of its messages."""
     doubtful = replace(Offsets.from_xcom(messages), complete=False).to_xcom()
 
     with pytest.raises(AirflowFailException, match="messages is not complete"):

@@ -1,6 +1,7 @@
 """
 The ledger of a replay, kept over all its tries. Begin with the protocol in ``session``.
 
+- ``account``: what has become of each message of a plan; the one place that knows
 - ``ledger``: the ledger as a value: what is done, claimed and copied, by whom (``mqs.ledger/1``)
 - ``resume``: what a new execution takes over from the ledgers of earlier ones
 - ``session``: one execution's hold on its ledger: announce, give way, take over, write, close

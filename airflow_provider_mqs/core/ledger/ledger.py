@@ -1,8 +1,37 @@
 """
 The ledger of a replay (``mqs.ledger/1``): which messages were surely sent, and which may have been.
 
-One value, written whole. A message is claimed before it is posted and done when its outcome stands, so whoever reads
-the ledger after a crash knows the few that are in doubt. The same value is the replay record that later runs look into.
+One value, always written whole. It is also the replay record: later queries and resends of the same topic read it.
+
+The states of a ledger::
+
+    opening ──▶ sending ──▶ complete    every message of the plan was sent, by this replay or another
+       │           └──────▶ ended       something is left: failed, unknown or never attempted
+       └──────────────────▶ ended       another run is sending some of the messages, and this one gave way
+
+Only the ``owner`` may write: one execution of a task or of a command. Each write of an open ledger renews its lease;
+an owner that has not written for ``LEASE_MS`` counts as gone. The next execution takes the ledger over by making itself
+the owner; the former one, if it is still alive, finds out at its next write and stops. ``session`` has that protocol.
+
+Of the states of a message (see ``account``) a ledger keeps two:
+
+``done``
+    The service acknowledged the message, or its copy was found.
+``claimed``
+    The message may have been sent. It is claimed *before* it is posted, at most 500 at a time, and stays claimed while
+    it is in doubt or unknown.
+
+What a crash leaves of a message, depending on when it comes:
+
+==================================  ==================================================================================
+before its claim is written         Not sent, and the ledger says so: the next try sends it.
+between its claim and its POST      Not sent, but the ledger cannot tell: it is in doubt.
+between its POST and the next       Perhaps sent: it is in doubt.
+write
+after the write that has it done    Sent, and the ledger says so: no later run sends it again, unless it is told to.
+==================================  ==================================================================================
+
+So after a crash at most 500 messages are in doubt, and their copies are looked for. Nothing else is a guess.
 """
 
 from __future__ import annotations
@@ -19,27 +48,23 @@ if TYPE_CHECKING:
 
 SCHEMA = "mqs.ledger/1"
 OPENING, SENDING, ENDED, COMPLETE = "opening", "sending", "ended", "complete"
+# four heartbeats: one or two late writes must not make a living sender look dead
 LEASE_MS = 60_000
-"""A ledger that says ``sending`` and was not written for so long belongs to nobody any more."""
+"""Milliseconds without a write after which the owner of an open ledger counts as gone."""
 MARGIN_MS = 300_000
 """How far the time of a copy may lie outside the interval in which it was sent, after correction of the clocks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """
-    Who sends: one execution of a task, or of a command.
-
-    :param token: different for each execution
-    :param run: ``dag_id``, ``run_id``, ``task_id``, ``map_index``, ``try_number``, ``conn_id``
-    :param max_tries: Airflow's; a retry leaves it alone, a Clear raises it
-    :param host: machine
-    :param pid: process
-    """
+    """Who sends: one execution of a task, or of a command."""
 
     token: str
+    """Different for each execution."""
     run: Mapping[str, Any] = field(default_factory=dict)
+    """``dag_id``, ``run_id``, ``task_id``, ``map_index``, ``try_number``, ``conn_id``."""
     max_tries: int | None = None
+    """Airflow's number: a retry leaves it alone, a Clear raises it."""
     host: str = ""
     pid: int = 0
 
@@ -50,21 +75,11 @@ class Owner:
         return tuple(self.run.get(name) for name in names) if self.run.get("dag_id") else None
 
     def same_task(self, other: Owner) -> bool:
-        """
-        Tell whether two executions are tries of one task instance; the one that runs now is then the only one alive.
-
-        :param other: the other execution
-        :return: whether they are
-        """
+        """Return whether both are tries of one task instance; Airflow runs only one of them at a time."""
         return self.task_instance is not None and self.task_instance == other.task_instance
 
     def is_retried_by(self, other: Owner) -> bool:
-        """
-        Tell whether Airflow itself tries again: neither was the task cleared, nor its run deleted and made once more.
-
-        :param other: the later execution
-        :return: whether it is the next try
-        """
+        """Return whether the other is Airflow's next try, after no Clear and with the run not deleted and recreated."""
         tries = [int(owner.run.get("try_number") or 0) for owner in (self, other)]
         return self.same_task(other) and self.max_tries == other.max_tries and tries[0] < tries[1]
 
@@ -77,71 +92,55 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """
-    What is known about one replay.
-
-    :param replay_id: SHA-256 of endpoint, instance, topic, consumer key and the exact ranges
-    :param scope: ``endpoint``, ``instance_id``, ``topic``, ``consumer_key``
-    :param digest: of the query's document, ``None`` where the plan does not come from one
-    :param owner: who wrote this
-    :param state: ``opening``, ``sending``, ``ended`` (something is left), ``complete``
-    :param planned: every message of the plan
-    :param done: surely sent
-    :param claimed: may have been sent; in doubt once the owner is gone
-    :param earlier: sent by earlier runs, before a run that was told to send them again
-    :param doubles: sent although an earlier send of theirs may have worked
-    :param copies: offsets of copies that were found
-    :param copies_known: whether every copy is in ``copies``
-    :param marks: by partition, the last offset that was there before the first message was sent
-    :param first_ms: the service's time before any run sent the first message, epoch ms
-    :param since_ms: the same for the messages in ``done`` and ``claimed``
-    :param until_ms: the service's time of the last write, epoch ms
-    :param updated_ms: this machine's time of the last write, epoch ms
-    """
+    """What is known about one replay."""
 
     replay_id: str
+    """SHA-256 of endpoint, instance, topic, consumer key and the exact ranges."""
     scope: Mapping[str, Any]
+    """``endpoint``, ``instance_id``, ``topic``, ``consumer_key``."""
     digest: str | None
+    """That of the query's document; ``None`` if the plan does not come from one."""
     owner: Owner
+    """Who wrote this."""
     planned: OffsetsByPartition
     state: str = OPENING
     done: OffsetsByPartition = field(default_factory=dict)
     claimed: OffsetsByPartition = field(default_factory=dict)
-    earlier: OffsetsByPartition = field(default_factory=dict)
-    doubles: OffsetsByPartition = field(default_factory=dict)
+    sent_earlier: OffsetsByPartition = field(default_factory=dict)
+    """What earlier runs sent or may have sent, before a run was told to send it again."""
+    possible_doubles: OffsetsByPartition = field(default_factory=dict)
+    """Sent although an earlier POST of theirs may have worked."""
     copies: OffsetsByPartition = field(default_factory=dict)
+    """Offsets of the copies that were found."""
     copies_known: bool = True
-    marks: Mapping[int, int] = field(default_factory=dict)
+    """Whether ``copies`` holds every copy."""
+    last_offsets: Mapping[int, int] = field(default_factory=dict)
+    """By partition, the last offset before the first message was sent: copies lie behind it."""
     first_ms: int = 0
+    """The service's time before any run sent the first message, epoch ms."""
     since_ms: int = 0
+    """The same for the messages in ``done`` and ``claimed``."""
     until_ms: int = 0
+    """The service's time of the last write, epoch ms."""
     updated_ms: int = 0
+    """This machine's time of the last write, epoch ms."""
 
     @property
     def ever_sent(self) -> OffsetsByPartition:
         """Everything that was surely sent, by whichever run."""
-        return partition_offsets.union(self.done, self.earlier)
+        return partition_offsets.union(self.done, self.sent_earlier)
 
     @property
     def has_copies(self) -> bool:
         """Whether anything was sent, or may have been."""
-        return bool(self.done or self.claimed or self.earlier)
+        return bool(self.done or self.claimed or self.sent_earlier)
 
     def alive(self, now_ms: int) -> bool:
-        """
-        Tell whether its owner may still be sending.
-
-        :param now_ms: this machine's time, epoch ms
-        :return: whether it said so less than a minute ago
-        """
+        """Return whether its owner may still be sending, at this machine's time ``now_ms``."""
         return self.state in (OPENING, SENDING) and now_ms - self.updated_ms < LEASE_MS
 
     def to_json(self) -> dict[str, Any]:
-        """
-        Write it as plain JSON.
-
-        :return: the value for a store
-        """
+        """Return the value for a store. Its keys are older than the names of the fields, and stay as they are."""
         owner = self.owner
         return {
             "schema": SCHEMA,
@@ -156,9 +155,14 @@ class Ledger:
                 "pid": owner.pid,
             },
             "state": self.state,
-            **{name: offset_ranges.to_json(getattr(self, name)) for name in _SETS},
+            "planned": offset_ranges.to_json(self.planned),
+            "done": offset_ranges.to_json(self.done),
+            "claimed": offset_ranges.to_json(self.claimed),
+            "earlier": offset_ranges.to_json(self.sent_earlier),
+            "doubles": offset_ranges.to_json(self.possible_doubles),
+            "copies": offset_ranges.to_json(self.copies),
             "copies_known": self.copies_known,
-            "marks": {str(partition): mark for partition, mark in self.marks.items()},
+            "marks": {str(partition): offset for partition, offset in self.last_offsets.items()},
             "first_ms": self.first_ms,
             "since_ms": self.since_ms,
             "until_ms": self.until_ms,
@@ -167,62 +171,56 @@ class Ledger:
 
     @classmethod
     def from_json(cls, value: Any, where: str) -> Ledger:
-        """
-        Read what ``to_json`` wrote, perhaps by another version.
-
-        :param value: what the store holds
-        :param where: name of the store, for the error
-        :return: the ledger
-        :raises StoreError: it is broken, or of a schema that this version does not know
-        """
+        """Read what ``to_json`` wrote, perhaps in another version; ``where`` names the store in errors."""
         schema = value.get("schema") if isinstance(value, Mapping) else None
         if schema != SCHEMA:
             raise StoreError(
                 f"The ledger in {where} has schema {str(schema)[:40]!r}, this version reads {SCHEMA!r}: "
                 "upgrade the provider, or remove the record if you know what was sent."
             )
+
+        def offsets(name: str) -> OffsetsByPartition:
+            return partition_offsets.from_json(value[name], name)
+
         try:
-            return cls._read(value)
+            owner = value["owner"]
+            return cls(
+                replay_id=str(value["replay_id"]),
+                scope={name: value[name] for name in ("endpoint", "instance_id", "topic", "consumer_key")},
+                digest=value["digest"],
+                owner=Owner(owner["token"], owner["run"], owner["max_tries"], owner["host"], int(owner["pid"])),
+                planned=offsets("planned"),
+                state=str(value["state"]),
+                done=offsets("done"),
+                claimed=offsets("claimed"),
+                sent_earlier=offsets("earlier"),
+                possible_doubles=offsets("doubles"),
+                copies=offsets("copies"),
+                copies_known=value["copies_known"] is True,
+                last_offsets={int(partition): int(offset) for partition, offset in value["marks"].items()},
+                first_ms=int(value["first_ms"]),
+                since_ms=int(value["since_ms"]),
+                until_ms=int(value["until_ms"]),
+                updated_ms=int(value["updated_ms"]),
+            )
         except (KeyError, TypeError, ValueError, AttributeError, ConfigurationError) as error:
             raise StoreError(
-                f"The ledger in {where} cannot be read ({error}): nothing is sent on a guess. "
-                "Restore it, or remove it if you know what was sent."
+                f"The ledger in {where} cannot be read ({error}), and nothing is sent on a guess: "
+                "restore it, or remove it if you know what was sent."
             ) from error
-
-    @classmethod
-    def _read(cls, value: Mapping[str, Any]) -> Ledger:
-        owner = value["owner"]
-        return cls(
-            replay_id=str(value["replay_id"]),
-            scope={name: value[name] for name in ("endpoint", "instance_id", "topic", "consumer_key")},
-            digest=value["digest"],
-            owner=Owner(owner["token"], owner["run"], owner["max_tries"], owner["host"], int(owner["pid"])),
-            state=str(value["state"]),
-            **{name: partition_offsets.from_json(value[name], name) for name in _SETS},
-            copies_known=value["copies_known"] is True,
-            marks={int(partition): int(mark) for partition, mark in value["marks"].items()},
-            first_ms=int(value["first_ms"]),
-            since_ms=int(value["since_ms"]),
-            until_ms=int(value["until_ms"]),
-            updated_ms=int(value["updated_ms"]),
-        )
-
-
-_SETS = ("planned", "done", "claimed", "earlier", "doubles", "copies")
 
 
 def merged(left: Ledger | None, right: Ledger | None) -> Ledger | None:
     """
-    Join what two stores hold of one replay: a write may have reached only the first of them.
+    Join what two stores hold of one replay, since a write may have reached only the first of them.
 
-    :param left: from one store
-    :param right: from the other
-    :return: the newer one, with what either knows to be sent; what is done is no longer in doubt
+    The newer value counts, with what either knows to be done; what is done is no longer in doubt.
     """
     if left is None or right is None:
         return left or right
     newer, older = sorted((left, right), key=lambda ledger: ledger.updated_ms, reverse=True)
-    done = partition_offsets.union(newer.done, older.done if newer.earlier == older.earlier else {})
+    # a run that was told to send everything again has moved what was done into ``sent_earlier``
+    done = partition_offsets.union(newer.done, older.done if newer.sent_earlier == older.sent_earlier else {})
     claimed = newer.claimed if newer.owner == older.owner else partition_offsets.union(newer.claimed, older.claimed)
     return replace(
         newer,

@@ -51,7 +51,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.ledger.index import IndexEntry, ReplayIndex, load_ledger, load_ledgers, wall_clock_ms
 from airflow_provider_mqs.core.ledger.ledger import ENDED, OPENING, SENDING, Ledger
-from airflow_provider_mqs.core.ledger.resume import opening_of, taken_over
+from airflow_provider_mqs.core.ledger.resume import history_of, taken_over
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.offsets.plan import replay_id_of
 from airflow_provider_mqs.core.values.time_window import iso
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from airflow_provider_mqs.core.ledger.ledger import Owner
-    from airflow_provider_mqs.core.ledger.resume import Opening
+    from airflow_provider_mqs.core.ledger.resume import History
     from airflow_provider_mqs.core.ledger.stores import ReplayStores, Store
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.offsets.plan import Plan
@@ -102,27 +102,29 @@ class LedgerSession:
     def begin(self, last_offsets: Mapping[int, int], *, since_ms: int) -> None:
         """Note each partition's last offset and the service's time, before the first message is sent."""
         # if an earlier try noted its own, they take precedence when the ledger is taken over
-        self.ledger = replace(self.ledger, marks=last_offsets, first_ms=since_ms, since_ms=since_ms, until_ms=since_ms)
+        self.ledger = replace(
+            self.ledger, last_offsets=last_offsets, first_ms=since_ms, since_ms=since_ms, until_ms=since_ms
+        )
 
-    def preview(self, on_replayed: str) -> Opening:
+    def preview(self, on_replayed: str) -> History:
         """Return what earlier tries and runs left; see the table above. Changes nothing."""
         mine, others = load_ledger(self._stores, self.ledger.replay_id), self._overlapping()
         for ledger in (mine, *others):
             self._check_idle(ledger)
         self._valid_tokens |= {mine.owner.token} if mine else set()
-        return opening_of(self.ledger, mine, others, on_replayed)
+        return history_of(self.ledger, mine, others, on_replayed)
 
-    def open(self, on_replayed: str) -> Opening:
+    def open(self, on_replayed: str) -> History:
         """Take the ledger over from whoever had it and announce this replay; see the table above."""
-        opening = self.preview(on_replayed)
+        history = self.preview(on_replayed)
         mine = load_ledger(self._stores, self.ledger.replay_id)
         if mine is not None:
-            self.ledger = taken_over(self.ledger, mine, opening, on_replayed)
+            self.ledger = taken_over(self.ledger, mine, history, on_replayed)
         self.write(state=OPENING)
         self._valid_tokens = {self.ledger.owner.token}
         self._put_index_entry(until_ms=None)
         self._give_way_or_wait()
-        return opening
+        return history
 
     def write(self, **changes: Any) -> None:
         """Write the ledger with changed fields; if this raises ``StoreError``, nothing more may be sent."""

@@ -1,4 +1,10 @@
-"""What is done about messages whose outcome is unknown: look for the copy, send again, or leave them."""
+"""
+Resolve messages in doubt: those that were posted, and no answer says whether they were executed.
+
+``on_unknown="verify"`` looks for the copy: found means sent; not there after ``verify_wait`` means not sent, and the
+message goes out once more; all else stays unknown. ``"fail"`` does not look. ``"resend"`` does not look either, and
+sends again at once: such messages are named as possible doubles.
+"""
 
 from __future__ import annotations
 
@@ -11,57 +17,57 @@ from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
     from airflow_provider_mqs.core.resend.report import Report
     from airflow_provider_mqs.core.verify.copy_search import Finding
 
-Settle: TypeAlias = "Callable[[OffsetsByPartition, OffsetsByPartition], Awaitable[Finding]]"
-"""Finds out about messages in doubt, given what was surely sent."""
+FindCopies: TypeAlias = "Callable[[OffsetsByPartition], Awaitable[Finding]]"
+"""Looks for the copies of messages in doubt."""
 _log = logging.getLogger(__name__)
+# a second finding of "not sent" contradicts the first: better a message in doubt than a copy too many
+_MOST_AFTER_VERIFYING = 1
+# a service that loses every answer must not get the same message without end
 _MOST_BLIND = 5
-"""How often a message is posted again at most, where that is done although it may have been sent."""
 
 
-class Doubting:
-    """
-    Decides about messages in doubt.
+class Resolver:
+    """Decides about messages in doubt, and writes the decision into the account of ``report``."""
 
-    :param on_unknown: ``verify``, ``fail`` or ``resend``
-    :param report: names what is perhaps sent twice
-    :param settle: finds out
-    """
-
-    def __init__(self, on_unknown: str, report: Report, settle: Settle) -> None:
+    def __init__(self, on_unknown: str, report: Report, find_copies: FindCopies) -> None:
         self._on_unknown = on_unknown
         self._report = report
-        self._settle = settle
+        self._find_copies = find_copies
         self._repeats: Counter[MessageRef] = Counter()
 
-    async def decide(
-        self, doubts: OffsetsByPartition, known: OffsetsByPartition
-    ) -> tuple[OffsetsByPartition, OffsetsByPartition]:
-        """
-        Tell which messages in doubt were sent, and which may be sent again; the others stay unknown.
+    async def resolve(self, refs: Collection[MessageRef]) -> OffsetsByPartition:
+        """Decide about messages in doubt, and return those that are to be sent again; the rest is sent or unknown."""
+        account = self._report.account
+        sent, again = await self._decide(partition_offsets.from_refs(refs))
+        for ref in partition_offsets.expand(sent):
+            account.mark_sent(ref)
+        for ref in partition_offsets.expand(again):
+            account.send_again(ref)
+        account.give_up([ref for ref in refs if ref in account.in_doubt])
+        return again
 
-        :param doubts: what is in doubt
-        :param known: what was surely sent
-        :return: what was sent, and what is to be sent again: once after it was found not to be sent
-        """
+    async def _decide(self, in_doubt: OffsetsByPartition) -> tuple[OffsetsByPartition, OffsetsByPartition]:
         if self._on_unknown == "fail":
             return {}, {}
         if self._on_unknown == "resend":
-            again = self._allowed(doubts, _MOST_BLIND)
-            self._report.possible_doubles = partition_offsets.union(self._report.possible_doubles, again)
+            again = self._allowed(in_doubt, _MOST_BLIND)
+            self._report.account.note_possible_doubles(again)
             return {}, again
         try:
-            finding = await self._settle(doubts, known)
+            finding = await self._find_copies(in_doubt)
         except MqsError as error:
-            _log.warning("What became of messages in doubt could not be found out: %s", error)
+            _log.warning("Could not find out what became of messages in doubt: %s", error)
             return {}, {}
-        return finding.sent, self._allowed(finding.unsent, 1)
+        return finding.sent, self._allowed(finding.unsent, _MOST_AFTER_VERIFYING)
 
-    def _allowed(self, places: OffsetsByPartition, most: int) -> OffsetsByPartition:
-        """Leave out what was already sent again as often as it may be."""
-        allowed = [place for place in partition_offsets.expand(places) if self._repeats[place] < most]
+    def _allowed(self, wanted: OffsetsByPartition, most: int) -> OffsetsByPartition:
+        """Leave out what was already sent again as often as allowed."""
+        allowed = [ref for ref in partition_offsets.expand(wanted) if self._repeats[ref] < most]
         self._repeats.update(allowed)
         return partition_offsets.from_refs(allowed)

@@ -1,102 +1,129 @@
-"""How a plan is sent: values, and how they are read from arguments."""
+"""
+How a resend is asked for, and what the connection allows of it.
+
+``ResendOptions.read`` is the one reader of the arguments of operator and command; ``allowed_by`` holds what was read
+against a plan and the guard rails of its connection, which no argument loosens.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_mqs.core.resend.guard_rails import check_resend
 from airflow_provider_mqs.core.values.arguments import choice, flag, is_absent, number_above_0, whole_number
 from airflow_provider_mqs.core.values.time_window import duration_s
+from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.connection.settings import ConnectionSettings
     from airflow_provider_mqs.core.offsets.plan import Plan
 
+ORDERINGS: Final = ("partition", "none")
+ON_FAILURE: Final = ("stop", "continue")
+ON_UNKNOWN: Final = ("verify", "fail", "resend")
+ON_REPLAYED: Final = ("skip", "fail", "resend")
+
+# the service appends some messages after its gateway gave up waiting, and shows them a little later still
 _LATE_S = 30.0
-"""So long after the last possible answer a message may still be appended, or come into sight."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResendOptions:
-    """
-    How to send.
-
-    :param consumer_key: application key for the header of each copy
-    :param ordering: ``partition`` keeps the order inside each partition, ``none`` keeps no order
-    :param max_rate: messages a second, ``None`` for no limit
-    :param on_failure: ``stop`` as soon as ``max_failures`` is passed, or ``continue`` to the end
-    :param max_failures: how many messages may fail or stay unknown
-    :param on_unknown: ``verify`` looks for the copy, ``fail`` counts a failure, ``resend`` sends again
-    :param on_replayed: what happens to messages that another run has sent: ``skip``, ``fail`` or ``resend``
-    :param verify: whether each copy is looked for at the end
-    :param verify_wait_s: so long after its POST a message without a copy was not sent
-    :param canary: so many messages are sent and verified before the others
-    """
+    """How to send; the defaults are those of operator and command."""
 
     consumer_key: str | None = None
+    """Application key for the header of each copy."""
     ordering: str = "partition"
+    """``partition`` keeps the order inside each partition, ``none`` keeps no order."""
+    concurrency: int = 16
+    """Requests in flight."""
     max_rate: float | None = None
+    """Messages a second, ``None`` for no limit."""
+    max_messages: int = 100_000
+    """A larger plan is refused."""
     on_failure: str = "stop"
+    """``stop`` as soon as ``max_failures`` is passed, or ``continue`` to the end."""
     max_failures: int = 0
+    """Messages that may fail or stay unknown."""
     on_unknown: str = "verify"
+    """``verify`` looks for the copy, ``fail`` counts a failure, ``resend`` sends again."""
     on_replayed: str = "skip"
+    """What happens to messages that another run has sent: ``skip``, ``fail`` or ``resend``."""
     verify: bool = True
+    """Whether each copy is looked for at the end."""
     verify_wait_s: float = 90.0
+    """Seconds after its POST from which a message without a copy was not sent."""
     canary: int = 0
+    """Messages that are sent and verified before the others."""
+
+    @classmethod
+    def read(
+        cls,
+        settings: ConnectionSettings,
+        *,
+        consumer_key: Any = None,
+        ordering: Any = "partition",
+        concurrency: Any = 16,
+        max_rate: Any = None,
+        max_messages: Any = 100_000,
+        on_failure: Any = "stop",
+        max_failures: Any = 0,
+        on_unknown: Any = "verify",
+        on_replayed: Any = "skip",
+        verify: Any = True,
+        verify_wait: Any = None,
+        canary: Any = 0,
+    ) -> ResendOptions:
+        """
+        Read the arguments of an operator or a command, also as the text of a template.
+
+        ``settings`` has what is left to the connection; its limits are applied by ``allowed_by``.
+        """
+        wait_s = duration_s(verify_wait, "verify_wait")
+        return cls(
+            consumer_key=None if is_absent(consumer_key) else str(consumer_key),
+            ordering=choice(ordering, "ordering", ORDERINGS),
+            concurrency=whole_number(concurrency, "concurrency", minimum=1, maximum=256),
+            max_rate=None if is_absent(max_rate) else number_above_0(max_rate, "max_rate"),
+            max_messages=whole_number(max_messages, "max_messages", minimum=1),
+            on_failure=choice(on_failure, "on_failure", ON_FAILURE),
+            max_failures=whole_number(max_failures, "max_failures", minimum=0),
+            on_unknown=choice(on_unknown, "on_unknown", ON_UNKNOWN),
+            on_replayed=choice(on_replayed, "on_replayed", ON_REPLAYED),
+            verify=flag(verify, "verify"),
+            verify_wait_s=settings.read_timeout + _LATE_S if wait_s is None else wait_s,
+            canary=whole_number(canary, "canary", minimum=0),
+        )
+
+    def allowed_by(self, settings: ConnectionSettings, plan: Plan) -> ResendOptions:
+        """Return these options for a plan, within the limits of its connection; refuse what it does not allow."""
+        if plan.count > self.max_messages:
+            raise ConfigurationError(
+                f"messages holds {plan.count} messages, more than max_messages={self.max_messages}: "
+                "send a shorter window, or raise the limit."
+            )
+        if plan.count:
+            check_resend(settings, topic=plan.topic, consumer_key=self.consumer_key, total=plan.total)
+        # batches of one window run side by side, each with its share of the rate
+        limit = None if settings.max_rate is None else settings.max_rate * plan.share
+        return replace(self, max_rate=min((rate for rate in (self.max_rate, limit) if rate is not None), default=None))
 
 
-def resend_options(
-    settings: ConnectionSettings,
-    plan: Plan,
-    *,
-    consumer_key: Any,
-    max_rate: Any,
-    max_failures: Any,
-    verify: Any,
-    verify_wait: Any,
-    canary: Any,
-    **words: Any,
-) -> ResendOptions:
-    """
-    Read the arguments of a resend, and hold them against the guard rails of the connection.
+def check_resend(settings: ConnectionSettings, *, topic: str, consumer_key: str | None, total: int) -> None:
+    """Refuse a resend that the guard rails of the connection forbid; ``total`` counts all batches of a plan."""
+    limit = settings.max_resend_messages
+    if not settings.allow_resend:
+        raise _refused("allow_resend", "is false, so it may only read")
+    if settings.resend_topics and not any(fnmatchcase(topic, glob) for glob in settings.resend_topics):
+        raise _refused("resend_topics", f"does not allow the topic {topic!r}")
+    if settings.require_consumer_key and not consumer_key:
+        raise _refused("require_consumer_key", "is true and no consumer_key was given")
+    if limit is not None and total > limit:
+        raise _refused("max_resend_messages", f"is {limit} and the plan has {total} messages")
 
-    :param settings: the connection
-    :param plan: what will be sent
-    :param consumer_key: application key, absent for all consumers
-    :param max_rate: messages a second; the connection's limit holds where it is lower, in batches each has its share
-    :param max_failures: whole number from 0
-    :param verify: yes or no
-    :param verify_wait: seconds or ``timedelta``; absent for the connection's read timeout and 30 s
-    :param canary: whole number from 0
-    :param words: ``ordering``, ``on_failure``, ``on_unknown``, ``on_replayed``
-    :return: how to send
-    :raises ConfigurationError: an argument is wrong, or the connection does not allow this resend
-    """
-    key = None if is_absent(consumer_key) else str(consumer_key)
-    if plan.count:
-        check_resend(settings, topic=plan.topic, consumer_key=key, total=plan.total)
-    wait_s = duration_s(verify_wait, "verify_wait")
-    return ResendOptions(
-        consumer_key=key,
-        max_rate=_rate(max_rate, settings, plan),
-        max_failures=whole_number(max_failures, "max_failures", minimum=0),
-        verify=flag(verify, "verify"),
-        verify_wait_s=settings.read_timeout + _LATE_S if wait_s is None else wait_s,
-        canary=whole_number(canary, "canary", minimum=0),
-        **{name: choice(words[name], name, allowed) for name, allowed in _WORDS.items()},
+
+def _refused(name: str, reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"The connection does not allow this resend: its field '{name}' {reason}; ask the owner of the connection."
     )
-
-
-_WORDS = {
-    "ordering": ("partition", "none"),
-    "on_failure": ("stop", "continue"),
-    "on_unknown": ("verify", "fail", "resend"),
-    "on_replayed": ("skip", "fail", "resend"),
-}
-
-
-def _rate(wanted: Any, settings: ConnectionSettings, plan: Plan) -> float | None:
-    asked = None if is_absent(wanted) else number_above_0(wanted, "max_rate")
-    allowed = None if settings.max_rate is None else settings.max_rate * plan.share
-    return min((rate for rate in (asked, allowed) if rate is not None), default=None)

@@ -1,4 +1,4 @@
-"""How fast, and how far: rate limit, throttling, brakes and progress of a resend. The clock is given."""
+"""How fast, and how far: rate limit, throttling, circuit breaker and progress of a resend. The clock is given."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
+
+from airflow_provider_mqs.core.ledger.account import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -15,20 +17,15 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.resend.report import Report
 
 _log = logging.getLogger(__name__)
-_EVERY_S = 5.0
+_LOG_EVERY_S = 5.0
+# bad messages come in small numbers; a service that is down fails all of them
 BREAKER = 20
-"""So many failures in a row mean that the service is down, not that messages are bad."""
+"""How many failures in a row end the sending."""
 
 
 @dataclass(slots=True)
 class Pacer:
-    """
-    Lets one message pass at a time, evenly spaced.
-
-    :param max_rate: messages a second, ``None`` for no limit
-    :param clock: monotonic seconds
-    :param sleep: waits for a number of seconds
-    """
+    """Lets messages pass evenly spaced, ``max_rate`` a second; without one, at once."""
 
     max_rate: float | None
     clock: Callable[[], float] = time.monotonic
@@ -36,7 +33,7 @@ class Pacer:
     _next_at: float = field(default=0.0, init=False)
 
     async def wait(self) -> None:
-        """Wait for one's turn; without a limit, not at all."""
+        """Wait until the next message may pass."""
         if self.max_rate is None:
             return
         now = self.clock()
@@ -49,15 +46,13 @@ class Pacer:
 @dataclass(slots=True)
 class Throttle:
     """
-    Says how many messages may be in flight: half as many when the service is asked too often, then slowly more again.
+    Limits how many messages are in flight: half as many when the service is asked too often, then slowly more again.
 
     Additive increase, multiplicative decrease, as TCP does it.
-
-    :param most: upper limit, also the beginning
-    :param clock: monotonic seconds
     """
 
     most: int
+    """The limit at the beginning, and never exceeded."""
     clock: Callable[[], float] = time.monotonic
     limit: float = field(init=False)
     _out: int = field(default=0, init=False)
@@ -68,7 +63,7 @@ class Throttle:
         self.limit = float(self.most)
 
     async def enter(self) -> None:
-        """Wait until there is room for one more in flight."""
+        """Wait until one more message may be in flight."""
         while self._out >= int(self.limit):
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
@@ -76,11 +71,7 @@ class Throttle:
         self._out += 1
 
     def leave(self, *, sent: bool) -> None:
-        """
-        Make room.
-
-        :param sent: whether the message went through
-        """
+        """Make room for another message; one that went through widens the limit a little."""
         self._out -= 1
         if sent:
             self.limit = min(float(self.most), self.limit + 1 / self.limit)
@@ -91,8 +82,9 @@ class Throttle:
                 return
 
     def slow_down(self) -> None:
-        """Halve the number in flight, once a second at most: answers to what was already on its way say nothing new."""
+        """Halve the limit, once a second at most."""
         now = self.clock()
+        # answers to requests that were already on their way say nothing new
         if now - self._slowed_at >= 1:
             self._slowed_at = now
             self.limit = max(1.0, self.limit / 2)
@@ -101,28 +93,19 @@ class Throttle:
 
 @dataclass(slots=True)
 class Breaker:
-    """
-    Counts failures in a row.
-
-    :param most: so many open it
-    """
+    """A circuit breaker: counts failures in a row."""
 
     most: int = BREAKER
     _row: int = field(default=0, init=False)
 
     def note(self, *, sent: bool) -> bool:
-        """
-        Count an outcome.
-
-        :param sent: whether the message went through
-        :return: whether it is time to stop
-        """
+        """Count an outcome, and return whether it is time to stop."""
         self._row = 0 if sent else self._row + 1
         return self._row >= self.most
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+@dataclass(frozen=True)
+class Progress(Counts):
     """
     How far a resend is, as a ``brake`` sees it.
 
@@ -131,37 +114,26 @@ class Progress:
     :param already_sent: sent by other runs
     :param failed: surely not sent
     :param unknown: may have been sent
-    :param not_attempted: what is left
+    :param not_attempted: everything else
     :param elapsed_s: seconds since the sending began
     :param rate: messages a second
     """
 
-    requested: int
-    sent: int
-    already_sent: int
-    failed: int
-    unknown: int
-    not_attempted: int
     elapsed_s: float
     rate: float
 
 
 @dataclass(slots=True)
 class Meter:
-    """
-    Measures a running resend, and writes a line about it every five seconds at most.
-
-    :param report: what has happened so far
-    :param clock: monotonic seconds
-    """
+    """Measures a running resend, and logs its progress every five seconds at most."""
 
     report: Report
     clock: Callable[[], float] = time.monotonic
     _started_at: float = field(init=False)
-    _said_at: float = field(init=False)
+    _logged_at: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._started_at = self._said_at = self.clock()
+        self._started_at = self._logged_at = self.clock()
 
     @property
     def elapsed_s(self) -> float:
@@ -170,31 +142,19 @@ class Meter:
 
     @property
     def rate(self) -> float:
-        """Messages a second since the beginning."""
-        return self.report.attempted / self.elapsed_s if self.elapsed_s > 0 else 0.0
+        """Messages a second whose outcome this try has found, whichever it is."""
+        counts = self.report.counts
+        found = self.report.account.sent_now + counts.failed + counts.unknown
+        return found / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     def progress(self) -> Progress:
-        """
-        Take a reading.
-
-        :return: the progress at this moment
-        """
-        one = self.report
-        return Progress(
-            one.requested,
-            one.sent,
-            one.already_sent,
-            one.failed,
-            one.unknown,
-            one.not_attempted,
-            self.elapsed_s,
-            self.rate,
-        )
+        """Return the progress at this moment."""
+        return Progress(**asdict(self.report.counts), elapsed_s=self.elapsed_s, rate=self.rate)
 
     def tick(self) -> None:
-        """Write a line, if the last one is old enough."""
-        if self.clock() - self._said_at < _EVERY_S:
+        """Log the progress, if the last line is old enough."""
+        if self.clock() - self._logged_at < _LOG_EVERY_S:
             return
-        self._said_at = self.clock()
-        seconds = self.report.not_attempted / self.rate if self.rate else 0
-        _log.info("%s; %.1f messages/s, about %d s to go", self.report.counts(), self.rate, seconds)
+        self._logged_at = self.clock()
+        counts, rate = self.report.counts, self.rate
+        _log.info("%s; %.1f messages/s, about %d s to go", counts, rate, counts.not_attempted / rate if rate else 0)

@@ -1,8 +1,17 @@
 """
-One replay from beginning to end: look what was sent before, settle what is in doubt, send, verify, write it down.
+One replay from beginning to end; the same for the operator and for the command.
 
-The same for the operator and for the command line. Nothing is posted before the ledger and the record of earlier
-replays were read, and nothing after the first write of the ledger that failed.
+Its phases:
+
+1. **Prepare**: read what earlier tries and runs left; check that the messages are still there. A dry run ends here.
+2. **Open**: note where the topic ends, so that copies are looked for behind it; then take the ledger over.
+3. **Send**: a pilot, so that there is a copy to compare others with; resolve what an earlier try left in doubt; send
+   the canary, if there is one, and everything else. Meanwhile the lease of the ledger is kept, and the brake is asked.
+4. **Verify**: look for the copy of each message, unless the task must end at once.
+5. **Close**: write the ledger for the last time.
+
+Nothing is posted before phase 2 is over, nor after a write of the ledger has failed. From phase 3 on, phase 5 is
+reached whatever happens, so that the next try finds what was sent.
 """
 
 from __future__ import annotations
@@ -11,256 +20,224 @@ import asyncio
 import logging
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from airflow_provider_mqs.core.ledger.account import Account
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, SENDING
-from airflow_provider_mqs.core.ledger.resume import Opening
+from airflow_provider_mqs.core.ledger.resume import History
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.resend.pacing import Meter
-from airflow_provider_mqs.core.resend.report import Failure, Report
-from airflow_provider_mqs.core.resend.sender import Resender
-from airflow_provider_mqs.core.resend.verifier import Proof
+from airflow_provider_mqs.core.resend.report import Report
+from airflow_provider_mqs.core.resend.sender import Sender
+from airflow_provider_mqs.core.resend.verifier import Verifier
 from airflow_provider_mqs.core.verify.copy_search import find_last_offsets
 from airflow_provider_mqs.exceptions import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
     from airflow_provider_mqs.core.ledger.session import LedgerSession
-    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
     from airflow_provider_mqs.core.offsets.plan import Plan
     from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
     from airflow_provider_mqs.core.resend.options import ResendOptions
     from airflow_provider_mqs.core.resend.pacing import Progress
 
 _log = logging.getLogger(__name__)
+# a quarter of the lease
 _HEARTBEAT_S = 15.0
-_BRAKE_S = 1.0
+_BRAKE_EVERY_S = 1.0
 _MOST_PILOTS = 5
 
 
 class Replay:
-    """
-    A replay, for one run.
-
-    :param client: open
-    :param plan: what to send
-    :param sending: how
-    :param journal: its ledger
-    :param desk: where calls to Airflow are made
-    :param brake: called at most once a second; true stops
-    """
+    """A replay, for one run. ``airflow`` is the thread in which the stores are used and the brake is asked."""
 
     def __init__(
         self,
         client: AsyncMqsClient,
         plan: Plan,
-        sending: ResendOptions,
+        options: ResendOptions,
         session: LedgerSession,
-        desk: AirflowThread,
+        airflow: AirflowThread,
         *,
         brake: Callable[[Progress], bool] | None = None,
     ) -> None:
-        self.report = Report(plan.count)
-        self.opening = Opening({}, {}, {})
+        self.report = Report(Account(plan.partitions))
+        self.history = History(self.report.account)
         self._client = client
         self._plan = plan
-        self._sending = sending
+        self._options = options
         self._session = session
-        self._desk = desk
+        self._airflow = airflow
         self._brake = brake
-        self._proof = Proof(client, plan, sending, session)
-        self._earlier_known = True
-        self._resender = Resender(
-            client, plan.topic, sending, self.report, write=self._write, settle=self._proof.settle
+        self._verifier = Verifier(client, plan, options, session, self.report)
+        self._sender = Sender(
+            client, plan.topic, options, self.report, write=self._write, find_copies=self._verifier.find_copies
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._error: StoreError | None = None
         self._hurried = False
+        self._earlier_copies_known = True
+
+    @property
+    def account(self) -> Account:
+        """What has become of each message."""
+        return self.report.account
 
     @property
     def stopped(self) -> str:
-        """Why the sending stopped before its end; ``""`` where it did not."""
-        return self._resender.stopped
+        """Why the sending stopped before its end; empty if it did not."""
+        return self._sender.stopped
 
     @property
     def rate(self) -> float:
         """Messages a second."""
-        return self._resender.meter.rate
+        return self._sender.meter.rate
 
     def stop(self, reason: str) -> None:
-        """
-        Start no further message; those in flight get three seconds. May be called in a thread or signal handler.
-
-        :param reason: half a sentence for the log and the error
-        """
+        """Begin no further message; those in flight get three seconds. Any thread or signal handler may call this."""
         if self._loop is None:
-            self._halt(reason)
+            self._stop_in_a_hurry(reason)
         else:
-            # closed: the replay is over, and Airflow calls ``on_kill`` after a timeout all the same
+            # Airflow calls ``on_kill`` after a timeout even if the replay is over and its loop closed
             with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._halt, reason)
+                self._loop.call_soon_threadsafe(self._stop_in_a_hurry, reason)
 
-    async def prepare(self) -> OffsetsByPartition:
-        """
-        See what was sent before, and whether the messages are still there. Changes nothing.
-
-        :return: what is left to send
-        :raises ConfigurationError: the plan does not fit the topic any more, or ``on_replayed`` is ``fail``
-        :raises ReplayInProgressError: another run is sending some of these messages
-        :raises StoreError: the ledger or the record cannot be read
-        """
-        self._take_in(await self._desk.ask(self._session.preview, self._sending.on_replayed))
-        await self._client.run(self._proof.sources.check_ends(partition_offsets.union(self._left, self.opening.doubts)))
-        return self._left
+    async def prepare(self) -> None:
+        """Find out what was sent before, and whether the messages still exist. Changes nothing."""
+        self._begin(await self._airflow.ask(self._session.preview, self._options.on_replayed))
+        to_check = partition_offsets.union(self.account.remaining, self.account.maybe_sent)
+        await self._client.run(self._verifier.sources.check_ends(to_check))
 
     async def run(self) -> None:
-        """
-        Send what is left, and verify it.
-
-        :raises StoreError: the ledger could not be written; the report is right all the same
-        :raises MqsError: nothing was sent
-        """
+        """Run all phases. If this raises ``StoreError``, the report is right all the same; else nothing was sent."""
         self._loop = asyncio.get_running_loop()
         try:
             await self.prepare()
             await self._open()
             try:
-                await self._watched()
+                await self._send()
             except StoreError as error:
                 self._error = self._error or error
             finally:
-                await self._end()
+                await self._close()
             if self._error is not None:
                 raise self._error
         finally:
             self.report.requests = self._client.requests
 
-    @property
-    def _left(self) -> OffsetsByPartition:
-        gone = partition_offsets.union(self.opening.resumed, self.opening.already, self.opening.doubts)
-        return partition_offsets.difference(self._plan.partitions, gone)
-
-    def _halt(self, reason: str) -> None:
+    def _stop_in_a_hurry(self, reason: str) -> None:
         self._hurried = True
-        self._resender.stop(reason)
+        self._sender.stop(reason)
 
-    def _take_in(self, opening: Opening) -> None:
-        self.opening = opening
-        self.report.resumed = self._resender.done = opening.resumed
-        self.report.already = opening.already
+    def _begin(self, history: History) -> None:
+        self.history = history
+        self.report.account = history.account
 
     async def _open(self) -> None:
-        """Note where the topic ends, then take the ledger over."""
-        api = self._client.api
-        if self._left or self.opening.doubts:
+        api, session = self._client.api, self._session
+        if self.account.remaining or self.account.in_doubt:
             last_offsets = await self._client.run(find_last_offsets(api, self._plan.topic, self._plan.partitions))
-            self._session.begin(last_offsets, since_ms=api.now_ms())
-        self._take_in(await self._desk.ask(self._session.open, self._sending.on_replayed))
-        if self.opening.retried:
-            sent, doubtful = map(partition_offsets.count, (self.opening.resumed, self.opening.doubts))
-            _log.info("Going on after an earlier try, which sent %d messages and left %d in doubt.", sent, doubtful)
-        ledger = self._session.ledger
-        self.report.possible_doubles = ledger.doubles
-        self._earlier_known = ledger.copies_known or not ledger.earlier
-        self._proof.begin(self.opening, await self._desk.ask(self._session.foreign_copies, ledger.since_ms))
+            session.begin(last_offsets, since_ms=api.now_ms())
+        self._begin(await self._airflow.ask(session.open, self._options.on_replayed))
+        self.account.take_over(session.ledger)
+        self._earlier_copies_known = session.ledger.copies_known or not session.ledger.sent_earlier
+        if self.history.is_retry:
+            sent, in_doubt = self.account.counts.sent, len(self.account.in_doubt)
+            _log.info("Resuming an earlier try, which sent %d messages and left %d in doubt.", sent, in_doubt)
+        self._verifier.begin(self.history, await self._airflow.ask(session.foreign_copies, session.ledger.since_ms))
 
     async def _send(self) -> None:
-        resender, left = self._resender, self._left
-        resender.meter = Meter(self.report)
-        for place in partition_offsets.expand(self.opening.doubts):
-            resender.doubts[place] = Failure(*place, "", "An earlier try may have sent it.", "", unknown=True)
-        await self._send_pilot(left)
-        left = partition_offsets.union(left, await resender.settle_doubts())
-        if self._sending.canary:
-            await self._send_canary(left)
-        await resender.send(partition_offsets.difference(left, resender.settled))
-
-    async def _send_pilot(self, left: OffsetsByPartition) -> None:
-        """Send one message before all others, so that there is something to compare copies with; others if need be."""
-        for place in islice(self._pilots(left), _MOST_PILOTS):
-            if self._proof.base or self._resender.done or self.stopped:
-                return
-            await self._resender.probe(place)
-
-    def _pilots(self, left: OffsetsByPartition) -> Iterable[MessageRef]:
-        """Choose messages that break no order, also where one of the others turns out not to be sent."""
-        if self._sending.ordering == "none":
-            return partition_offsets.expand(left)
-        return ((p, ranges[0][0]) for p, ranges in left.items() if p not in self.opening.doubts)
-
-    async def _send_canary(self, left: OffsetsByPartition) -> None:
-        wanted = self._sending.canary - partition_offsets.count(self.report.sent_ranges())
-        await self._resender.send(
-            partition_offsets.first(partition_offsets.difference(left, self._resender.settled), max(wanted, 0))
-        )
-        if self.stopped:
-            return
-        await self._proof.verify(self._resender.done, self.report)
-        verified, self.report.verified = self.report.verified, None
-        if not verified:
-            self._resender.stop(f"the copies of the canary ({self.report.counts()}) could not be verified", hurry=False)
-
-    async def _write(self, done: OffsetsByPartition, claimed: OffsetsByPartition) -> None:
-        changes = {
-            "done": partition_offsets.union(self._proof.base, done),
-            "claimed": claimed,
-            "doubles": self.report.possible_doubles,
-            "state": SENDING,
-            "copies_known": False,
-            "until_ms": self._client.api.now_ms(),
-        }
-        await self._desk.ask(lambda: self._session.write(**changes))
-
-    async def _watched(self) -> None:
-        """Keep the lease of the ledger and look at the brake while the sending goes on."""
-        helpers = [asyncio.ensure_future(self._beat())]
+        """Send, while the lease of the ledger is kept and the brake is asked."""
+        sender = self._sender
+        sender.meter = Meter(self.report)
+        helpers = [asyncio.ensure_future(self._keep_lease())]
         if self._brake is not None:
-            helpers.append(asyncio.ensure_future(self._heed(self._brake)))
+            helpers.append(asyncio.ensure_future(self._ask_brake(self._brake)))
         try:
-            await self._send()
+            await self._send_pilot()
+            await sender.resolve_in_doubt()
+            if self._options.canary:
+                await self._send_canary()
+            await sender.send(self.account.remaining)
         finally:
             for helper in helpers:
                 helper.cancel()
 
-    async def _beat(self) -> None:
+    async def _send_pilot(self) -> None:
+        """Send one message before all others, so that there is a copy to compare with; others if it fails."""
+        account, remaining = self.account, self.account.remaining
+        if self._options.ordering == "none":
+            pilots = partition_offsets.expand(remaining)
+        else:
+            # the first of a partition breaks no order, unless an earlier one is in doubt and may be sent again
+            blocked = {partition for partition, _ in account.in_doubt}
+            pilots = ((p, ranges[0][0]) for p, ranges in remaining.items() if p not in blocked)
+        for ref in islice(pilots, _MOST_PILOTS):
+            if account.done or self.stopped:
+                return
+            await self._sender.send_one(ref)
+
+    async def _send_canary(self) -> None:
+        wanted = max(self._options.canary - self.account.counts.sent, 0)
+        await self._sender.send(partition_offsets.first(self.account.remaining, wanted))
+        if self.stopped:
+            return
+        await self._verifier.verify()
+        # that of all messages is found out at the end
+        verified, self.report.verified = self.report.verified, None
+        if not verified:
+            self._sender.stop(f"the copies of the canary ({self.report.counts}) could not be verified", hurry=False)
+
+    async def _keep_lease(self) -> None:
         while True:
             await asyncio.sleep(_HEARTBEAT_S)
             try:
-                await self._desk.ask(lambda: self._session.write(until_ms=self._client.api.now_ms()))
+                await self._airflow.ask(lambda: self._session.write(until_ms=self._client.api.now_ms()))
             except StoreError as error:
                 self._error = error
-                return self._resender.stop("the ledger could not be written")
+                return self._sender.stop("the ledger could not be written")
 
-    async def _heed(self, brake: Callable[[Progress], bool]) -> None:
+    async def _ask_brake(self, brake: Callable[[Progress], bool]) -> None:
         while True:
-            await asyncio.sleep(_BRAKE_S)
+            await asyncio.sleep(_BRAKE_EVERY_S)
             try:
-                pulled = await self._desk.ask(brake, self._resender.meter.progress())
+                pulled = await self._airflow.ask(brake, self._sender.meter.progress())
             except Exception as error:  # noqa: BLE001 - a brake that breaks must stop the sending, whatever it was
-                return self._resender.stop(f"the brake raised {type(error).__name__}")
+                return self._sender.stop(f"the brake raised {type(error).__name__}")
             if pulled:
-                return self._resender.stop("the brake was pulled")
+                return self._sender.stop("the brake was pulled")
 
-    async def _end(self) -> None:
-        """Count what is left in doubt, look for the copies if there is time, and close the ledger."""
-        resender, session = self._resender, self._session
-        resender.give_up()
-        if self._sending.verify and not self._hurried and self.report.verified is None:
-            await self._proof.verify(self._resender.done, self.report)
-        done = partition_offsets.union(self._proof.base, resender.done)
-        left = partition_offsets.difference(self._plan.partitions, partition_offsets.union(done, self.report.already))
-        known = bool(self.report.verified) and not resender.open and self._earlier_known
-        changes = {
-            "done": done,
-            "claimed": resender.open,
-            "copies": partition_offsets.union(session.ledger.copies, self.report.copies),
-            "copies_known": known or session.ledger.copies_known,
-            "until_ms": self._client.api.now_ms(),
-            "state": ENDED if left else COMPLETE,
-        }
+    async def _close(self) -> None:
+        """Count what is still in doubt, look for the copies if there is time, and close the ledger."""
+        report, session = self.report, self._session
+        self._sender.give_up()
+        if self._options.verify and not self._hurried and report.verified is None:
+            await self._verifier.verify()
+        all_known = bool(report.verified) and not self.account.maybe_sent_count
         try:
-            await self._desk.ask(lambda: session.close(**changes))
+            await self._save(
+                session.close,
+                state=COMPLETE if self.account.complete else ENDED,
+                copies=partition_offsets.union(session.ledger.copies, report.copies),
+                # the copies of what is being sent once more are not looked for: they are known if they were before
+                copies_known=session.ledger.copies_known or (all_known and self._earlier_copies_known),
+            )
         except StoreError as error:
             self._error = self._error or error
+
+    async def _write(self) -> None:
+        """Write the account into the ledger; what it claims may be posted when this returns."""
+        await self._save(self._session.write, state=SENDING, copies_known=False)
+
+    async def _save(self, write: Callable[..., None], **changes: Any) -> None:
+        # read here, in the event loop, which the account belongs to
+        account = self.account
+        changes |= {
+            "done": account.done,
+            "claimed": account.maybe_sent,
+            "possible_doubles": account.possible_doubles,
+            "until_ms": self._client.api.now_ms(),
+        }
+        await self._airflow.ask(lambda: write(**changes))

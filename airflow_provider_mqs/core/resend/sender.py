@@ -1,250 +1,250 @@
 """
 Send messages again: one POST each, in order inside each partition, at a rate, until done or stopped.
 
-Messages whose outcome is unknown are settled before they count: while their partition waits, where order is kept; else
-together, at the end of a round.
+*Order.* With ``ordering="partition"`` each partition is a lane of its own with one message out at a time, so a message
+in doubt is resolved while its partition waits, and the others go on. With ``"none"`` there is one lane; messages in
+doubt are left for the end of a round, or until there are 100, and resolved together.
+
+*In flight.* At most ``concurrency`` messages, evenly spaced at ``max_rate``; half as many when the service asks for
+fewer requests.
+
+*Outcomes.* A resend is not idempotent, so what matters is whether it was executed. *Sent*: the service said so.
+*Failed*: it was surely not executed, and the client has repeated it as often as allowed. *In doubt*: everything else,
+such as a lost answer or a 500. *Not posted*: a stop came first.
+
+*Stop.* No further message begins. Without hurry (too many failures, a canary without copies), messages in flight are
+finished. In a hurry (SIGTERM, a timeout, the brake), they get three seconds; then they are cancelled, and in doubt. A
+message that waits before another attempt gives up at once, since it surely was not executed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.client.client import side_by_side
+from airflow_provider_mqs.core.client.flow import Sleep, adrive
+from airflow_provider_mqs.core.client.retry import surely_not_executed
+from airflow_provider_mqs.core.ledger.account import Failure
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.resend.claims import Claims, Lane
-from airflow_provider_mqs.core.resend.in_doubt import Doubting
-from airflow_provider_mqs.core.resend.pacing import Breaker, Meter, Pacer
-from airflow_provider_mqs.core.resend.poster import Poster
-from airflow_provider_mqs.core.resend.report import Failure
-from airflow_provider_mqs.exceptions import StoreError
+from airflow_provider_mqs.core.resend.in_doubt import Resolver
+from airflow_provider_mqs.core.resend.pacing import Breaker, Meter, Pacer, Throttle
+from airflow_provider_mqs.exceptions import ApiError, AuthenticationError, MqsError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
-    from typing import TypeAlias
+    from collections.abc import Awaitable, Callable
 
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
+    from airflow_provider_mqs.core.client.flow import Step
+    from airflow_provider_mqs.core.ledger.account import Account
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
-    from airflow_provider_mqs.core.resend.in_doubt import Settle
+    from airflow_provider_mqs.core.resend.in_doubt import FindCopies
     from airflow_provider_mqs.core.resend.options import ResendOptions
-    from airflow_provider_mqs.core.resend.poster import Outcome
     from airflow_provider_mqs.core.resend.report import Report
 
-    Write: TypeAlias = Callable[[OffsetsByPartition, OffsetsByPartition], Awaitable[None]]
+_log = logging.getLogger(__name__)
 
+# Airflow sends SIGKILL five seconds after SIGTERM; ledger and report must be written in what is left of them
 DRAIN_S = 3.0
-"""So long are messages in flight waited for when a task must end; Airflow kills it five seconds after SIGTERM."""
-_MOST_DOUBTS = 100
-"""So many messages in doubt, and the sending pauses until they are settled."""
+"""Seconds to wait for requests in flight once the task must stop."""
+# resolving reads the topic: the more messages share one reading, the better; but each keeps room of a claim
+_MOST_IN_DOUBT = 100
+REFUSED_STATUSES = frozenset({400, 401, 403, 404, 405, 413})
+"""
+With these statuses the service turns a resend away before it does anything: the message failed.
+
+With any other (408, 409, 5xx) it may have been executed and is in doubt, unless the table of ``core.client.errors`` has
+its error code as ``not_executed``.
+"""
 
 
-class Resender:
+class _StoppedError(Exception):
+    """A message would have to wait before another attempt, and a stop came; it surely was not executed."""
+
+
+class Sender:
     """
-    Sends sets of messages, and keeps account.
+    Sends messages, and keeps the account of ``report``.
 
-    :param client: open; its ``concurrency`` says how many messages may be in flight
-    :param topic: topic name
-    :param sending: how
-    :param report: counts what happens, and is right at any moment
-    :param write: writes what is done and what is claimed into the ledger
-    :param settle: finds out about messages in doubt, given what was surely sent
-    :param pacer: the rate limit, default that of ``sending``
-    :param meter: the progress lines
+    ``write`` writes the account into the ledger, ``find_copies`` looks for the copies of messages in doubt.
     """
 
     def __init__(
         self,
         client: AsyncMqsClient,
         topic: str,
-        sending: ResendOptions,
+        options: ResendOptions,
         report: Report,
         *,
-        write: Write,
-        settle: Settle,
+        write: Callable[[], Awaitable[None]],
+        find_copies: FindCopies,
         pacer: Pacer | None = None,
-        meter: Meter | None = None,
     ) -> None:
+        self.meter = Meter(report)
+        self.stopped = ""
+        """Why the sending stopped before its end; empty if it did not."""
         self._client = client
-        self._sending = sending
+        self._topic = topic
+        self._options = options
+        self._ordered = options.ordering == "partition"
         self._report = report
         self._write = write
+        self._resolver = Resolver(options.on_unknown, report, find_copies)
+        self._pacer = pacer or Pacer(options.max_rate)
+        self._throttle = Throttle(client.concurrency)
         self._breaker = Breaker()
-        self.meter = meter or Meter(report)
-        self.done: OffsetsByPartition = report.resumed
-        self.doubts: dict[MessageRef, Failure] = {}
-        self.stopped = ""
-        self._unknown: set[MessageRef] = set()
-        self._failed: set[MessageRef] = set()
-        self._doubting = Doubting(sending.on_unknown, report, settle)
+        self._hurry = asyncio.Event()
         self._claims: Claims | None = None
-        self._poster = Poster(client, topic, sending.consumer_key, pacer or Pacer(sending.max_rate), self.doubts)
-
-    @property
-    def open(self) -> OffsetsByPartition:
-        """Messages that may have been sent: those in doubt, and those that could not be settled."""
-        return partition_offsets.from_refs((*self.doubts, *self._unknown))
-
-    @property
-    def settled(self) -> OffsetsByPartition:
-        """Messages that must not be posted again: sent, failed, or in doubt."""
-        return partition_offsets.union(self.done, partition_offsets.from_refs(self._failed), self.open)
 
     def stop(self, reason: str, *, hurry: bool = True) -> None:
-        """
-        Start no further message.
-
-        :param reason: half a sentence for the log and the error
-        :param hurry: whether messages in flight get three seconds; else they are finished
-        """
+        """Begin no further message. The reason is half a sentence for the log and the error; the first one counts."""
         self.stopped = self.stopped or reason
-        self._poster.stop(hurry=hurry)
+        if hurry:
+            self._hurry.set()
         if self._claims is not None:
             self._claims.close()
 
-    async def send(self, places: OffsetsByPartition) -> None:
-        """
-        Send messages until all have an outcome or the run is stopped; failures are in the report, not raised.
-
-        :param places: what to send
-        :raises StoreError: the ledger could not be written, so that the sending stopped
-        """
-        left = places
-        while left and not self.stopped:
-            before = left
-            await self._round(self._lanes(left))
-            left = partition_offsets.difference(left, self.settled)
-            if self.doubts and not self.stopped:
-                left = partition_offsets.union(left, await self.settle_doubts())
-            elif left == before:
+    async def send(self, wanted: OffsetsByPartition) -> None:
+        """Send messages until all have an outcome, or the sending is stopped. Only a failing ledger raises."""
+        remaining = wanted
+        while remaining and not self.stopped:
+            before = remaining
+            if self._ordered:
+                lanes = [Lane(partition_offsets.expand({p: ranges}), exclusive=True) for p, ranges in before.items()]
+                await self._round(lanes, min(self._client.concurrency, len(lanes)))
+            else:
+                await self._round([Lane(partition_offsets.expand(before), exclusive=False)], self._client.concurrency)
+            in_doubt = bool(self._account.in_doubt)
+            if not self.stopped:
+                await self.resolve_in_doubt()
+            remaining = partition_offsets.intersection(wanted, self._account.remaining)
+            if remaining == before and not in_doubt:
                 self.stop("too many messages are in doubt")
 
-    async def probe(self, place: MessageRef) -> None:
-        """
-        Send one message; one in doubt stays so until ``settle_doubts``.
+    async def send_one(self, ref: MessageRef) -> None:
+        """Send one message; if it is in doubt afterwards, it stays so."""
+        await self._round([Lane(iter([ref]), exclusive=False)], 1)
 
-        :param place: partition and offset
-        :raises StoreError: the ledger could not be written, so that nothing was sent
-        """
-        await self._round([Lane(iter([place]), exclusive=False)])
-
-    async def settle_doubts(self) -> OffsetsByPartition:
-        """
-        Find out about all messages in doubt; what cannot be settled is unknown from then on.
-
-        :return: those that were not sent, and may be sent now
-        """
-        if not self.doubts:
-            return {}
-        sent, again = await self._doubting.decide(partition_offsets.from_refs(self.doubts), self.done)
-        for place in partition_offsets.expand(sent):
-            self._report.add_sent(*place)
-        self.done = partition_offsets.union(self.done, sent)
-        for place in partition_offsets.expand(partition_offsets.union(sent, again)):
-            del self.doubts[place]
-        self.give_up()
-        return again
+    async def resolve_in_doubt(self) -> None:
+        """Find out about all messages in doubt: each is then sent, unknown, or free to be sent again."""
+        if self._account.in_doubt:
+            await self._resolver.resolve(list(self._account.in_doubt))
+            self._check_failures()
 
     def give_up(self) -> None:
-        """Count what is still in doubt as unknown."""
-        for place, failure in self.doubts.items():
-            self._unknown.add(place)
-            self._count_failure(failure)
-        self.doubts.clear()
-
-    async def _round(self, lanes: list[Lane]) -> None:
-        """Send each message once; where no order is kept, those in doubt are left over."""
-        claims = Claims(lanes, self._write, concurrency=self._client.concurrency, done=self.done, doubts=self.open)
-        self._claims = claims
-        workers = min(self._client.concurrency, len(lanes)) if self._ordered else self._client.concurrency
-        try:
-            await self._drained(side_by_side(self._work(claims) for _ in range(workers)))
-        finally:
-            self.done = claims.done
-            await self._flush(claims)
-
-    async def _flush(self, claims: Claims) -> None:
-        try:
-            await claims.flush()
-        except StoreError as error:
-            raise claims.error or error from None
-        if claims.error:
-            raise claims.error
-
-    async def _drained(self, crew: Coroutine[Any, Any, None]) -> None:
-        """Let the workers end; three seconds after a stop that is in a hurry, cut what is still in flight."""
-        work, hurry = asyncio.ensure_future(crew), asyncio.ensure_future(self._poster.hurry.wait())
-        try:
-            await asyncio.wait({work, hurry}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({work}, timeout=DRAIN_S)
-        finally:
-            hurry.cancel()
-            work.cancel()
-        with suppress(asyncio.CancelledError):
-            await work
+        """Count what is still in doubt as unknown, and release what a stop kept from being posted."""
+        self._account.give_up(list(self._account.in_doubt))
+        self._account.release(list(self._account.claimed))
+        self._check_failures()
 
     @property
-    def _ordered(self) -> bool:
-        return self._sending.ordering == "partition"
+    def _account(self) -> Account:
+        return self._report.account
 
-    def _lanes(self, places: OffsetsByPartition) -> list[Lane]:
-        if not self._ordered:
-            return [Lane(partition_offsets.expand(places), exclusive=False)]
-        return [
-            Lane(partition_offsets.expand({partition: ranges}), exclusive=True) for partition, ranges in places.items()
-        ]
+    async def _round(self, lanes: list[Lane], workers: int) -> None:
+        """Post each message of the lanes once; in a hurry, cancel after three seconds what is still in flight."""
+        claims = self._claims = Claims(lanes, self._account, self._write, concurrency=self._client.concurrency)
+        crew = side_by_side(self._work(claims) for _ in range(workers))
+        work, hurry = asyncio.ensure_future(crew), asyncio.ensure_future(self._hurry.wait())
+        try:
+            try:
+                await asyncio.wait({work, hurry}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({work}, timeout=DRAIN_S)
+            finally:
+                hurry.cancel()
+                work.cancel()
+                with suppress(asyncio.CancelledError):
+                    await work
+        finally:
+            await claims.flush()
 
     async def _work(self, claims: Claims) -> None:
+        account = self._account
         while (taken := await claims.take()) is not None:
-            lane, place = taken
-            outcome = await self._poster.post(place)
-            settled = False
-            while lane.exclusive and not settled and isinstance(outcome, Failure) and outcome.unknown:
-                outcome, settled = await self._settle_one(place, outcome, claims)
-            self._account(claims, lane, place, outcome, settled=settled)
+            lane, ref = taken
+            sent = await self._post(ref)
+            while lane.exclusive and ref in account.in_doubt and not self.stopped:
+                if await self._resolver.resolve([ref]):
+                    account.claim([ref])
+                    sent = await self._post(ref)
+                else:
+                    sent = ref not in account.unknown
+            claims.done_with(lane)
+            if not lane.exclusive and len(account.in_doubt) >= _MOST_IN_DOUBT:
+                claims.close()
+            self._check_failures()
+            if sent is not None and self._breaker.note(sent=sent):
+                self.stop(f"{self._breaker.most} messages in a row did not go through (circuit breaker)")
+            self.meter.tick()
 
-    async def _settle_one(self, place: MessageRef, failure: Failure, claims: Claims) -> tuple[Outcome, bool]:
-        """Find out about one message while its partition waits; send it again where that is right."""
+    async def _post(self, ref: MessageRef) -> bool | None:
+        """Post a message and note its outcome. Return whether it was sent, ``None`` if it was not posted."""
+        await self._throttle.enter()
+        sent = None
+        try:
+            await self._pacer.wait()
+            if not self.stopped:
+                sent = await self._exchange(ref)
+        finally:
+            self._throttle.leave(sent=sent is True)
+        if sent is None:
+            self._account.release([ref])
+        return sent
+
+    async def _exchange(self, ref: MessageRef) -> bool | None:
+        account = self._account
+        try:
+            await adrive(self._client.api.resend(self._topic, *ref, self._options.consumer_key), self._perform)
+        except _StoppedError:
+            return None
+        except MqsError as error:
+            failure = failure_of(*ref, error)
+            outcome = "may or may not have been resent" if failure.unknown else "was not resent"
+            _log.warning("Partition %d, message_offset %d %s: %s", *ref, outcome, error)
+            if isinstance(error, AuthenticationError):
+                # all others would be refused as well, and might lock the user
+                self.stop("the credentials are not accepted any more", hurry=False)
+            if failure.unknown:
+                account.mark_in_doubt(failure)
+            else:
+                account.mark_failed(failure)
+            return False
+        except BaseException:
+            # cancelled in flight: the copy may be there all the same
+            account.mark_in_doubt(Failure(*ref, "", "The sending was stopped before an answer came.", "", unknown=True))
+            raise
+        account.mark_sent(ref)
+        return True
+
+    async def _perform(self, step: Step) -> Any:
+        """Perform a step; a stop in a hurry cuts a wait short."""
+        if not isinstance(step, Sleep):
+            return await self._client.perform(step)
+        if step.throttled:
+            self._throttle.slow_down()
+        _log.info("Trying again in %.1f s (%s)", step.seconds, step.reason)
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), step.seconds)
         if self.stopped:
-            return failure, True
-        self.doubts[place] = failure
-        sent, again = await self._doubting.decide(partition_offsets.from_refs([place]), claims.done)
-        del self.doubts[place]
-        if again:
-            return await self._poster.post(place), False
-        return (True if sent else failure), True
+            raise _StoppedError
+        return None
 
-    def _account(self, claims: Claims, lane: Lane, place: MessageRef, outcome: Outcome, *, settled: bool) -> None:
-        if self._poster.locked_out:
-            self.stop("the credentials are not accepted any more", hurry=False)
-        if not isinstance(outcome, Failure):
-            claims.finish(lane, place, sent=outcome)
-            if outcome:
-                self._report.add_sent(*place)
-        elif not outcome.unknown:
-            claims.finish(lane, place, sent=False)
-            self._failed.add(place)
-            self._count_failure(outcome)
-        else:
-            claims.doubt(lane)
-            self._keep_doubt(claims, place, outcome, settled=settled)
-        if outcome is not False and self._breaker.note(sent=outcome is True):
-            self.stop(f"{self._breaker.most} messages in a row did not go through (circuit breaker)")
-        self.meter.tick()
+    def _check_failures(self) -> None:
+        failures, most = len(self._account.failed) + len(self._account.unknown), self._options.max_failures
+        if self._options.on_failure == "stop" and failures > most:
+            self.stop(f"more than max_failures={most} messages failed or are unknown", hurry=False)
 
-    def _keep_doubt(self, claims: Claims, place: MessageRef, failure: Failure, *, settled: bool) -> None:
-        if settled:
-            self._unknown.add(place)
-            self._count_failure(failure)
-            return
-        self.doubts[place] = failure
-        if len(self.doubts) >= _MOST_DOUBTS:
-            claims.close()
 
-    def _count_failure(self, failure: Failure) -> None:
-        self._report.add_failure(failure)
-        failures = self._report.failed + self._report.unknown
-        if self._sending.on_failure == "stop" and failures > self._sending.max_failures:
-            self.stop(
-                f"more than max_failures={self._sending.max_failures} messages failed or are unknown", hurry=False
-            )
+def failure_of(partition: int, message_offset: int, error: MqsError) -> Failure:
+    """Say why a message was not acknowledged: ``unknown`` unless it surely was not executed."""
+    code = request_id = ""
+    refused = error.at_login
+    if isinstance(error, ApiError):
+        code, request_id = error.error_code, error.request_id
+        refused = refused or error.status in REFUSED_STATUSES or surely_not_executed(error)
+    elif isinstance(error, TransportError):
+        refused = refused or surely_not_executed(error)
+    return Failure(partition, message_offset, code, str(error), request_id, unknown=not refused)

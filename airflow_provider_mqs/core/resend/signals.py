@@ -1,4 +1,9 @@
-"""Signals that must end bulk work in order: SIGTERM, and SIGALRM, which Airflow uses for ``execution_timeout``."""
+"""
+Signals that end a resend in order: SIGTERM, and SIGALRM, which Airflow uses for ``execution_timeout``.
+
+An exception that a signal handler raises is lost in an event loop, so the handlers set here only stop the work, and the
+caller raises when the report has been written.
+"""
 
 from __future__ import annotations
 
@@ -21,26 +26,23 @@ REASONS = {
 @contextmanager
 def interrupts(stop: Callable[[str], None], *more: signal.Signals) -> Iterator[list[int]]:
     """
-    Let signals stop the work instead of breaking into it: an exception that a handler raises is lost in an event loop.
+    Let signals stop the work, and yield the list of those that have come; at the end the former handlers are back.
 
-    Outside the main thread, where no handler can be set, nothing is changed.
-
-    :param stop: told why; called in the handler, so it must only set a flag
-    :param more: signals besides SIGTERM and SIGALRM
-    :return: the signals that came; the handlers of before are restored at the end
+    ``stop`` is given the reason. It runs in the handler, so it must only set a flag. Outside the main thread, where no
+    handler can be set, nothing is changed.
     """
-    came: list[int] = []
+    received: list[int] = []
 
     def handle(number: int, _: FrameType | None) -> None:
-        came.append(number)
+        received.append(number)
         stop(REASONS[signal.Signals(number)])
 
     if threading.current_thread() is not threading.main_thread():
-        yield came
+        yield received
         return
-    before = {one: signal.signal(one, handle) for one in (signal.SIGTERM, signal.SIGALRM, *more)}
+    former = {one: signal.signal(one, handle) for one in (signal.SIGTERM, signal.SIGALRM, *more)}
     try:
-        yield came
+        yield received
     finally:
-        for one, handler in before.items():
+        for one, handler in former.items():
             signal.signal(one, handler)

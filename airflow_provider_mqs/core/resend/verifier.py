@@ -1,11 +1,16 @@
-"""What a replay finds out about its copies: which doubtful messages were sent, and whether each sent one is there."""
+"""
+What a resend finds out about its copies: which messages in doubt were sent, and whether each sent one has its copy.
+
+How a copy is recognised is the business of ``core.verify``; here is gathered what it needs to know: which messages were
+surely sent, by this replay and by those whose messages in doubt it resolves, from where on their copies can lie, and
+which rows are the copies of other replays.
+"""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.core.ledger.resume import Opening
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.verify.copy_search import CopySearch, find_copies
 from airflow_provider_mqs.core.verify.source_messages import SourceMessages
@@ -13,6 +18,8 @@ from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
+    from airflow_provider_mqs.core.ledger.ledger import Ledger
+    from airflow_provider_mqs.core.ledger.resume import History
     from airflow_provider_mqs.core.ledger.session import LedgerSession
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.offsets.plan import Plan
@@ -23,97 +30,77 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class Proof:
-    """
-    Looks for the copies of one replay.
+class Verifier:
+    """Looks for the copies of one replay. What was sent it reads from the account of ``report``."""
 
-    :param client: open
-    :param plan: what is sent
-    :param sending: how
-    :param journal: its ledger
-    """
-
-    def __init__(self, client: AsyncMqsClient, plan: Plan, sending: ResendOptions, session: LedgerSession) -> None:
+    def __init__(
+        self, client: AsyncMqsClient, plan: Plan, options: ResendOptions, session: LedgerSession, report: Report
+    ) -> None:
         self.sources = SourceMessages(client.api, plan)
-        self.base: OffsetsByPartition = {}
         self._client = client
         self._plan = plan
-        self._sending = sending
+        self._options = options
         self._session = session
-        self._opening = Opening({}, {}, {})
+        self._report = report
+        self._past: tuple[Ledger, ...] = ()
         self._foreign: OffsetsByPartition = {}
 
-    def begin(self, opening: Opening, foreign: OffsetsByPartition) -> None:
-        """
-        Take in what is known when the ledger has been taken over.
+    def begin(self, history: History, foreign: OffsetsByPartition) -> None:
+        """Take in what earlier tries and runs left, and the copies of other replays since the first message."""
+        self._past, self._foreign = history.ledgers, foreign
 
-        :param opening: what earlier tries and runs left
-        :param foreign: copies of other replays since the first message of this one
-        """
-        self._opening, self._foreign, self.base = opening, foreign, self._session.ledger.done
-
-    async def verify(self, sent: OffsetsByPartition, report: Report) -> None:
-        """
-        Look for the copy of everything that this replay has sent.
-
-        :param sent: what this try has sent
-        :param report: told the copies, what is missing, and whether all are there; untouched where it cannot be told
-        """
-        known, ledger = partition_offsets.union(self.base, sent), self._session.ledger
-        if not known:
+    async def verify(self) -> None:
+        """Look for the copy of everything that was sent, and report it; if that cannot be told, report nothing."""
+        report, ledger, sent = self._report, self._session.ledger, self._report.account.done
+        if not sent:
             return
-        if ledger.copies_known and ledger.done == known:
+        if ledger.copies_known and ledger.done == sent:
             report.copies, report.verified = ledger.copies, True
             return
         try:
-            finding = await self.settle({}, known)
+            finding = await self.find_copies({})
         except MqsError as error:
             _log.warning("The copies could not be read back: %s", error)
             return
         report.copies, report.missing = finding.copies, finding.missing
         report.verified = False if finding.missing else True if finding.complete else None
-        _log.info(
-            "Found %d copies of %d messages.", partition_offsets.count(finding.copies), partition_offsets.count(known)
-        )
+        found, wanted = map(partition_offsets.count, (finding.copies, sent))
+        _log.info("Found %d copies of %d messages.", found, wanted)
 
-    async def settle(self, doubts: OffsetsByPartition, known: OffsetsByPartition) -> Finding:
-        """
-        Find out about messages in doubt.
-
-        :param doubts: what is in doubt
-        :param known: what this try has surely sent
-        :return: what was found
-        :raises MqsError: the service did not answer
-        """
-        search = self._search(doubts, known)
-        until_s = self._client.api.clock() + self._sending.verify_wait_s
+    async def find_copies(self, in_doubt: OffsetsByPartition) -> Finding:
+        """Find out about messages in doubt, and where the copies of all others are."""
+        search = self._search(in_doubt)
+        until_s = self._client.api.clock() + self._options.verify_wait_s
         flow = find_copies(self._client.api, self._plan.topic, search, self.sources, until_s=until_s)
         finding = await self._client.run(flow)
-        if doubts and not search.known_sent:
+        if in_doubt and not search.known_sent:
             _log.warning(
-                "There is no message that was surely sent, so it is not known what a copy looks like, and %d in doubt "
-                "cannot be told. If that does not change when the task is tried again, order costs it: "
+                "No message was surely sent yet, so it is not known what a copy looks like, and %d messages in doubt "
+                "cannot be resolved. If the next try ends in the same way, the order stands in the way: "
                 "ordering='none' sends others first; on_unknown='resend' sends it again, perhaps twice.",
-                partition_offsets.count(doubts),
+                partition_offsets.count(in_doubt),
             )
         return finding
 
-    def _search(self, doubts: OffsetsByPartition, known: OffsetsByPartition) -> CopySearch:
-        """Join what this replay knows with what the replays know whose doubts it settles."""
+    def _search(self, in_doubt: OffsetsByPartition) -> CopySearch:
+        """Join what this replay knows with what the replays know whose messages in doubt it resolves."""
         mine = self._session.ledger
         past = [
             one
-            for one in self._opening.past
-            if one.replay_id != mine.replay_id and partition_offsets.intersection(one.claimed, doubts)
+            for one in self._past
+            if one.replay_id != mine.replay_id and partition_offsets.intersection(one.claimed, in_doubt)
         ]
-        marks = {p: min([mark, *(one.marks.get(p, mark) for one in past)]) for p, mark in mine.marks.items()}
-        known = partition_offsets.union(self.base, known, *(one.done for one in past))
-        here = {partition: ranges for partition, ranges in known.items() if partition in doubts}
+        known = partition_offsets.union(self._report.account.done, *(one.done for one in past))
+        # messages of the same partition are enough to learn from, and cheaper to read
+        near = {partition: ranges for partition, ranges in known.items() if partition in in_doubt}
         return CopySearch(
-            known_sent=here or known,
-            in_doubt=doubts,
-            last_offsets=marks,
+            known_sent=near or known,
+            in_doubt=in_doubt,
+            last_offsets={
+                p: min([last, *(one.last_offsets.get(p, last) for one in past)])
+                for p, last in mine.last_offsets.items()
+            },
             since_ms=min([mine.since_ms, *(one.since_ms for one in past)]),
             foreign_copies=self._foreign,
-            ordered=self._sending.ordering == "partition",
+            ordered=self._options.ordering == "partition",
         )

@@ -15,7 +15,7 @@ from airflow_provider_mqs.core.client.auth import AccessKeyAuth, PasswordAuth, T
 from airflow_provider_mqs.core.client.flow import Request, Response, Sleep, Wait, drive
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.client.token_cache import TokenSlot
-from airflow_provider_mqs.core.resend.outcome import failure_of
+from airflow_provider_mqs.core.resend.sender import failure_of
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.faults import ALWAYS, Rule
 from airflow_provider_mqs.emulator.identity import OTHER_PROJECT_ID, PROJECT_ID, Identity

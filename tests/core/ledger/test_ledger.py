@@ -1,4 +1,4 @@
-"""The ledger: what a store gives back, who owns it, and how two stores are joined."""
+"""The ledger: what a store returns, who owns it, and how two stores are joined."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from airflow_provider_mqs.exceptions import StoreError
 SCOPE = {"endpoint": "mqs.example", "instance_id": "i", "topic": "orders", "consumer_key": None}
 RUN = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1, "conn_id": "c"}
 OWNER = Owner("token", RUN, 2, "host", 7)
-LEDGER = Ledger("id", SCOPE, "digest", OWNER, {0: ((0, 9),)}, SENDING, marks={0: 12}, updated_ms=1_000)
+LEDGER = Ledger("id", SCOPE, "digest", OWNER, {0: ((0, 9),)}, SENDING, last_offsets={0: 12}, updated_ms=1_000)
 PLACES = st.sets(st.tuples(st.integers(0, 2), st.integers(0, 20))).map(from_refs)
 
 
 @given(PLACES, PLACES, PLACES, st.booleans())
 def test_json_brings_a_ledger_back(done: Any, claimed: Any, copies: Any, known: bool) -> None:
     """Every field survives a store."""
-    ledger = replace(LEDGER, done=done, claimed=claimed, copies=copies, copies_known=known, doubles=claimed)
+    ledger = replace(LEDGER, done=done, claimed=claimed, copies=copies, copies_known=known, possible_doubles=claimed)
 
     assert Ledger.from_json(ledger.to_json(), "a store") == ledger
 
@@ -78,7 +78,7 @@ def test_two_stores_are_joined() -> None:
 
 
 def test_claims_of_another_owner_stay_in_doubt() -> None:
-    """A try that only reached one store has not settled what the other one holds."""
+    """A try that reached only one store has not resolved what the other one holds."""
     older = replace(LEDGER, claimed={0: ((5, 6),)})
     newer = replace(LEDGER, owner=replace(OWNER, token="next"), claimed={0: ((7, 7),)}, updated_ms=2_000)
 

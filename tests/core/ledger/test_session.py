@@ -51,9 +51,10 @@ def test_a_retry_resumes_and_keeps_what_is_in_doubt() -> None:
     store = MemoryStore()
     sending(store, owner("a"))
 
-    opening = session(store, owner("b", 2)).open("skip")
+    history = session(store, owner("b", 2)).open("skip")
 
-    assert (opening.resumed, opening.doubts, opening.retried) == ({0: ((0, 2),)}, {0: ((3, 4),)}, True)
+    assert (history.account.sent, history.account.maybe_sent) == ({0: ((0, 2),)}, {0: ((3, 4),)})
+    assert history.is_retry
 
 
 def test_an_older_try_that_was_overtaken_stops() -> None:
@@ -83,9 +84,9 @@ def test_another_consumer_or_topic_is_no_rival(key: str) -> None:
     sending(store, owner("a"))
     plan = PLAN if key else Plan("bills", {0: ((0, 9),)})
 
-    opening = session(store, owner("b", run_id="other"), plan, key=key or None).open("skip")
+    history = session(store, owner("b", run_id="other"), plan, key=key or None).open("skip")
 
-    assert (opening.already, opening.doubts) == ({}, {})
+    assert (history.account.already_sent, history.account.maybe_sent) == ({}, {})
 
 
 @pytest.mark.parametrize("gone", ["lease", "process", "ended"])
@@ -98,12 +99,12 @@ def test_a_run_that_is_gone_is_no_rival(gone: str) -> None:
         first.close(state=ENDED)
 
     now_ms = NOW_MS + (LEASE_MS if gone == "lease" else 0)
-    opening = session(store, owner("b", run_id="other"), OVERLAP, now_ms=now_ms).open("skip")
+    history = session(store, owner("b", run_id="other"), OVERLAP, now_ms=now_ms).open("skip")
 
-    assert opening.already == {}
-    assert session(store, owner("c", run_id="third"), now_ms=now_ms + LEASE_MS).preview("skip").already == {
-        0: ((0, 2),)
-    }
+    assert history.account.already_sent == {}
+    assert session(store, owner("c", run_id="third"), now_ms=now_ms + LEASE_MS).preview(
+        "skip"
+    ).account.already_sent == {0: ((0, 2),)}
 
 
 def test_on_replayed_fail_names_who_sent_it() -> None:
@@ -121,9 +122,9 @@ def test_on_replayed_resend_begins_anew_and_remembers_the_earlier_sends() -> Non
     sending(store, owner("a")).close(state=COMPLETE, done=PLAN.partitions, claimed={})
 
     again = session(store, owner("b", run_id="other"))
-    opening = again.open("resend")
+    history = again.open("resend")
 
-    assert (opening.already, again.ledger.done, again.ledger.earlier) == ({}, {}, PLAN.partitions)
+    assert (history.account.already_sent, again.ledger.done, again.ledger.sent_earlier) == ({}, {}, PLAN.partitions)
 
 
 class Interrupted(MemoryStore):
@@ -187,7 +188,7 @@ def test_without_a_store_nothing_is_remembered() -> None:
     made = session_for(PLAN, endpoint="h", instance_id="i", consumer_key=None, owner=owner("a"), stores=ReplayStores())
 
     assert made.durable is False
-    assert made.open("skip").already == {}
+    assert made.open("skip").account.already_sent == {}
     made.close(state=COMPLETE)
 
 
@@ -220,5 +221,5 @@ def test_a_replay_that_only_one_record_knows_is_found() -> None:
     )
     call = session_for(OVERLAP, **names, owner=Owner("call"), stores=by_hand).preview("skip")
 
-    assert found.already == {0: ((5, 9),)}
-    assert call.already == OVERLAP.partitions
+    assert found.account.already_sent == {0: ((5, 9),)}
+    assert call.account.already_sent == OVERLAP.partitions

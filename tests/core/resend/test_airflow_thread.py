@@ -15,8 +15,8 @@ from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
 async def test_calls_are_made_one_after_the_other_in_one_thread_of_their_own() -> None:
     """In the order in which they came, however many wait."""
     calls: list[tuple[int, int]] = []
-    with AirflowThread() as desk:
-        await asyncio.gather(*(desk.ask(lambda n=n: calls.append((n, threading.get_ident()))) for n in range(50)))
+    with AirflowThread() as airflow:
+        await asyncio.gather(*(airflow.ask(lambda n=n: calls.append((n, threading.get_ident()))) for n in range(50)))
 
     assert [number for number, _ in calls] == list(range(50))
     assert len({thread for _, thread in calls}) == 1
@@ -24,11 +24,11 @@ async def test_calls_are_made_one_after_the_other_in_one_thread_of_their_own() -
 
 
 async def test_an_error_reaches_whoever_asked() -> None:
-    """The desk goes on."""
-    with AirflowThread() as desk:
+    """The thread goes on."""
+    with AirflowThread() as airflow:
         with pytest.raises(ZeroDivisionError):
-            await desk.ask(lambda: 1 // 0)
-        assert await desk.ask(divmod, 7, 2) == (3, 1)
+            await airflow.ask(lambda: 1 // 0)
+        assert await airflow.ask(divmod, 7, 2) == (3, 1)
 
 
 async def test_a_caller_that_is_cancelled_leaves_its_call_to_end() -> None:
@@ -40,13 +40,13 @@ async def test_a_caller_that_is_cancelled_leaves_its_call_to_end() -> None:
         go_on.wait(30)
         calls.append("write")
 
-    with AirflowThread() as desk:
-        asking = asyncio.ensure_future(desk.ask(write))
+    with AirflowThread() as airflow:
+        asking = asyncio.ensure_future(airflow.ask(write))
         await asyncio.to_thread(begun.wait, 30)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        following = asyncio.ensure_future(desk.ask(calls.append, "next"))
+        following = asyncio.ensure_future(airflow.ask(calls.append, "next"))
         go_on.set()
         await following
 
@@ -54,24 +54,24 @@ async def test_a_caller_that_is_cancelled_leaves_its_call_to_end() -> None:
 
 
 async def test_a_call_that_hangs_does_not_keep_the_exit() -> None:
-    """A task that was told to stop leaves the desk; calls that wait are dropped."""
+    """A task that was told to stop leaves the thread; calls that wait are dropped."""
     begun, go_on = threading.Event(), threading.Event()
-    with AirflowThread() as desk:
-        hanging = desk.submit(lambda: (begun.set(), go_on.wait(30)))
-        waiting = desk.submit(print, "never")
+    with AirflowThread() as airflow:
+        hanging = airflow.submit(lambda: (begun.set(), go_on.wait(30)))
+        waiting = airflow.submit(print, "never")
         await asyncio.to_thread(begun.wait, 30)
 
     assert (hanging.running(), waiting.cancelled()) == (True, True)
     go_on.set()
 
 
-def test_a_closed_desk_takes_no_call() -> None:
+def test_a_closed_thread_takes_no_call() -> None:
     """Nobody waits for one that would never be made."""
-    with AirflowThread() as desk:
+    with AirflowThread() as airflow:
         pass
 
-    with pytest.raises(RuntimeError, match="closed"):
-        desk.submit(print)
+    with pytest.raises(RuntimeError, match="has ended"):
+        airflow.submit(print)
 
 
 def test_a_call_that_hangs_does_not_keep_the_process() -> None:
@@ -80,8 +80,8 @@ def test_a_call_that_hangs_does_not_keep_the_process() -> None:
         "import threading",
         "from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread",
         "begun = threading.Event()",
-        "with AirflowThread() as desk:",
-        "    desk.submit(lambda: (begun.set(), threading.Event().wait(600)))",
+        "with AirflowThread() as airflow:",
+        "    airflow.submit(lambda: (begun.set(), threading.Event().wait(600)))",
         "    begun.wait()",
     )
     assert subprocess.run([sys.executable, "-c", "\n".join(lines)], timeout=120, check=False).returncode == 0

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_mqs.core.ledger.account import Account, Failure
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.resend.claims import CLAIM, MOST_CLAIMED, Claims, Lane
 from airflow_provider_mqs.exceptions import StoreError
@@ -19,17 +20,19 @@ if TYPE_CHECKING:
 
 
 class Ledger:
-    """Keeps what was written; a write returns when its gate is open."""
+    """Keeps what was written of an account; a write returns when its gate is open."""
 
     def __init__(self) -> None:
+        self.account = Account({})
         self.started = 0
         self.writes: list[tuple[OffsetsByPartition, OffsetsByPartition]] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.full = False
 
-    async def write(self, done: OffsetsByPartition, claimed: OffsetsByPartition) -> None:
+    async def write(self) -> None:
         self.started += 1
+        done, claimed = self.account.done, self.account.maybe_sent
         await self.gate.wait()
         if self.full:
             raise StoreError("full")
@@ -40,8 +43,23 @@ def lane(count: int, partition: int = 0, *, exclusive: bool = False) -> Lane:
     return Lane(iter([(partition, offset) for offset in range(count)]), exclusive)
 
 
-def claims_of(ledger: Ledger, *lanes: Lane, concurrency: int = 4, doubts: OffsetsByPartition | None = None) -> Claims:
-    return Claims(lanes, ledger.write, concurrency=concurrency, done={}, doubts=doubts or {})
+def claims_of(ledger: Ledger, *lanes: Lane, concurrency: int = 4, in_doubt: OffsetsByPartition | None = None) -> Claims:
+    for ref in partition_offsets.expand(in_doubt or {}):
+        ledger.account.mark_in_doubt(doubt(ref))
+    return Claims(lanes, ledger.account, ledger.write, concurrency=concurrency)
+
+
+def doubt(ref: MessageRef) -> Failure:
+    return Failure(*ref, "", "HTTP 504", "", unknown=True)
+
+
+def finish(claims: Claims, one: Lane, ref: MessageRef, *, sent: bool) -> None:
+    """Note an outcome as the sender does."""
+    if sent:
+        claims._account.mark_sent(ref)
+    else:
+        claims._account.mark_failed(Failure(*ref, "", "HTTP 400", "", unknown=False))
+    claims.done_with(one)
 
 
 async def taken(claims: Claims) -> tuple[Lane, MessageRef]:
@@ -72,27 +90,29 @@ async def test_lane_keeps_its_order() -> None:
 async def test_exclusive_lane_has_one_message_out() -> None:
     """The next one waits until its outcome stands."""
     claims = claims_of(Ledger(), lane(1000, exclusive=True))
-    one, place = await taken(claims)
+    one, ref = await taken(claims)
     taking = await waiting(claims)
 
-    claims.finish(one, place, sent=True)
+    finish(claims, one, ref, sent=True)
 
     assert await taking == (one, (0, 1))
 
 
-async def test_exclusive_lane_goes_on_behind_a_doubt() -> None:
+async def test_exclusive_lane_goes_on_after_a_message_in_doubt() -> None:
     """The message stays claimed."""
-    claims = claims_of(Ledger(), lane(2, exclusive=True))
-    one, _ = await taken(claims)
+    ledger = Ledger()
+    claims = claims_of(ledger, lane(2, exclusive=True))
+    one, ref = await taken(claims)
 
-    claims.doubt(one)
+    ledger.account.mark_in_doubt(doubt(ref))
+    claims.done_with(one)
 
     assert await claims.take() == (one, (0, 1))
-    assert claims.open == {0: ((0, 1),)}
+    assert ledger.account.maybe_sent == {0: ((0, 1),)}
 
 
 async def test_nothing_is_handed_out_before_its_claim_is_written() -> None:
-    """Not even where the write takes long."""
+    """Not even if the write takes long."""
     ledger = Ledger()
     ledger.gate.clear()
     claims = claims_of(ledger, lane(3))
@@ -105,15 +125,15 @@ async def test_nothing_is_handed_out_before_its_claim_is_written() -> None:
 
 
 async def test_next_claim_is_written_while_messages_are_left() -> None:
-    """A write that takes long keeps nobody waiting before the claimed messages run out."""
+    """A slow write keeps no worker waiting until the claimed messages run out."""
     ledger = Ledger()
     claims = claims_of(ledger, lane(1000))
     for _ in range(CLAIM - 8):
-        claims.finish(*await taken(claims), sent=True)
+        finish(claims, *await taken(claims), sent=True)
     ledger.gate.clear()
 
     for _ in range(8):
-        claims.finish(*await asyncio.wait_for(taken(claims), 10), sent=True)
+        finish(claims, *await asyncio.wait_for(taken(claims), 10), sent=True)
 
     assert ledger.started == 2
     taking = await waiting(claims)
@@ -127,7 +147,7 @@ async def test_one_write_closes_and_opens() -> None:
     claims = claims_of(ledger, lane(CLAIM + 10))
 
     for _ in range(CLAIM + 1):
-        claims.finish(*await taken(claims), sent=True)
+        finish(claims, *await taken(claims), sent=True)
 
     [_, (done, claimed)] = ledger.writes
     assert partition_offsets.count(done) >= CLAIM - 8
@@ -140,20 +160,20 @@ async def test_fast_lane_does_not_wait_for_a_slow_one() -> None:
     await taken(claims)
 
     for _ in range(1000):
-        one, place = await asyncio.wait_for(taken(claims), 10)
-        assert place[0] == 1
-        claims.finish(one, place, sent=True)
+        one, ref = await asyncio.wait_for(taken(claims), 10)
+        assert ref[0] == 1
+        finish(claims, one, ref, sent=True)
 
 
 async def test_failed_write_closes_the_claims_and_frees_what_it_was_for() -> None:
     """Not one of them was handed out."""
     ledger = Ledger()
     ledger.full = True
-    claims = claims_of(ledger, lane(3), doubts={5: ((7, 7),)})
+    claims = claims_of(ledger, lane(3), in_doubt={5: ((7, 7),)})
 
     assert await claims.take() is None
 
-    assert (str(claims.error), claims.closed, claims.open) == ("full", True, {5: ((7, 7),)})
+    assert (str(claims.error), claims.closed, ledger.account.maybe_sent) == ("full", True, {5: ((7, 7),)})
 
 
 async def test_after_a_failed_write_nothing_more_is_handed_out() -> None:
@@ -187,9 +207,11 @@ async def test_flush_frees_what_was_never_handed_out() -> None:
     """What is out or in doubt stays claimed."""
     ledger = Ledger()
     claims = claims_of(ledger, lane(10))
-    claims.finish(*await taken(claims), sent=True)
-    claims.finish(*await taken(claims), sent=False)
-    claims.doubt((await taken(claims))[0])
+    finish(claims, *await taken(claims), sent=True)
+    finish(claims, *await taken(claims), sent=False)
+    one, ref = await taken(claims)
+    ledger.account.mark_in_doubt(doubt(ref))
+    claims.done_with(one)
     await taken(claims)
 
     await claims.flush()
@@ -198,7 +220,7 @@ async def test_flush_frees_what_was_never_handed_out() -> None:
 
 
 async def test_flush_waits_for_the_write_under_way() -> None:
-    """Its messages are freed by the write behind it, so that the last word is right."""
+    """Its messages are freed by the write after it, so that the last word is right."""
     ledger = Ledger()
     ledger.gate.clear()
     claims = claims_of(ledger, lane(10))
@@ -213,7 +235,7 @@ async def test_flush_waits_for_the_write_under_way() -> None:
     assert ledger.writes == [({}, {0: ((0, 9),)}), ({}, {})]
 
 
-async def test_flush_tells_that_the_ledger_is_full() -> None:
+async def test_flush_raises_if_the_ledger_is_full() -> None:
     """It is the last write."""
     ledger = Ledger()
     claims = claims_of(ledger, lane(10))
@@ -225,14 +247,14 @@ async def test_flush_tells_that_the_ledger_is_full() -> None:
 
 
 async def test_nothing_is_handed_out_beyond_the_bound() -> None:
-    """So many doubts leave no room for another claim."""
+    """So many messages in doubt leave no room for another claim."""
     ledger = Ledger()
-    claims = claims_of(ledger, lane(10), doubts={5: ((1, MOST_CLAIMED),)})
+    claims = claims_of(ledger, lane(10), in_doubt={5: ((1, MOST_CLAIMED),)})
 
     assert await claims.take() is None
     assert ledger.writes == []
 
-    claims.resolve((5, 1), sent=True)
+    ledger.account.mark_sent((5, 1))
     assert (await taken(claims))[1] == (0, 0)
     assert ledger.writes == [({5: ((1, 1),)}, {0: ((0, 0),), 5: ((2, MOST_CLAIMED),)})]
 
@@ -240,42 +262,43 @@ async def test_nothing_is_handed_out_beyond_the_bound() -> None:
 @given(
     counts=st.lists(st.integers(0, 700), min_size=1, max_size=4),
     exclusive=st.booleans(),
-    doubts=st.integers(0, 100),
+    before=st.integers(0, 100),
     concurrency=st.integers(1, 24),
     seed=st.integers(0, 2**16),
 )
 @settings(max_examples=30)
 def test_whatever_happens_few_are_claimed_and_each_is_handed_out_once(
-    counts: list[int], exclusive: bool, doubts: int, concurrency: int, seed: int
+    counts: list[int], exclusive: bool, before: int, concurrency: int, seed: int
 ) -> None:
     """At each message that is out, the last write that returned claims it, with no more than 500 others."""
-    asyncio.run(_whatever(counts, exclusive, doubts, concurrency, random.Random(seed)))  # noqa: S311 - an order
+    asyncio.run(_whatever(counts, exclusive, before, concurrency, random.Random(seed)))  # noqa: S311 - an order
 
 
-async def _whatever(counts: list[int], exclusive: bool, doubts: int, concurrency: int, chance: random.Random) -> None:
+async def _whatever(counts: list[int], exclusive: bool, before: int, concurrency: int, chance: random.Random) -> None:
     ledger = Ledger()
     lanes = [lane(count, partition, exclusive=exclusive) for partition, count in enumerate(counts)]
-    claims = claims_of(ledger, *lanes, concurrency=concurrency, doubts={9: ((1, doubts),)} if doubts else {})
+    claims = claims_of(ledger, *lanes, concurrency=concurrency, in_doubt={9: ((1, before),)} if before else {})
     outcomes: dict[MessageRef, str] = {}
     in_doubt = 0
 
     async def work() -> None:
         nonlocal in_doubt
         while (found := await claims.take()) is not None:
-            one, place = found
+            one, ref = found
             claimed = ledger.writes[-1][1]
-            assert place not in outcomes
-            assert partition_offsets.intersection(claimed, partition_offsets.from_refs([place]))
-            assert partition_offsets.count(claims.open) <= MOST_CLAIMED
+            assert ref not in outcomes
+            assert partition_offsets.intersection(claimed, partition_offsets.from_refs([ref]))
+            assert ledger.account.maybe_sent_count <= MOST_CLAIMED
             outcome = chance.choice(["sent", "sent", "sent", "failed", "doubt" if in_doubt < 100 else "sent"])
-            outcomes[place] = outcome
+            outcomes[ref] = outcome
             for _ in range(chance.randrange(3)):
                 await asyncio.sleep(0)
             if outcome == "doubt":
                 in_doubt += 1
-                claims.doubt(one)
+                ledger.account.mark_in_doubt(doubt(ref))
+                claims.done_with(one)
             else:
-                claims.finish(one, place, sent=outcome == "sent")
+                finish(claims, one, ref, sent=outcome == "sent")
 
     await asyncio.gather(*(work() for _ in range(concurrency)))
     await claims.flush()
@@ -283,5 +306,5 @@ async def _whatever(counts: list[int], exclusive: bool, doubts: int, concurrency
     assert len(outcomes) == sum(counts)
     assert all(partition_offsets.count(claimed) <= MOST_CLAIMED for _, claimed in ledger.writes)
     done, claimed = ledger.writes[-1]
-    assert done == partition_offsets.from_refs(place for place, outcome in outcomes.items() if outcome == "sent")
-    assert partition_offsets.count(claimed) == doubts + in_doubt
+    assert done == partition_offsets.from_refs(ref for ref, outcome in outcomes.items() if outcome == "sent")
+    assert partition_offsets.count(claimed) == before + in_doubt

@@ -86,7 +86,7 @@ async def test_a_replay_takes_few_requests_and_writes_more_than_it_has_messages(
 
     replay = await replayed(mqs_emulator, plan, Counting(), ordering=ordering, verify=verify)
 
-    assert replay.report.sent == 2_000
+    assert replay.report.counts.sent == 2_000
     assert len(mqs_emulator.requests("resend")) == 2_000
     assert len(mqs_emulator.requests("login")) == 1
     others = len(mqs_emulator.requests()) - 2_000

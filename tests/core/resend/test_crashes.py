@@ -50,7 +50,7 @@ class Life:
         self.left, self.halfway = steps, halfway
 
     def step(self) -> bool:
-        """Give whether the step that comes is the last one, which still happens."""
+        """Return whether the step that comes is the last one, which still happens."""
         if self.left is None:
             return False
         self.left -= 1
@@ -78,7 +78,7 @@ class MortalStore(MemoryStore):
 
 
 class MortalClient(AsyncMqsClient):
-    """A client whose process dies before a request, or behind it."""
+    """A client whose process dies before a request, or right after it."""
 
     life = Life(None, halfway=False)
 
@@ -105,7 +105,7 @@ class Crashes(RuleBasedStateMachine):
         connection = self.emulator.connection()
         connection.pop("conn_type")
         self.settings = ConnectionSettings.parse(**connection)
-        self.sending = ResendOptions(ordering=ordering, verify=verify, verify_wait_s=0.15)
+        self.options = ResendOptions(ordering=ordering, verify=verify, verify_wait_s=0.15)
         self.plan = Plan("orders", dict.fromkeys(range(PARTITIONS), ((0, COUNT // PARTITIONS - 1),)))
 
     @rule(
@@ -137,7 +137,7 @@ class Crashes(RuleBasedStateMachine):
         self.emulator.faults.clear()
         for _ in range(LAST_TRIES):
             replay = self.attempt(Life(None, halfway=False))
-            if replay is not None and replay.report.sent == COUNT:
+            if replay is not None and replay.report.counts.sent == COUNT:
                 break
         self.nothing_is_sent_twice()
         assert len(self.emulator.resend_counts("orders")) == COUNT
@@ -162,10 +162,10 @@ class Crashes(RuleBasedStateMachine):
             owner=Owner(f"try {self.tries}", run),
             stores=ReplayStores(records=(self.store,)),
         )
-        with AirflowThread() as desk:
+        with AirflowThread() as airflow:
             async with MortalClient(self.settings, concurrency=6, policy=SOON) as client:
                 client.life = life
-                replay = Replay(client, self.plan, self.sending, session, desk)
+                replay = Replay(client, self.plan, self.options, session, airflow)
                 await replay.run()
         return replay
 

@@ -7,8 +7,9 @@ import logging
 
 import pytest
 
+from airflow_provider_mqs.core.ledger.account import Account, Failure
 from airflow_provider_mqs.core.resend.pacing import Breaker, Meter, Pacer, Throttle
-from airflow_provider_mqs.core.resend.report import Failure, Report
+from airflow_provider_mqs.core.resend.report import Report
 
 
 class Clock:
@@ -69,16 +70,16 @@ async def test_without_a_limit_nobody_waits() -> None:
 
 def test_progress_is_written_every_five_seconds_at_most(caplog: pytest.LogCaptureFixture) -> None:
     """A line says what was done, how fast, and how long it will take."""
-    clock, report = Clock(), Report(requested=100)
+    clock, report = Clock(), Report(Account({0: ((0, 99),)}))
     meter = Meter(report, clock)
 
     with caplog.at_level(logging.INFO):
         for offset in range(20):
             clock.now += 0.5
             if offset == 4:
-                report.add_failure(Failure(0, offset, "", "No.", "", unknown=False))
+                report.account.mark_failed(Failure(0, offset, "", "No.", "", unknown=False))
             else:
-                report.add_sent(0, offset)
+                report.account.mark_sent((0, offset))
             meter.tick()
 
     assert [record.getMessage() for record in caplog.records] == [
@@ -91,7 +92,7 @@ def test_progress_is_written_every_five_seconds_at_most(caplog: pytest.LogCaptur
 def test_progress_without_a_message_has_no_rate(caplog: pytest.LogCaptureFixture) -> None:
     """Nothing is divided by zero before the first outcome."""
     clock = Clock()
-    meter = Meter(Report(requested=5), clock)
+    meter = Meter(Report(Account({0: ((0, 4),)})), clock)
     assert (meter.rate, meter.elapsed_s) == (0.0, 0.0)
 
     clock.now += 6

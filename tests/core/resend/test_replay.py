@@ -38,9 +38,9 @@ def seeded(emulator: MqsEmulator, count: int = 120, partitions: int = 3) -> Plan
 
 
 async def replayed(
-    emulator: MqsEmulator, plan: Plan, store: MemoryStore | None = None, number: int = 1, **sending: Any
+    emulator: MqsEmulator, plan: Plan, store: MemoryStore | None = None, number: int = 1, **options: Any
 ) -> Replay:
-    """Run a try of a replay."""
+    """Run one try of a replay."""
     connection = emulator.connection()
     connection.pop("conn_type")
     settings = ConnectionSettings.parse(**connection)
@@ -53,10 +53,10 @@ async def replayed(
         owner=Owner(f"try {number}", run),
         stores=ReplayStores(records=(store,) if store else ()),
     )
-    how = ResendOptions(**{"verify_wait_s": 0.4, **sending})
-    with AirflowThread() as desk:
+    how = ResendOptions(**{"verify_wait_s": 0.4, **options})
+    with AirflowThread() as airflow:
         async with AsyncMqsClient(settings, policy=SOON) as client:
-            replay = Replay(client, plan, how, session, desk)
+            replay = Replay(client, plan, how, session, airflow)
             await replay.run()
     return replay
 
@@ -66,7 +66,7 @@ def once(emulator: MqsEmulator) -> bool:
 
 
 @BOTH
-async def test_every_kind_of_lost_answer_is_settled(mqs_emulator: MqsEmulator, ordering: str) -> None:
+async def test_every_kind_of_lost_answer_is_resolved(mqs_emulator: MqsEmulator, ordering: str) -> None:
     """Appended, appended late, not appended: each message is there once, and verified."""
     plan = seeded(mqs_emulator)
     faults = mqs_emulator.faults
@@ -78,22 +78,22 @@ async def test_every_kind_of_lost_answer_is_settled(mqs_emulator: MqsEmulator, o
 
     replay = await replayed(mqs_emulator, plan, MemoryStore(), ordering=ordering)
 
-    assert (replay.report.sent, replay.report.unknown, replay.report.verified) == (120, 0, True)
+    assert (replay.report.counts.sent, replay.report.counts.unknown, replay.report.verified) == (120, 0, True)
     assert mqs_emulator.resend_counts("orders") == dict.fromkeys(((p, o) for p in range(3) for o in range(40)), 1)
 
 
 @BOTH
 @pytest.mark.parametrize("fault", ["timeout_504", "lost_504"])
-async def test_a_first_message_without_an_answer_is_settled_in_the_same_try(
+async def test_a_first_message_without_an_answer_is_resolved_in_the_same_try(
     mqs_emulator: MqsEmulator, fault: str, ordering: str
 ) -> None:
-    """Another one is sent before it is judged, so that there is something to compare with."""
+    """Another one is sent before it is resolved, so that there is a copy to compare with."""
     plan = seeded(mqs_emulator)
     setattr(mqs_emulator.faults, fault, Rule(next=2, operations=RESEND))
 
     replay = await replayed(mqs_emulator, plan, ordering=ordering)
 
-    assert (replay.report.sent, replay.report.unknown, replay.report.verified) == (120, 0, True)
+    assert (replay.report.counts.sent, replay.report.counts.unknown, replay.report.verified) == (120, 0, True)
     assert len(mqs_emulator.resend_counts("orders")) == 120
     assert once(mqs_emulator)
 
@@ -109,7 +109,7 @@ async def test_a_first_message_that_is_refused_stays_failed(
 
     report = (await replayed(mqs_emulator, plan, ordering=ordering, canary=canary, max_failures=1)).report
 
-    assert (report.sent, report.failed, report.not_attempted) == (119, 1, 0)
+    assert (report.counts.sent, report.counts.failed, report.counts.not_attempted) == (119, 1, 0)
     assert len(mqs_emulator.requests("resend")) == 120
 
 
@@ -117,16 +117,16 @@ async def test_a_first_message_that_is_refused_stays_failed(
 async def test_in_a_single_partition_order_keeps_the_first_message_in_doubt(
     mqs_emulator: MqsEmulator, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says how to go on; without order a later try settles it."""
+    """The log says how to go on; without order a later try resolves it."""
     plan, store = seeded(mqs_emulator, 40, partitions=1), MemoryStore()
     setattr(mqs_emulator.faults, fault, Rule(next=1, operations=RESEND))
 
     first = await replayed(mqs_emulator, plan, store)
     second = await replayed(mqs_emulator, plan, store, 2, ordering="none")
 
-    assert (first.report.sent, first.report.unknown) == (0, 1)
+    assert (first.report.counts.sent, first.report.counts.unknown) == (0, 1)
     assert "ordering='none' sends others first" in caplog.text
-    assert (second.report.sent, second.report.verified) == (40, True)
+    assert (second.report.counts.sent, second.report.verified) == (40, True)
     assert once(mqs_emulator)
 
 
@@ -149,7 +149,7 @@ async def test_copies_that_look_different_are_found_all_the_same(
 
     replay = await replayed(mqs_emulator, plan, ordering=ordering)
 
-    assert (replay.report.sent, replay.report.unknown, replay.report.verified) == (120, 0, True)
+    assert (replay.report.counts.sent, replay.report.counts.unknown, replay.report.verified) == (120, 0, True)
     assert once(mqs_emulator)
 
 
@@ -165,13 +165,13 @@ async def test_a_clock_that_is_ten_minutes_off_does_not_hide_copies(
 
     replay = await replayed(mqs_emulator, plan, ordering=ordering)
 
-    assert (replay.report.sent, replay.report.unknown, replay.report.verified) == (120, 0, True)
+    assert (replay.report.counts.sent, replay.report.counts.unknown, replay.report.verified) == (120, 0, True)
     assert once(mqs_emulator)
 
 
 @BOTH
 async def test_look_alikes_of_other_contents_are_told_apart(mqs_emulator: MqsEmulator, ordering: str) -> None:
-    """A producer writes a message of equal key and size beside every second copy."""
+    """A producer writes a message of equal key and size next to every second copy."""
     plan = seeded(mqs_emulator)
     mqs_emulator.faults.live_producers = 0.5
     mqs_emulator.faults.timeout_504 = Rule(next=2, skip=20, operations=RESEND)
@@ -179,14 +179,14 @@ async def test_look_alikes_of_other_contents_are_told_apart(mqs_emulator: MqsEmu
 
     replay = await replayed(mqs_emulator, plan, ordering=ordering)
 
-    assert (replay.report.sent, replay.report.unknown) == (120, 0)
+    assert (replay.report.counts.sent, replay.report.counts.unknown) == (120, 0)
     assert len(mqs_emulator.resend_counts("orders")) == 120
     assert once(mqs_emulator)
 
 
 @BOTH
-async def test_look_alikes_of_equal_contents_leave_a_doubt(mqs_emulator: MqsEmulator, ordering: str) -> None:
-    """No message is sent on a guess: the doubt is named, and the copies are not called known."""
+async def test_look_alikes_of_equal_contents_leave_a_message_unknown(mqs_emulator: MqsEmulator, ordering: str) -> None:
+    """No message is sent on a guess: it is named, and the copies do not count as known."""
     plan = seeded(mqs_emulator)
     mqs_emulator.faults.live_producers = 1.0
     mqs_emulator.faults.live_equal_value = True
@@ -195,8 +195,8 @@ async def test_look_alikes_of_equal_contents_leave_a_doubt(mqs_emulator: MqsEmul
     replay = await replayed(mqs_emulator, plan, ordering=ordering, max_failures=1)
 
     report = replay.report
-    assert (report.sent, report.unknown, report.verified) == (119, 1, None)
-    assert [failure.unknown for failure in report.failures] == [True]
+    assert (report.counts.sent, report.counts.unknown, report.verified) == (119, 1, None)
+    assert [failure.unknown for failure in report.account.failures] == [True]
     assert once(mqs_emulator)
 
 
@@ -224,7 +224,7 @@ async def test_a_retry_sends_what_is_left(mqs_emulator: MqsEmulator) -> None:
     posts = len(mqs_emulator.requests("resend"))
     third = await replayed(mqs_emulator, plan, store, 3)
 
-    assert (first.report.failed, second.report.sent, third.report.sent) == (1, 120, 120)
+    assert (first.report.counts.failed, second.report.counts.sent, third.report.counts.sent) == (1, 120, 120)
     assert (second.report.verified, third.report.verified) == (True, True)
     assert len(mqs_emulator.requests("resend")) == posts
     assert once(mqs_emulator)
@@ -253,7 +253,7 @@ async def test_the_first_failed_write_stops_the_sending(mqs_emulator: MqsEmulato
     assert once(mqs_emulator)
 
 
-async def test_a_topic_that_was_made_anew_is_refused(mqs_emulator: MqsEmulator) -> None:
+async def test_a_topic_that_was_recreated_is_refused(mqs_emulator: MqsEmulator) -> None:
     """A message of the plan no longer exists."""
     seeded(mqs_emulator, 30)
 

@@ -12,18 +12,32 @@ import pytest
 from airflow_provider_mqs.core.client.client import AsyncMqsClient
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
+from airflow_provider_mqs.core.ledger.account import Account
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.resend.options import ResendOptions
 from airflow_provider_mqs.core.resend.pacing import Meter, Pacer
 from airflow_provider_mqs.core.resend.report import Report
-from airflow_provider_mqs.core.resend.sender import Resender
+from airflow_provider_mqs.core.resend.sender import Sender, failure_of
 from airflow_provider_mqs.core.verify.copy_search import Finding
 from airflow_provider_mqs.emulator.faults import Rule
+from airflow_provider_mqs.exceptions import (
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    MqsError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitedError,
+    ServerError,
+    TransportError,
+    WindowTooLargeError,
+)
 from tests.support import END_MS, START_MS, until
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.flow import Request
-    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
     from airflow_provider_mqs.testing import MqsEmulator
 
 SOON = RetryPolicy(max_retries=100, base_s=0.001, cap_s=0.002)
@@ -42,26 +56,26 @@ def seeded(emulator: MqsEmulator, count: int, partitions: int = 3) -> Plan:
     return Plan("orders", {partition: ((0, number - 1),) for partition, number in sorted(per_partition.items())})
 
 
-async def forget(*_: OffsetsByPartition) -> None:
+async def forget() -> None:
     """Keep no ledger."""
 
 
-async def run(resender: Resender, plan: Plan) -> None:
-    await resender.send(plan.partitions)
-    resender.give_up()
+async def run(sender: Sender, plan: Plan) -> None:
+    await sender.send(plan.partitions)
+    sender.give_up()
 
 
-def resender_of(
-    client: AsyncMqsClient, plan: Plan, report: Report, *, pacer: Pacer | None = None, **sending: Any
-) -> Resender:
-    """Build a resender that looks for no copies: what is unknown stays so."""
-    how = ResendOptions(**{"on_unknown": "fail", **sending})
-    return Resender(client, plan.topic, how, report, write=forget, settle=unsettled, pacer=pacer)
+def sender_of(
+    client: AsyncMqsClient, plan: Plan, report: Report, *, pacer: Pacer | None = None, **options: Any
+) -> Sender:
+    """Build a sender that looks for no copies: what is unknown stays so."""
+    how = ResendOptions(**{"on_unknown": "fail", **options})
+    return Sender(client, plan.topic, how, report, write=forget, find_copies=unresolved, pacer=pacer)
 
 
-async def unsettled(doubts: OffsetsByPartition, known: OffsetsByPartition) -> Finding:
+async def unresolved(in_doubt: OffsetsByPartition) -> Finding:
     """Find nothing out."""
-    return Finding({}, {}, doubts, {}, {}, calibrated=False, complete=False)
+    return Finding({}, {}, in_doubt, {}, {}, calibrated=False, complete=False)
 
 
 async def resend(
@@ -71,14 +85,13 @@ async def resend(
     concurrency: int = 16,
     auth_type: str = "password",
     pacer: Pacer | None = None,
-    **sending: Any,
-) -> tuple[Report, Resender]:
-    report = Report(plan.count)
+    **options: Any,
+) -> tuple[Report, Sender]:
+    report = Report(Account(plan.partitions))
     async with AsyncMqsClient(settings(emulator, auth_type), concurrency=concurrency, policy=SOON) as client:
-        resender = resender_of(client, plan, report, pacer=pacer, **sending)
-        await run(resender, plan)
-    assert report.requested == report.sent + report.failed + report.unknown + report.not_attempted
-    return report, resender
+        sender = sender_of(client, plan, report, pacer=pacer, **options)
+        await run(sender, plan)
+    return report, sender
 
 
 def orders(emulator: MqsEmulator) -> dict[int, list[int]]:
@@ -93,7 +106,7 @@ def orders(emulator: MqsEmulator) -> dict[int, list[int]]:
 async def test_ten_thousand_messages_go_out_exactly_once_under_throttling(
     mqs_emulator: MqsEmulator, ordering: str, count: int
 ) -> None:
-    """With 429 and with 404 throttling at once, each is appended once, and in order where that is asked for."""
+    """With 429 and with 404 throttling at once, each is appended once, and in order if that is asked for."""
     plan = seeded(mqs_emulator, count, partitions=8)
     mqs_emulator.faults.throttle_429 = Rule(probability=0.03)
     mqs_emulator.faults.throttle_404 = Rule(probability=0.03)
@@ -103,30 +116,30 @@ async def test_ten_thousand_messages_go_out_exactly_once_under_throttling(
     counts = mqs_emulator.resend_counts("orders")
     assert len(counts) == count
     assert set(counts.values()) == {1}
-    assert report.sent == count
-    assert report.sent_ranges() == plan.partitions
+    assert report.counts.sent == count
+    assert report.account.sent == plan.partitions
     statuses = Counter(line.status for line in mqs_emulator.requests("resend"))
     assert min(statuses[429], statuses[404]) > 5
     if ordering == "partition":
         assert all(sent == sorted(sent) for sent in orders(mqs_emulator).values())
 
 
-async def test_order_holds_where_failures_are_left_out(mqs_emulator: MqsEmulator) -> None:
+async def test_order_holds_although_failures_are_left_out(mqs_emulator: MqsEmulator) -> None:
     """With ``continue``, what fails is left out, and all others keep their order."""
     plan = seeded(mqs_emulator, 300)
     mqs_emulator.faults.error_400 = Rule(probability=0.1, operations=frozenset({"resend"}))
 
-    report, resender = await resend(mqs_emulator, plan, on_failure="continue")
+    report, sender = await resend(mqs_emulator, plan, on_failure="continue")
 
     sent = orders(mqs_emulator)
     assert all(offsets == sorted(offsets) for offsets in sent.values())
-    assert report.failed > 5
-    assert (report.sent, report.not_attempted) == (sum(map(len, sent.values())), 0)
-    assert report.sent + report.failed == 300
-    assert {(one.partition, one.message_offset) for one in report.failures} == mqs_emulator.offsets(
+    assert report.counts.failed > 5
+    assert (report.counts.sent, report.counts.not_attempted) == (sum(map(len, sent.values())), 0)
+    assert report.counts.sent + report.counts.failed == 300
+    assert {(one.partition, one.message_offset) for one in report.account.failures} == mqs_emulator.offsets(
         "orders", 0, END_MS
     ) - {(partition, offset) for partition, offsets in sent.items() for offset in offsets}
-    assert resender.stopped == ""
+    assert sender.stopped == ""
 
 
 async def test_partitions_take_turns(mqs_emulator: MqsEmulator) -> None:
@@ -138,11 +151,11 @@ async def test_partitions_take_turns(mqs_emulator: MqsEmulator) -> None:
     assert [one.partition for one in mqs_emulator.resends("orders")] == [0, 1, 2] * 3
 
 
-async def most_in_flight(emulator: MqsEmulator, plan: Plan, **sending: Any) -> int:
+async def most_in_flight(emulator: MqsEmulator, plan: Plan, **options: Any) -> int:
     """Resend, and count how many requests are in flight at most."""
     async with AsyncMqsClient(settings(emulator, "token"), concurrency=16, policy=SOON) as client:
-        wire = await client._open_transport()
-        send, now, most = wire.send, 0, 0
+        transport = await client._open_transport()
+        send, now, most = transport.send, 0, 0
 
         async def counted(request: Request) -> Any:
             nonlocal now, most
@@ -153,8 +166,8 @@ async def most_in_flight(emulator: MqsEmulator, plan: Plan, **sending: Any) -> i
             finally:
                 now -= 1
 
-        wire.send = counted  # type: ignore[method-assign]  # to look in
-        await run(resender_of(client, plan, Report(plan.count), **sending), plan)
+        transport.send = counted  # type: ignore[method-assign]  # to look in
+        await run(sender_of(client, plan, Report(Account(plan.partitions)), **options), plan)
     return most
 
 
@@ -196,11 +209,11 @@ async def test_rate_is_kept(mqs_emulator: MqsEmulator) -> None:
     plan = seeded(mqs_emulator, 21)
     report, _ = await resend(mqs_emulator, plan, pacer=Pacer(10, lambda: now, sleep), ordering="none")
 
-    assert report.sent == 21
+    assert report.counts.sent == 21
     assert times == [round(100 + turn / 10, 6) for turn in range(1, 21)]
 
 
-async def test_rate_of_the_sending_is_the_default(mqs_emulator: MqsEmulator) -> None:
+async def test_rate_of_the_options_is_the_default(mqs_emulator: MqsEmulator) -> None:
     """``max_rate`` is obeyed without a pacer of one's own."""
     plan = seeded(mqs_emulator, 3)
     loop = asyncio.get_running_loop()
@@ -211,8 +224,8 @@ async def test_rate_of_the_sending_is_the_default(mqs_emulator: MqsEmulator) -> 
     assert loop.time() - began >= 0.1
 
 
-def only(*places: tuple[int, int]) -> Rule:
-    return Rule(probability=1, operations=frozenset({"resend"}), only=frozenset(places))
+def only(*refs: MessageRef) -> Rule:
+    return Rule(probability=1, operations=frozenset({"resend"}), only=frozenset(refs))
 
 
 @pytest.mark.parametrize(("max_failures", "sent", "failed"), [(0, 2, 1), (1, 5, 2), (2, 10, 3), (3, 17, 3)], ids=str)
@@ -223,12 +236,12 @@ async def test_sending_stops_as_soon_as_too_many_failed(
     plan = seeded(mqs_emulator, 20, partitions=1)
     mqs_emulator.faults.error_400 = only((0, 2), (0, 6), (0, 12))
 
-    report, resender = await resend(mqs_emulator, plan, max_failures=max_failures)
+    report, sender = await resend(mqs_emulator, plan, max_failures=max_failures)
 
-    assert (report.sent, report.failed, report.unknown) == (sent, failed, 0)
-    assert report.not_attempted == 20 - sent - failed
+    assert (report.counts.sent, report.counts.failed, report.counts.unknown) == (sent, failed, 0)
+    assert report.counts.not_attempted == 20 - sent - failed
     assert len(mqs_emulator.requests("resend")) == sent + failed
-    assert ("max_failures" in resender.stopped) is (max_failures < 3)
+    assert ("max_failures" in sender.stopped) is (max_failures < 3)
 
 
 async def test_messages_in_flight_are_finished_when_it_stops(mqs_emulator: MqsEmulator) -> None:
@@ -238,10 +251,10 @@ async def test_messages_in_flight_are_finished_when_it_stops(mqs_emulator: MqsEm
 
     report, _ = await resend(mqs_emulator, plan)
 
-    assert report.failed == 1
-    assert report.sent == len(mqs_emulator.resends("orders"))
-    assert 10 <= report.sent <= 40
-    assert report.not_attempted == 299 - report.sent
+    assert report.counts.failed == 1
+    assert report.counts.sent == len(mqs_emulator.resends("orders"))
+    assert 10 <= report.counts.sent <= 40
+    assert report.counts.not_attempted == 299 - report.counts.sent
 
 
 @pytest.mark.parametrize("fault", ["timeout_504", "drop_after", "error_500_after", "html_502_after"])
@@ -256,9 +269,9 @@ async def test_answer_that_is_lost_after_the_append_is_unknown_and_not_repeated(
 
     assert mqs_emulator.resend_counts("orders") == {(0, offset): 1 for offset in range(20)}
     assert len(mqs_emulator.requests("resend")) == 20
-    assert (report.sent, report.failed, report.unknown) == (19, 0, 1)
-    (doubt,) = report.failures
-    assert (doubt.partition, doubt.message_offset, doubt.unknown) == (0, 5, True)
+    assert (report.counts.sent, report.counts.failed, report.counts.unknown) == (19, 0, 1)
+    (failure,) = report.account.failures
+    assert (failure.partition, failure.message_offset, failure.unknown) == (0, 5, True)
 
 
 @pytest.mark.parametrize("fault", ["lost_504", "drop_before", "error_500", "error_502", "error_503", "html_502"])
@@ -267,11 +280,11 @@ async def test_answer_that_may_mean_anything_is_unknown_too(mqs_emulator: MqsEmu
     plan = seeded(mqs_emulator, 3, partitions=1)
     setattr(mqs_emulator.faults, fault, only((0, 1)))
 
-    report, resender = await resend(mqs_emulator, plan)
+    report, sender = await resend(mqs_emulator, plan)
 
     assert len(mqs_emulator.requests("resend")) == 2
-    assert (report.sent, report.unknown, report.not_attempted) == (1, 1, 1)
-    assert "max_failures=0" in resender.stopped
+    assert (report.counts.sent, report.counts.unknown, report.counts.not_attempted) == (1, 1, 1)
+    assert "max_failures=0" in sender.stopped
 
 
 @pytest.mark.parametrize("fault", ["throttle_429", "throttle_404", "iam_unavailable"])
@@ -282,7 +295,7 @@ async def test_message_that_was_turned_away_is_sent_again(mqs_emulator: MqsEmula
 
     report, _ = await resend(mqs_emulator, plan)
 
-    assert report.sent == 3
+    assert report.counts.sent == 3
     assert set(mqs_emulator.resend_counts("orders").values()) == {1}
     assert len(mqs_emulator.requests("resend")) == 8
 
@@ -294,7 +307,7 @@ async def test_token_that_dies_on_the_way_costs_one_login(mqs_emulator: MqsEmula
 
     report, _ = await resend(mqs_emulator, plan, ordering="none")
 
-    assert report.sent == 300
+    assert report.counts.sent == 300
     assert len(mqs_emulator.requests("login")) == 2
     assert set(mqs_emulator.resend_counts("orders").values()) == {1}
 
@@ -304,11 +317,11 @@ async def test_refused_credentials_stop_it_whatever_was_said(mqs_emulator: MqsEm
     plan = seeded(mqs_emulator, 300)
     mqs_emulator.faults.token_requests = 30
 
-    report, resender = await resend(mqs_emulator, plan, auth_type="token", on_failure="continue", max_failures=1000)
+    report, sender = await resend(mqs_emulator, plan, auth_type="token", on_failure="continue", max_failures=1000)
 
-    assert report.sent == 30
-    assert 1 <= report.failed <= 3
-    assert resender.stopped == "the credentials are not accepted any more"
+    assert report.counts.sent == 30
+    assert 1 <= report.counts.failed <= 3
+    assert sender.stopped == "the credentials are not accepted any more"
 
 
 async def test_consumer_key_goes_with_every_message(mqs_emulator: MqsEmulator) -> None:
@@ -324,66 +337,66 @@ async def test_consumer_key_goes_with_every_message(mqs_emulator: MqsEmulator) -
 async def test_stop_from_outside_begins_nothing_more(mqs_emulator: MqsEmulator) -> None:
     """The first reason stays, and nothing is sent after it."""
     plan = seeded(mqs_emulator, 30)
-    report = Report(plan.count)
+    report = Report(Account(plan.partitions))
     async with AsyncMqsClient(settings(mqs_emulator)) as client:
-        resender = resender_of(client, plan, report)
-        resender.stop("killed")
-        resender.stop("again")
-        await run(resender, plan)
+        sender = sender_of(client, plan, report)
+        sender.stop("killed")
+        sender.stop("again")
+        await run(sender, plan)
 
-    assert resender.stopped == "killed"
-    assert (report.attempted, report.not_attempted) == (0, 30)
+    assert sender.stopped == "killed"
+    assert report.counts.not_attempted == 30
     assert mqs_emulator.requests("resend") == []
 
 
 async def test_stop_while_waiting_for_a_turn_sends_nothing_more(mqs_emulator: MqsEmulator) -> None:
     """A slow rate does not delay the stop by a message."""
     plan = seeded(mqs_emulator, 30)
-    report = Report(plan.count)
+    report = Report(Account(plan.partitions))
     async with AsyncMqsClient(settings(mqs_emulator)) as client:
 
         async def sleep(_: float) -> None:
-            resender.stop("killed")
+            sender.stop("killed")
 
-        resender = resender_of(client, plan, report, pacer=Pacer(1, lambda: 0.0, sleep))
-        await run(resender, plan)
+        sender = sender_of(client, plan, report, pacer=Pacer(1, lambda: 0.0, sleep))
+        await run(sender, plan)
 
-    assert report.sent == len(mqs_emulator.requests("resend")) == 1
+    assert report.counts.sent == len(mqs_emulator.requests("resend")) == 1
 
 
-async def test_cancelled_run_doubts_what_was_in_flight(mqs_emulator: MqsEmulator) -> None:
+async def test_what_was_in_flight_when_it_was_cancelled_is_in_doubt(mqs_emulator: MqsEmulator) -> None:
     """Messages that were posted when the task was cancelled may be there; they are not called unattempted."""
     plan = seeded(mqs_emulator, 30)
     mqs_emulator.faults.latency_s = 30
     mqs_emulator.faults.latency_operations = frozenset({"resend"})
-    report = Report(plan.count)
+    report = Report(Account(plan.partitions))
     async with AsyncMqsClient(settings(mqs_emulator)) as client:
-        resender = resender_of(client, plan, report)
-        running = asyncio.create_task(resender.send(plan.partitions))
+        sender = sender_of(client, plan, report)
+        running = asyncio.create_task(sender.send(plan.partitions))
         await until(lambda: len(mqs_emulator.requests("resend")) == 3)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        resender.give_up()
+        sender.give_up()
 
     assert set(mqs_emulator.resend_counts("orders")) == {(0, 0), (1, 0), (2, 0)}
-    assert (report.sent, report.unknown, report.not_attempted) == (0, 3, 27)
+    assert (report.counts.sent, report.counts.unknown, report.counts.not_attempted) == (0, 3, 27)
 
 
 async def test_foreign_error_stops_all_workers(mqs_emulator: MqsEmulator) -> None:
-    """A mistake of ours comes out, and no worker goes on behind it."""
+    """A mistake of ours is raised, and no worker goes on after it."""
 
     class Broken(Meter):
         def tick(self) -> None:
             raise ZeroDivisionError
 
     plan = seeded(mqs_emulator, 300)
-    report = Report(plan.count)
+    report = Report(Account(plan.partitions))
     async with AsyncMqsClient(settings(mqs_emulator)) as client:
-        resender = resender_of(client, plan, report)
-        resender.meter = Broken(report)
+        sender = sender_of(client, plan, report)
+        sender.meter = Broken(report)
         with pytest.raises(ZeroDivisionError):
-            await resender.send(plan.partitions)
+            await sender.send(plan.partitions)
 
     assert len(mqs_emulator.requests("resend")) <= 6
 
@@ -391,7 +404,7 @@ async def test_foreign_error_stops_all_workers(mqs_emulator: MqsEmulator) -> Non
 async def test_log_names_the_message_and_never_its_content(
     mqs_emulator: MqsEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A line for each that failed, with place and reason."""
+    """A line for each that failed, with offset and reason."""
     plan = seeded(mqs_emulator, 2, partitions=1)
     mqs_emulator.faults.error_400 = only((0, 0))
     mqs_emulator.faults.timeout_504 = only((0, 1))
@@ -401,4 +414,46 @@ async def test_log_names_the_message_and_never_its_content(
     assert "Partition 0, message_offset 0 was not resent: HTTP 400 MQS.00400062" in caplog.text
     assert "Partition 0, message_offset 1 may or may not have been resent: HTTP 504" in caplog.text
     assert "message 0 of orders" not in caplog.text
-    assert json.dumps(report.to_xcom()).count("message 0 of orders") == 0
+    assert json.dumps(report.to_xcom(plan, endpoint="e", instance_id="i")).count("message 0 of orders") == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "unknown", "code", "request_id"),
+    [
+        (BadRequestError(400, "MQS.00400062", "No.", "r-1"), False, "MQS.00400062", "r-1"),
+        (AuthenticationError(401), False, "", ""),
+        (PermissionDeniedError(403), False, "", ""),
+        (NotFoundError(404, "MQS.00404033"), False, "MQS.00404033", ""),
+        (BadRequestError(405), False, "", ""),
+        (BadRequestError(413), False, "", ""),
+        (RateLimitedError(429, "APIGW.0308"), False, "APIGW.0308", ""),
+        (ServerError(503, "APIGW.0613"), False, "APIGW.0613", ""),
+        (TransportError("No.", phase="resolve"), False, "", ""),
+        (TransportError("No.", phase="connect"), False, "", ""),
+        (TransportError("No.", phase="tls"), False, "", ""),
+        (TransportError("No.", phase="exchange"), True, "", ""),
+        (BadRequestError(408), True, "", ""),
+        (BadRequestError(409), True, "", ""),
+        (WindowTooLargeError(501), True, "", ""),
+        (ServerError(500, "MQS.00500000", "", "r-2"), True, "MQS.00500000", "r-2"),
+        (ServerError(502), True, "", ""),
+        (ServerError(504), True, "", ""),
+        (ProtocolError("Odd."), True, "", ""),
+        (ConfigurationError("Odd."), True, "", ""),
+    ],
+)
+def test_every_error_is_failed_or_unknown(error: MqsError, unknown: bool, code: str, request_id: str) -> None:
+    """Failed only if the request surely was not executed; the sentence and the ids are kept."""
+    failure = failure_of(3, 7, error)
+
+    assert (failure.partition, failure.message_offset) == (3, 7)
+    assert (failure.unknown, failure.error_code, failure.request_id) == (unknown, code, request_id)
+    assert failure.message == str(error)
+
+
+def test_a_login_that_broke_sent_nothing() -> None:
+    """Whatever the error was, the message itself was not posted."""
+    error = TransportError("No.", phase="exchange")
+    error.at_login = True
+
+    assert failure_of(3, 7, error).unknown is False

@@ -31,7 +31,12 @@ def with_lost_answers(emulator: MqsEmulator, plan: Plan) -> Plan:
 
 def assert_verified(emulator: MqsEmulator, plan: Plan, report: Report) -> None:
     """Each message is in the service's log once, and the report names its copy."""
-    assert (report.sent, report.unknown, report.failed, report.verified) == (plan.count, 0, 0, True)
+    assert (report.counts.sent, report.counts.unknown, report.counts.failed, report.verified) == (
+        plan.count,
+        0,
+        0,
+        True,
+    )
     assert emulator.resend_counts("orders") == dict.fromkeys(partition_offsets.expand(plan.partitions), 1)
     assert set(partition_offsets.expand(report.copies)) == {
         (one.partition, one.copy_offset) for one in emulator.resends("orders")
@@ -74,7 +79,7 @@ async def test_copies_that_never_become_visible_leave_messages_unknown(
     replay = await replayed(mqs_emulator, plan, ordering=ordering, verify_wait_s=0.1, max_failures=3)
 
     report = replay.report
-    assert (report.sent, report.unknown, report.not_attempted) == (117, 3, 0)
+    assert (report.counts.sent, report.counts.unknown, report.counts.not_attempted) == (117, 3, 0)
     assert (report.verified, report.copies, report.missing) == (None, {}, {})
     assert len(mqs_emulator.requests("resend")) == 120
     assert once(mqs_emulator)
@@ -96,7 +101,7 @@ async def test_a_copy_that_never_becomes_visible_is_missing(
     replay = await replayed(mqs_emulator, plan, ordering=ordering, verify_wait_s=0.1)
 
     report = replay.report
-    assert (report.sent, report.verified, report.missing) == (120, False, {1: ((7, 7),)})
+    assert (report.counts.sent, report.verified, report.missing) == (120, False, {1: ((7, 7),)})
     assert partition_offsets.count(report.copies) == 119
     assert len(mqs_emulator.requests("resend")) == 120
 
@@ -108,7 +113,7 @@ async def test_an_invisible_canary_stops_the_replay(mqs_emulator: MqsEmulator) -
 
     replay = await replayed(mqs_emulator, plan, canary=5, verify_wait_s=0.1)
 
-    assert (replay.report.sent, replay.report.not_attempted, replay.report.verified) == (5, 115, None)
+    assert (replay.report.counts.sent, replay.report.counts.not_attempted, replay.report.verified) == (5, 115, None)
     assert "canary" in replay.stopped
     assert len(mqs_emulator.requests("resend")) == 5
 
@@ -121,7 +126,7 @@ async def test_copies_with_the_time_of_their_source_are_not_found(mqs_emulator: 
 
     replay = await replayed(mqs_emulator, plan, ordering=ordering, verify_wait_s=0.1, max_failures=3)
 
-    assert (replay.report.sent, replay.report.unknown, replay.report.verified) == (117, 3, None)
+    assert (replay.report.counts.sent, replay.report.counts.unknown, replay.report.verified) == (117, 3, None)
     assert len(mqs_emulator.requests("resend")) == 120
 
 
@@ -148,9 +153,9 @@ async def test_totals_that_move_have_no_message_sent_twice(
     replay = await replayed(mqs_emulator, plan, ordering=ordering, max_failures=3)
 
     report, counts = replay.report, mqs_emulator.resend_counts("orders")
-    assert (report.sent + report.unknown, report.failed, report.missing) == (120, 0, {})
+    assert (report.counts.sent + report.counts.unknown, report.counts.failed, report.missing) == (120, 0, {})
     assert set(counts.values()) == {1}
-    assert set(partition_offsets.expand(report.sent_ranges())) <= set(counts)
+    assert set(partition_offsets.expand(report.account.sent)) <= set(counts)
 
 
 @BOTH
