@@ -88,16 +88,6 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     assert dead == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_path_that_a_page_names_exists(page: Path) -> None:
-    """What stands between backticks and looks like a path is a file or folder of the repository or the package."""
-    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
-    named = re.findall(r"`((?:\w+/)+(?:[\w.-]+\.(?:py|md|toml|txt))?|[\w-]+\.(?:md|toml))`", prose)
-    roots = (ROOT, ROOT / "airflow_provider_mqs")
-
-    assert [path for path in named if not any((root / path).exists() for root in roots)] == []
-
-
 def headings(page: Path) -> set[str]:
     """List the anchors that GitHub gives to the headings of a page."""
     texts = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
