@@ -1,5 +1,5 @@
 """
-The few names of Airflow that ``common.compat`` lacks at our floor of 1.12.0; nothing else belongs here.
+The few names of Airflow that ``common.compat`` lacks in 1.12.0, the oldest supported; nothing else belongs here.
 
 Works on Airflow 2.11 and 3.0 to 3.3 without a deprecation warning.
 """

@@ -5,14 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs import __version__
-from airflow_provider_mqs.core.connection.fields import (
-    CONNECTION_FIELDS,
-    CONNECTION_TYPE,
-    HIDDEN_FIELDS,
-    HOOK_NAME,
-    PLACEHOLDERS,
-    RELABELING,
-)
+from airflow_provider_mqs.core.connection import fields
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.connection.field_types import Field
@@ -91,15 +84,15 @@ def _modules(name: str) -> list[dict[str, Any]]:
 
 def _connection_type() -> dict[str, Any]:
     return {
-        "connection-type": CONNECTION_TYPE,
+        "connection-type": fields.CONNECTION_TYPE,
         "hook-class-name": "airflow_provider_mqs.hooks.mqs.MqsHook",
-        "hook-name": HOOK_NAME,
+        "hook-name": fields.HOOK_NAME,
         "ui-field-behaviour": {
-            "hidden-fields": list(HIDDEN_FIELDS),
-            "relabeling": dict(RELABELING),
-            "placeholders": dict(PLACEHOLDERS),
+            "hidden-fields": list(fields.HIDDEN_FIELDS),
+            "relabeling": dict(fields.RELABELING),
+            "placeholders": dict(fields.PLACEHOLDERS),
         },
-        "conn-fields": {field.name: _conn_field(field) for field in CONNECTION_FIELDS},
+        "conn-fields": {field.name: _conn_field(field) for field in fields.CONNECTION_FIELDS},
     }
 
 

@@ -5,8 +5,6 @@ The commands of ``python -m airflow_provider_mqs`` and ``airflow mqs``: argument
 - ``commands``: all commands by name; the emulator's is in ``emulator.command``
 - ``doctor``, ``probe``, ``send_one``: check a connection, and measure how the service behaves
 - ``ledger_path``: where commands keep ledgers
-- ``output``: what ``query`` and ``resend`` share: document, messages and exit codes
+- ``output``: what the commands share: connection, document, messages and exit codes
 - ``query``, ``resend``: find the messages of a window, and send them again
 """
-
-from __future__ import annotations

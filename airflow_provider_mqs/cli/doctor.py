@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_mqs.cli.output import add_connection_arguments, read_connections_of_the_database
 from airflow_provider_mqs.cli.probe import measure
 from airflow_provider_mqs.cli.send_one import send_one
 from airflow_provider_mqs.core.values.arguments import topic_name
@@ -24,12 +24,7 @@ _DAY_MS: Final = 24 * 3600 * 1000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    parser.add_argument(
-        "--conn-id",
-        default="mqs_default",
-        help="connection id; the variable AIRFLOW_CONN_<ID> is enough (default: mqs_default)",
-    )
-    parser.add_argument("--instance-id", help="instance to check (default: that of the connection)")
+    add_connection_arguments(parser)
     parser.add_argument(
         "--probe-topic", metavar="TOPIC", help="measure on this topic how the service behaves; read-only"
     )
@@ -43,8 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the connection, then probe and resend as requested; return 0 if all is well, else 1."""
-    # as `airflow connections test` does: with it, Airflow 3 also reads connections from its database
-    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    read_connections_of_the_database()
     try:
         with MqsHook(args.conn_id, args.instance_id) as hook:
             if not check(hook):

@@ -1,4 +1,4 @@
-"""What ``query`` and ``resend`` share: a document on stdout, all else on stderr, an error as one sentence."""
+"""What the commands share: the connection, a document on stdout, all else on stderr, an error as one sentence."""
 
 from __future__ import annotations
 
@@ -28,14 +28,19 @@ SIGNALLED: Final = 128
 INTERRUPTED: Final = SIGNALLED + 2
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare which connection is used, and where the document goes."""
+def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare which connection and instance to use; ``doctor`` has these too."""
     parser.add_argument(
         "--conn-id",
         default="mqs_default",
         help="connection id; the variable AIRFLOW_CONN_<ID> is enough (default: mqs_default)",
     )
     parser.add_argument("--instance-id", help="instance to use (default: that of the connection)")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare which connection to use, and where the document goes."""
+    add_connection_arguments(parser)
     parser.add_argument("--output", metavar="FILE", help="file for the JSON document (default: standard output)")
 
 
@@ -45,8 +50,7 @@ def run_command(args: argparse.Namespace, work: Callable[[argparse.Namespace, Em
 
     Only the document goes to stdout.
     """
-    # as `airflow connections test` does: with it, Airflow 3 also reads connections from its database
-    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    read_connections_of_the_database()
     emit = partial(_write, path=args.output, stdout=sys.stdout)
     try:
         _check_output(args.output)
@@ -58,6 +62,11 @@ def run_command(args: argparse.Namespace, work: Callable[[argparse.Namespace, Em
         return say(str(error), FAILED)
     except KeyboardInterrupt:
         return say("Interrupted.", INTERRUPTED)
+
+
+def read_connections_of_the_database() -> None:
+    """Let Airflow 3 look for connections in its database too, as ``airflow connections test`` does."""
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
 
 
 def say(sentence: str, code: int = OK) -> int:

@@ -48,7 +48,8 @@ class Sample(NamedTuple):
         self, start_ms: int, end_ms: int, *, limit: int = _PAGE, offset: int = 0, partition: int | None = None
     ) -> Page:
         """Return one page of the topic."""
-        return one_page(self.client, self.topic, start_ms, end_ms, limit=limit, offset=offset, partition=partition)
+        flow = self.client.api.query_page(self.topic, start_ms, end_ms, limit=limit, offset=offset, partition=partition)
+        return self.client.run(flow)
 
     def whole_window(self, **paging: Any) -> Page:
         """Return one page of the window."""
@@ -60,14 +61,9 @@ class Sample(NamedTuple):
         return self.client.run(api.get_message(self.topic, row.partition, row.message_offset, download=download))
 
 
-def one_page(client: MqsClient, topic: str, start_ms: int, end_ms: int, **paging: Any) -> Page:
-    """Return one page; ``paging`` is ``limit``, ``offset`` and ``partition``."""
-    return client.run(client.api.query_page(topic, start_ms, end_ms, **paging))
-
-
 def measure(client: MqsClient, topic: str, window: TimeWindow) -> Iterator[Measurement]:
     """Yield one measurement per question, as soon as it is known; raise ``MqsError`` if nothing can be queried."""
-    first = one_page(client, topic, window.start_ms, window.end_ms, limit=_PAGE, offset=0)
+    first = client.run(client.api.query_page(topic, window.start_ms, window.end_ms, limit=_PAGE, offset=0))
     yield Measurement("messages in the window", str(first.total), f"{len(first.messages)} in the first page")
     sample = Sample(client, topic, window, first)
     for question, answer in _QUESTIONS.items():
@@ -130,7 +126,7 @@ def cap_of_rows(sample: Sample) -> tuple[str, str]:
 
 
 def includes(sample: Sample, parameter: str, before_ms: int, after_ms: int) -> tuple[str, str]:
-    """Query a range that has a message at one end, where ``parameter`` is."""
+    """Query a range that has a message at the end that ``parameter`` sets."""
     moment = sample.first.messages[0].timestamp if sample.first.messages else None
     if moment is None:
         return UNKNOWN, "needs a message"
@@ -141,7 +137,7 @@ def includes(sample: Sample, parameter: str, before_ms: int, after_ms: int) -> t
 def partition_narrows(sample: Sample) -> tuple[str, str]:
     """Query the window with the parameter ``partition``."""
     partitions = sorted({row.partition for row in sample.first.messages})
-    if len(partitions) < 2:  # noqa: PLR2004 - one partition cannot be told from all
+    if len(partitions) < 2:  # noqa: PLR2004 - with one partition, narrowed and whole look the same
         return UNKNOWN, "needs messages in two partitions"
     page = sample.whole_window(partition=partitions[0])
     others = [row for row in page.messages if row.partition != partitions[0]]

@@ -6,7 +6,6 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_mqs.cli.probe import one_page
 from airflow_provider_mqs.core.query.query import find_messages
 from airflow_provider_mqs.core.values.time_window import TimeWindow, iso
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.values.message import Message
     from airflow_provider_mqs.hooks.mqs import MqsHook
 
-_PAGE: Final = 50
 _WAIT_S: Final = 60
 _SKEW_MS: Final = 300_000
 _COMPARED: Final = ("key", "size", "message_id", "app_id", "tag", "timestamp")
@@ -36,7 +34,8 @@ def send_one(
 
     The guard rails of the connection apply. ``ask`` asks the user first, unless it is ``None``. Each call makes a copy.
     """
-    first = one_page(hook.get_conn(), topic, window.start_ms, window.end_ms, limit=_PAGE, offset=0)
+    client = hook.get_conn()
+    first = client.run(client.api.query_page(topic, window.start_ms, window.end_ms, limit=1, offset=0))
     source = next(iter(first.messages), None)
     if source is None:
         say("  No message in the window to resend: choose another one with --start and --end.")

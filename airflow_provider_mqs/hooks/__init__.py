@@ -7,5 +7,3 @@ From an Airflow connection to a client.
 - ``connection_form``: the connection form for Airflow before 3.2
 - ``mqs``: ``MqsHook``
 """
-
-from __future__ import annotations

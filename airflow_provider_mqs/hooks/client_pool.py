@@ -5,8 +5,8 @@ A triggerer may hold a thousand sensors of one topic. With a client each, it wou
 topics a thousand times, keep a socket for each, and Python's garbage collector would visit all that they hold, which
 stops everything.
 
-The first user looks the connection up, and so does whoever joins a minute later, since somebody may have changed it. If
-it has changed, newcomers get a new client, and the others keep theirs. A client closes when its last user leaves.
+The connection is looked up for the first user, and again for one who joins more than a minute later. If it has changed,
+new users get a new client, and the others keep theirs. A client is closed when its last user leaves.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.process_state import process_wide
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from typing_extensions import Self
 
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
@@ -67,9 +65,7 @@ class SharedClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         pooled, self._pooled = self._pooled, None
         if pooled is not None:
             await self._pool.leave(pooled)
@@ -98,7 +94,7 @@ class _Pool:
         self._newest: _PooledClient | None = None
 
     async def join(self) -> _PooledClient:
-        """Return the newest client, after looking the connection up if nobody has done so for a minute."""
+        """Return the newest client, after looking the connection up if the last time was more than a minute ago."""
         async with self._one_look_up:
             if self._newest is None or monotonic() - self._looked_up_s >= _LOOK_UP_LASTS_S:
                 hook = MqsHook(self._mqs_conn_id, self._instance_id)
@@ -115,12 +111,12 @@ class _Pool:
         pooled.users -= 1
         if not pooled.users:
             if self._newest is pooled:
-                self._newest = None  # before anything is awaited: whoever comes now needs another one
+                self._newest = None  # before anything is awaited: a user who joins now needs another client
             await pooled.hook.aclose()
 
 
 def _version(settings: ConnectionSettings) -> _Version:
-    """Return what tells a changed connection: also its certificates, which are renewed while a triggerer runs."""
+    """Return what changes with the connection, including its certificates, which are renewed while a triggerer runs."""
     return settings, _written_ns(settings.ca_bundle), _written_ns(settings.client_cert)
 
 

@@ -1,5 +1,5 @@
 """
-What is wrong with a connection, step by step: the one list behind ``test_connection`` and ``doctor``.
+What is wrong with a connection, step by step: the one list that ``test_connection`` and ``doctor`` share.
 
 Read-only. The first step that fails ends the list. Texts are fit for a user interface: no headers, bodies or secrets.
 """
@@ -11,23 +11,12 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_mqs import exceptions
 from airflow_provider_mqs._compat import mask_secret
 from airflow_provider_mqs.core.client.auth import auth_for
 from airflow_provider_mqs.core.client.client import MqsClient
 from airflow_provider_mqs.core.client.errors import PROJECT_MISMATCH, number_of
 from airflow_provider_mqs.core.client.flow import Flow, Request, Response
-from airflow_provider_mqs.exceptions import (
-    ApiError,
-    ApiNotPublishedError,
-    AuthenticationError,
-    BadRequestError,
-    ConfigurationError,
-    MqsError,
-    NotFoundError,
-    PermissionDeniedError,
-    ProtocolError,
-    TransportError,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,7 +43,7 @@ def check_connection(client: MqsClient) -> Iterator[CheckResult]:
     for step, check in CHECKS.items():
         try:
             result = check(client)
-        except MqsError as error:
+        except exceptions.MqsError as error:
             yield diagnose(step, error, client.settings)
             return
         yield result
@@ -75,7 +64,7 @@ def quick_check(settings: ConnectionSettings, instance_id: str | None) -> tuple[
         with closing(client):
             results.extend(check_connection(client))
 
-    # in a thread, since name resolution heeds no timeout
+    # in a thread, since name resolution ignores timeouts
     thread = threading.Thread(target=collect, name="mqs-test-connection", daemon=True)
     thread.start()
     thread.join(_QUICK_CHECK_S)
@@ -92,7 +81,7 @@ def check_endpoint(client: MqsClient) -> CheckResult:
     """Check that the host can be reached at all."""
     try:
         response = client.run(_get_root(client.settings.endpoint))
-    except TransportError as error:
+    except exceptions.TransportError as error:
         if not _is_tls(error):
             raise
         return CheckResult("endpoint", f"{client.settings.host} can be reached")
@@ -171,23 +160,23 @@ def _get_root(url: str) -> Flow[Response]:
 def _has_instance(client: MqsClient) -> bool:
     try:
         return bool(client.api.instance_id)
-    except ConfigurationError:
+    except exceptions.ConfigurationError:
         return False
 
 
-def _is_tls(error: TransportError) -> bool:
+def _is_tls(error: exceptions.TransportError) -> bool:
     return error.phase == "tls" or "SSL" in str(error)
 
 
-def diagnose(step: str, error: MqsError, settings: ConnectionSettings) -> CheckResult:
+def diagnose(step: str, error: exceptions.MqsError, settings: ConnectionSettings) -> CheckResult:
     """
     Return which step an error belongs to, and what to do about it.
 
     That may be an earlier step than the one that was tried: a wrong access key shows only at the instance.
     """
-    if isinstance(error, TransportError):
+    if isinstance(error, exceptions.TransportError):
         blamed, remedy = step, _transport_remedy(step, error)
-    elif isinstance(error, ApiError) and number_of(error.error_code) == PROJECT_MISMATCH:
+    elif isinstance(error, exceptions.ApiError) and number_of(error.error_code) == PROJECT_MISMATCH:
         blamed, remedy = "project", "the credentials are for another project, so correct 'project_id'"
     else:
         rules = _AT_LOGIN if step == "login" else _LATER
@@ -198,7 +187,7 @@ def diagnose(step: str, error: MqsError, settings: ConnectionSettings) -> CheckR
     return CheckResult(blamed or step, f"{text}: {remedy}" if remedy else text, ok=False)
 
 
-def _transport_remedy(step: str, error: TransportError) -> str:
+def _transport_remedy(step: str, error: exceptions.TransportError) -> str:
     field = "'iam_endpoint' or 'region'" if step == "login" else "'host'"
     if _is_tls(error):
         return f"correct {field} (https or http), or enter the file of the CA as 'ca_bundle'"
@@ -221,24 +210,24 @@ _INSTANCE: Final = (
 )
 
 # error, the step to blame ("": the one that was tried), remedy ("": that of the credentials); the first match counts
-_Rules = tuple[tuple[type[MqsError], str, str], ...]
+_Rules = tuple[tuple[type[exceptions.MqsError], str, str], ...]
 _AT_LOGIN: Final[_Rules] = (
-    (NotFoundError, "project", "correct 'project_id' or 'region', and 'domain_name'"),
-    (AuthenticationError, "login", ""),
-    (PermissionDeniedError, "login", ""),
-    (ProtocolError, "login", "correct 'iam_endpoint', which is not an IAM endpoint"),
-    (ApiError, "login", _ASK_VENDOR),
+    (exceptions.NotFoundError, "project", "correct 'project_id' or 'region', and 'domain_name'"),
+    (exceptions.AuthenticationError, "login", ""),
+    (exceptions.PermissionDeniedError, "login", ""),
+    (exceptions.ProtocolError, "login", "correct 'iam_endpoint', which is not an IAM endpoint"),
+    (exceptions.ApiError, "login", _ASK_VENDOR),
 )
 _LATER: Final[_Rules] = (
-    (AuthenticationError, "login", ""),
+    (exceptions.AuthenticationError, "login", ""),
     (
-        PermissionDeniedError,
+        exceptions.PermissionDeniedError,
         "permission",
         "allow the user to read this instance (policy ROMA FullAccess, or roma:*:get and roma:*:list)",
     ),
-    (ApiNotPublishedError, "endpoint", _NO_ENDPOINT),
-    (ProtocolError, "endpoint", _NO_ENDPOINT),
-    (NotFoundError, "instance", _INSTANCE),
-    (BadRequestError, "instance", _INSTANCE),
-    (ApiError, "", _ASK_VENDOR),
+    (exceptions.ApiNotPublishedError, "endpoint", _NO_ENDPOINT),
+    (exceptions.ProtocolError, "endpoint", _NO_ENDPOINT),
+    (exceptions.NotFoundError, "instance", _INSTANCE),
+    (exceptions.BadRequestError, "instance", _INSTANCE),
+    (exceptions.ApiError, "", _ASK_VENDOR),
 )

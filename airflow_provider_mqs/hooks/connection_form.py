@@ -10,12 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from airflow_provider_mqs.core.connection.fields import (
-    CONNECTION_FIELDS,
-    HIDDEN_FIELDS,
-    PLACEHOLDERS,
-    RELABELING,
-)
+from airflow_provider_mqs.core.connection import fields
 
 
 def widgets() -> dict[str, Any]:
@@ -23,10 +18,10 @@ def widgets() -> dict[str, Any]:
     wtforms, validators = import_module("wtforms"), import_module("wtforms.validators")
     widgets = import_module("flask_appbuilder.fieldwidgets")
     translate = import_module("flask_babel").lazy_gettext
-    # floats and lists are text here: Airflow 3.1 stands in for no better field, and ``Field.read`` coerces
+    # floats and lists are text here: Airflow 3.1 has no stand-in for a better field, and ``Field.read`` coerces
     kinds = {"bool": wtforms.BooleanField, "int": wtforms.IntegerField, "secret": wtforms.PasswordField}
     form: dict[str, Any] = {}
-    for field in CONNECTION_FIELDS:
+    for field in fields.CONNECTION_FIELDS:
         arguments: dict[str, Any] = {"description": field.description, "default": field.form_default}
         if field.kind != "bool":
             is_secret = field.kind == "secret"
@@ -42,7 +37,7 @@ def widgets() -> dict[str, Any]:
 def behaviour() -> dict[str, Any]:
     """Return how the standard fields look: which are hidden, their labels and placeholders."""
     return {
-        "hidden_fields": list(HIDDEN_FIELDS),
-        "relabeling": dict(RELABELING),
-        "placeholders": dict(PLACEHOLDERS),
+        "hidden_fields": list(fields.HIDDEN_FIELDS),
+        "relabeling": dict(fields.RELABELING),
+        "placeholders": dict(fields.PLACEHOLDERS),
     }

@@ -12,23 +12,10 @@ from airflow_provider_mqs._compat import amask_secret, mask_secret
 from airflow_provider_mqs.core.client.client import AsyncMqsClient, MqsClient
 from airflow_provider_mqs.core.connection.fields import CONNECTION_TYPE, HOOK_NAME
 from airflow_provider_mqs.core.connection.settings import path_segment
+from airflow_provider_mqs.core.query import query
 from airflow_provider_mqs.core.query.filters import Filters
-from airflow_provider_mqs.core.query.query import (
-    Query,
-    QueryArguments,
-    check_result,
-    closed_window,
-    find_messages,
-    query_offsets,
-)
 from airflow_provider_mqs.core.resend.options import check_resend
-from airflow_provider_mqs.core.values.arguments import (
-    DEFAULT_CONN_ID,
-    is_absent,
-    partition_number,
-    topic_name,
-    whole_number,
-)
+from airflow_provider_mqs.core.values import arguments
 from airflow_provider_mqs.core.values.time_window import WindowArguments
 from airflow_provider_mqs.exceptions import IncompleteWindowError, MqsError, NotFoundError
 from airflow_provider_mqs.hooks import connection_form as form
@@ -38,7 +25,6 @@ from airflow_provider_mqs.hooks.connection_check import quick_check
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from datetime import datetime
-    from types import TracebackType
 
     from typing_extensions import Self, Unpack
 
@@ -64,14 +50,14 @@ class MqsHook(BaseHook):
     """
 
     conn_name_attr = "mqs_conn_id"
-    default_conn_name = DEFAULT_CONN_ID
+    default_conn_name = arguments.DEFAULT_CONN_ID
     conn_type = CONNECTION_TYPE
     hook_name = HOOK_NAME
 
     def __init__(self, mqs_conn_id: str = default_conn_name, instance_id: str | None = None) -> None:
         super().__init__()
         self.mqs_conn_id = mqs_conn_id
-        self._instance_id = None if is_absent(instance_id) else path_segment("instance_id", str(instance_id))
+        self._instance_id = None if arguments.is_absent(instance_id) else path_segment("instance_id", str(instance_id))
         self._settings: ConnectionSettings | None = None
         self._client: MqsClient | None = None
         self._async_client: AsyncMqsClient | None = None
@@ -161,24 +147,20 @@ class MqsHook(BaseHook):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     def run_concurrently(self, flow_of: Callable[[MqsApi], Flow[T]], *, concurrency: int = 16) -> T:
         """
         Run a flow with many requests in flight, in an event loop of its own.
 
-        Called from a coroutine (in a notebook, say), where no second loop may run, it sends one request at a time.
+        In a coroutine, and so in a notebook, no second loop may run: there it sends one request at a time.
 
         :param flow_of: makes the flow from the API
         :param concurrency: how many requests may be in flight
@@ -220,10 +202,8 @@ class MqsHook(BaseHook):
         :raises IncompleteWindowError: messages may be missing and ``on_incomplete`` is ``fail``
         :raises MqsError: an argument or the connection is wrong, or the service refused
         """
-        arguments = _arguments(topic, start, end, on_incomplete, filters)
-        now_ms = _now_ms()
-        query = _query(arguments, now_ms)
-        return check_result(self.run_concurrently(lambda api: query_offsets(api, query, now_ms=now_ms)), arguments)
+        checked, flow_of = _prepare_query(topic, start, end, on_incomplete, filters)
+        return query.check_result(self.run_concurrently(flow_of), checked)
 
     async def aquery(
         self,
@@ -235,11 +215,9 @@ class MqsHook(BaseHook):
         **filters: Unpack[FilterArguments],
     ) -> Offsets:
         """See ``query``."""
-        arguments = _arguments(topic, start, end, on_incomplete, filters)
-        now_ms = _now_ms()
-        query = _query(arguments, now_ms)
+        checked, flow_of = _prepare_query(topic, start, end, on_incomplete, filters)
         client = await self.aget_conn()
-        return check_result(await client.run(query_offsets(client.api, query, now_ms=now_ms)), arguments)
+        return query.check_result(await client.run(flow_of(client.api)), checked)
 
     def iter_messages(self, topic: str, start: datetime | str | int, end: datetime | str | int) -> Iterator[Message]:
         """
@@ -252,8 +230,8 @@ class MqsHook(BaseHook):
         :raises IncompleteWindowError: messages may be missing
         :raises MqsError: an argument or the connection is wrong, or the service refused
         """
-        name, window = topic_name(topic), WindowArguments.read(start=start, end=end).explicit()
-        messages, reasons = self.run_concurrently(lambda api: find_messages(api, name, window, now_ms=_now_ms()))
+        name, window = arguments.topic_name(topic), WindowArguments.read(start=start, end=end).explicit()
+        messages, reasons = self.run_concurrently(lambda api: query.find_messages(api, name, window, now_ms=_now_ms()))
         _check_complete(reasons)
         yield from messages
 
@@ -261,9 +239,9 @@ class MqsHook(BaseHook):
         self, topic: str, start: datetime | str | int, end: datetime | str | int
     ) -> AsyncIterator[Message]:
         """See ``iter_messages``."""
-        name, window = topic_name(topic), WindowArguments.read(start=start, end=end).explicit()
+        name, window = arguments.topic_name(topic), WindowArguments.read(start=start, end=end).explicit()
         client = await self.aget_conn()
-        messages, reasons = await client.run(find_messages(client.api, name, window, now_ms=_now_ms()))
+        messages, reasons = await client.run(query.find_messages(client.api, name, window, now_ms=_now_ms()))
         _check_complete(reasons)
         for message in messages:
             yield message
@@ -363,15 +341,17 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _arguments(topic: str, start: Any, end: Any, on_incomplete: str, filters: FilterArguments) -> QueryArguments:
-    return QueryArguments.read(
+def _prepare_query(
+    topic: str, start: Any, end: Any, on_incomplete: str, filters: FilterArguments
+) -> tuple[query.QueryArguments, Callable[[MqsApi], Flow[query.QueryResult]]]:
+    """Check the arguments of a query; return them, and what makes the flow from the API."""
+    checked = query.QueryArguments.read(
         topic=topic, start=start, end=end, filters=Filters.read(**filters), on_incomplete=on_incomplete
     )
-
-
-def _query(arguments: QueryArguments, now_ms: int) -> Query:
-    window = closed_window(arguments.window.explicit(), now_ms)
-    return Query(arguments.topic, window, arguments.filters, arguments.on_incomplete)
+    now_ms = _now_ms()
+    window = query.closed_window(checked.window.explicit(), now_ms)
+    wanted = query.Query(checked.topic, window, checked.filters, checked.on_incomplete)
+    return checked, lambda api: query.query_offsets(api, wanted, now_ms=now_ms)
 
 
 def _check_complete(reasons: Iterable[str]) -> None:
@@ -380,7 +360,8 @@ def _check_complete(reasons: Iterable[str]) -> None:
 
 
 def _checked_ref(topic: str, partition: int, message_offset: int) -> tuple[str, int, int]:
-    return topic_name(topic), partition_number(partition), whole_number(message_offset, "message_offset", minimum=0)
+    checked_offset = arguments.whole_number(message_offset, "message_offset", minimum=0)
+    return arguments.topic_name(topic), arguments.partition_number(partition), checked_offset
 
 
 def _found(message: Message | None, ref: tuple[str, int, int]) -> Message:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.cli.cli_config import ActionCommand, GroupCommand
 
+import airflow_provider_mqs
 from airflow_provider_mqs.cli.airflow_commands import get_commands
 from airflow_provider_mqs.cli.commands import COMMANDS
 from tests.airflow import AIRFLOW
@@ -20,7 +22,7 @@ from tests.airflow import AIRFLOW
 if TYPE_CHECKING:
     from airflow_provider_mqs.testing import MqsEmulator
 
-AIRFLOW_COMMAND = str(Path(sys.executable).with_name("airflow"))
+ROOT = Path(airflow_provider_mqs.__file__).parents[1]
 TAKES_COMMANDS = pytest.mark.skipif(AIRFLOW < (3, 2), reason="a provider cannot add commands before Airflow 3.2")
 
 
@@ -38,6 +40,20 @@ def _parser(command: ActionCommand) -> argparse.ArgumentParser:
         arg.add_to_parser(parser)
     parser.set_defaults(func=command.func)
     return parser
+
+
+def _python(*words: str) -> str:
+    """Run Python with the package that is being tested, even if another one is installed; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
 
 
 def test_airflow_has_every_command() -> None:
@@ -71,19 +87,15 @@ def test_commands_are_imported_when_they_are_called() -> None:
         "heavy = ('aiohttp', 'airflow_provider_mqs.hooks', 'airflow_provider_mqs.emulator')\n"
         "print(sorted(set(heavy) & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert _python("-c", code).splitlines()[-1] == "[]"
 
 
 @TAKES_COMMANDS
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_help_of_airflow(name: str) -> None:
     """Airflow's own parser shows the arguments of each command."""
-    done = subprocess.run(
-        [AIRFLOW_COMMAND, "mqs", name, "--help"], capture_output=True, text=True, timeout=60, check=True
-    )
     option = {"doctor": "--probe-topic", "emulator": "--fault", "query": "--lookback", "resend": "--on-replayed"}
-    assert option[name] in done.stdout
+    assert option[name] in _python("-m", "airflow", "mqs", name, "--help")
 
 
 @TAKES_COMMANDS
@@ -94,6 +106,5 @@ def test_query_of_airflow(mqs: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> 
     end = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
     mqs.seed("orders", 30, end - timedelta(hours=1), end)
     words = ["query", "--topic", "orders", "--start", (end - timedelta(hours=1)).isoformat(), "--end", end.isoformat()]
-    done = subprocess.run([AIRFLOW_COMMAND, "mqs", *words], capture_output=True, text=True, timeout=60, check=True)
-    document: dict[str, Any] = json.loads(done.stdout)
+    document: dict[str, Any] = json.loads(_python("-m", "airflow", "mqs", *words))
     assert document["count"] == 30

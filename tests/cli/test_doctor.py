@@ -10,9 +10,11 @@ import pytest
 
 from airflow_provider_mqs.__main__ import main
 from airflow_provider_mqs.cli import probe, send_one
+from airflow_provider_mqs.core.client.api import MqsApi
 from airflow_provider_mqs.core.values.message import Message, Page
 
 if TYPE_CHECKING:
+    from airflow_provider_mqs.core.client.flow import Flow
     from airflow_provider_mqs.testing import MqsEmulator
 
 HOUR_MS = 3_600_000
@@ -140,14 +142,19 @@ def test_probe_of_a_service_that_does_not_page(
 ) -> None:
     """If all rows come whatever the limit, ``offset`` has no meaning to measure."""
     rows = tuple(Message("orders", 0, offset, timestamp=1_700_000_000_000 + offset) for offset in range(501))
-    monkeypatch.setattr(probe, "one_page", lambda *_, **__: Page(rows, len(rows)))
+
+    def query_page(*_: object, **__: object) -> Flow[Page]:
+        return Page(rows, len(rows))
+        yield  # a flow, like the real one
+
+    monkeypatch.setattr(MqsApi, "query_page", query_page)
     _seed(mqs_emulator, 0)
     measured = _measured(capsys)
     assert measured["meaning of offset"] == measured["cap of 500"] == measured["largest page"] == "unknown"
 
 
 def test_content_that_is_not_there() -> None:
-    """No message, a message without content, and content are told apart."""
+    """No message, a message without content, and content are three answers."""
     answers = (None, Message("orders", 0, 0, timestamp=0), Message("orders", 0, 0, timestamp=0, value="é"))
     assert [probe.describe(answer) for answer in answers] == ["no message", "no value", "2 bytes"]
 

@@ -13,5 +13,3 @@ The protocol: HTTP requests to MQS and IAM, and the clients that send them.
 - ``transport``: what both transports share: proxy and TLS
 - ``transport_aiohttp``, ``transport_requests``: the two transports
 """
-
-from __future__ import annotations

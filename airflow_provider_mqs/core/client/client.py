@@ -18,7 +18,6 @@ from airflow_provider_mqs.core.client.flow import Flow, Parallel, Request, Sleep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
-    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -43,13 +42,12 @@ class MqsClient:
         settings: ConnectionSettings,
         *,
         instance_id: str | None = None,
-        on_secret: Callable[[str], object] | None = None,
+        on_secret: Callable[[str], object] = lambda _: None,
         policy: RetryPolicy | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.settings = settings
-        auth = auth_for(settings, on_secret or _ignore)
-        self.api = MqsApi(settings, auth, instance_id=instance_id, policy=policy)
+        self.api = MqsApi(settings, auth_for(settings, on_secret), instance_id=instance_id, policy=policy)
         self._sleep = sleep
         self._transport: RequestsTransport | None = None
 
@@ -66,9 +64,7 @@ class MqsClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _perform(self, step: Step) -> Any:
@@ -99,12 +95,11 @@ class AsyncMqsClient:
         *,
         instance_id: str | None = None,
         concurrency: int = 16,
-        on_secret: Callable[[str], object] | None = None,
+        on_secret: Callable[[str], object] = lambda _: None,
         policy: RetryPolicy | None = None,
     ) -> None:
         self.settings = settings
-        auth = auth_for(settings, on_secret or _ignore)
-        self.api = MqsApi(settings, auth, instance_id=instance_id, policy=policy)
+        self.api = MqsApi(settings, auth_for(settings, on_secret), instance_id=instance_id, policy=policy)
         self.concurrency = concurrency
         self.requests = 0
         self._in_flight = asyncio.Semaphore(concurrency)
@@ -123,13 +118,11 @@ class AsyncMqsClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def perform(self, step: Step) -> Any:
-        """Perform one step of a flow; callers that wait in their own way put theirs in front of it."""
+        """Perform one step of a flow; a caller that waits in its own way wraps this."""
         if isinstance(step, Request):
             async with self._in_flight:
                 self.requests += 1
@@ -158,7 +151,7 @@ class AsyncMqsClient:
         if self._transport is None:
             # in a thread: the first import takes 150 ms, which would hold up all other triggers of a triggerer
             module = await asyncio.to_thread(import_module, "airflow_provider_mqs.core.client.transport_aiohttp")
-            if self._transport is None:  # still: another request may have come first
+            if self._transport is None:  # another request may have opened it meanwhile
                 self._transport = module.AiohttpTransport(self.settings, connections=self.concurrency)
         return self._transport
 
@@ -176,7 +169,3 @@ async def side_by_side(workers: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 def _log_retry(sleep: Sleep) -> None:
     _log.warning("Trying again in %.1f s (%s)", sleep.seconds, sleep.reason)
-
-
-def _ignore(_: str) -> None:
-    """Nobody asked to hear of new secrets."""

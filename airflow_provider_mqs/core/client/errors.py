@@ -15,18 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_mqs.exceptions import (
-    ApiError,
-    ApiNotPublishedError,
-    AuthenticationError,
-    BadRequestError,
-    NotFoundError,
-    PermissionDeniedError,
-    ProtocolError,
-    RateLimitedError,
-    ServerError,
-    WindowTooLargeError,
-)
+from airflow_provider_mqs import exceptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,9 +29,9 @@ class ErrorCode:
 
     number: str
     meaning: str
-    error: type[ApiError]
+    error: type[exceptions.ApiError]
     not_executed: bool = False
-    """The request was turned away before anything was done, so even a resend may be repeated."""
+    """The service rejected the request before doing anything, so even a resend may be repeated."""
     retry_limit: int | None = None
     """Repeats at most this often, if the connection allows more."""
 
@@ -52,33 +41,33 @@ PAGE_SIZE_REFUSED: Final = "10240042"
 PROJECT_MISMATCH: Final = "10240104"
 
 _TABLE = (
-    ErrorCode("10240407", "request throttled (sent with status 404)", RateLimitedError, not_executed=True),
-    ErrorCode("0308", "gateway: throttling threshold reached", RateLimitedError, not_executed=True),
+    ErrorCode("10240407", "request throttled (sent with status 404)", exceptions.RateLimitedError, not_executed=True),
+    ErrorCode("0308", "gateway: throttling threshold reached", exceptions.RateLimitedError, not_executed=True),
     # the same time range would time out again: one more try, then the caller shortens the range
-    ErrorCode(QUERY_TIMED_OUT, "query timed out", WindowTooLargeError, retry_limit=1),
-    ErrorCode("111501026", "query reached the maximum number of bytes", WindowTooLargeError),
-    ErrorCode("10240043", "page too far in", WindowTooLargeError),
-    ErrorCode(PAGE_SIZE_REFUSED, "page size too large", BadRequestError),
-    ErrorCode("111501025", "message query busy", ServerError),
-    ErrorCode("0613", "gateway: IAM is unavailable", ServerError, not_executed=True),
-    ErrorCode("0101", "gateway: API does not exist or is not published", ApiNotPublishedError),
-    ErrorCode("00404001", "URL does not exist", ApiNotPublishedError),
-    ErrorCode("10240406", "URL does not exist", ApiNotPublishedError),
-    ErrorCode("0301", "gateway: token or signature not accepted", AuthenticationError),
-    ErrorCode("0305", "gateway: token must be renewed", AuthenticationError),
-    ErrorCode("0307", "gateway: token must be renewed", AuthenticationError),
-    ErrorCode("10240101", "token invalid", AuthenticationError),
-    ErrorCode("10240102", "token expired", AuthenticationError),
-    ErrorCode("10240103", "token missing", AuthenticationError),
-    ErrorCode(PROJECT_MISMATCH, "token belongs to another project", AuthenticationError),
+    ErrorCode(QUERY_TIMED_OUT, "query timed out", exceptions.WindowTooLargeError, retry_limit=1),
+    ErrorCode("111501026", "query reached the maximum number of bytes", exceptions.WindowTooLargeError),
+    ErrorCode("10240043", "page too far in", exceptions.WindowTooLargeError),
+    ErrorCode(PAGE_SIZE_REFUSED, "page size too large", exceptions.BadRequestError),
+    ErrorCode("111501025", "message query busy", exceptions.ServerError),
+    ErrorCode("0613", "gateway: IAM is unavailable", exceptions.ServerError, not_executed=True),
+    ErrorCode("0101", "gateway: API does not exist or is not published", exceptions.ApiNotPublishedError),
+    ErrorCode("00404001", "URL does not exist", exceptions.ApiNotPublishedError),
+    ErrorCode("10240406", "URL does not exist", exceptions.ApiNotPublishedError),
+    ErrorCode("0301", "gateway: token or signature not accepted", exceptions.AuthenticationError),
+    ErrorCode("0305", "gateway: token must be renewed", exceptions.AuthenticationError),
+    ErrorCode("0307", "gateway: token must be renewed", exceptions.AuthenticationError),
+    ErrorCode("10240101", "token invalid", exceptions.AuthenticationError),
+    ErrorCode("10240102", "token expired", exceptions.AuthenticationError),
+    ErrorCode("10240103", "token missing", exceptions.AuthenticationError),
+    ErrorCode(PROJECT_MISMATCH, "token belongs to another project", exceptions.AuthenticationError),
 )
 ERROR_CODES: Final[Mapping[str, ErrorCode]] = {code.number: code for code in _TABLE}
 
-_BY_STATUS: Final[Mapping[int, type[ApiError]]] = {
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    429: RateLimitedError,
+_BY_STATUS: Final[Mapping[int, type[exceptions.ApiError]]] = {
+    401: exceptions.AuthenticationError,
+    403: exceptions.PermissionDeniedError,
+    404: exceptions.NotFoundError,
+    429: exceptions.RateLimitedError,
 }
 _CODE: Final = re.compile(r"(?:MQS|DMS|APIGW?|IAM)\.(\d+)")
 _MAX_MESSAGE: Final = 300
@@ -96,20 +85,20 @@ def checked(response: Response) -> Response:
         return response
     if 300 <= response.status < 400:  # noqa: PLR2004 - the class of redirects
         # following it would carry the token to another host
-        raise ProtocolError(
+        raise exceptions.ProtocolError(
             f"The service answered with a redirect (HTTP {response.status}), which is never followed; "
             "enter the final address as the connection's host."
         )
     raise error_of(response)
 
 
-def error_of(response: Response) -> ApiError:
+def error_of(response: Response) -> exceptions.ApiError:
     """Return the exception for a response with status 4xx or 5xx."""
     body = _body(response.body)
     error_code = _clean(_first(body, "error_code", "errorCode", "code"))
     known = ERROR_CODES.get(number_of(error_code))
     by_status = _BY_STATUS.get(response.status) or (
-        ServerError if response.status >= 500 else BadRequestError  # noqa: PLR2004 - the class of server errors
+        exceptions.ServerError if response.status >= 500 else exceptions.BadRequestError  # noqa: PLR2004 - the class of server errors
     )
     request_id = response.headers.get("x-request-id") or response.headers.get("x-iam-trace-id") or ""
     return (known.error if known else by_status)(

@@ -50,7 +50,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait for some seconds; ``reason`` goes into the log, ``throttled`` means that the service was asked too often."""
+    """Wait for some seconds; ``reason`` goes into the log, ``throttled`` if the service got too many requests."""
 
     seconds: float
     reason: str
@@ -69,7 +69,7 @@ class Parallel:
     """
     Run flows side by side if the driver can; the result is the list of theirs, in order.
 
-    ``flows`` is read lazily, a few ahead, so a million of them cost no memory.
+    ``flows`` is read lazily, so a million of them cost no memory.
     """
 
     flows: Iterable[Flow[Any]]
@@ -98,7 +98,7 @@ def drive(flow: Flow[T], perform: Callable[[Step], Any]) -> T:
 
 
 async def adrive(flow: Flow[T], perform: Callable[[Step], Awaitable[Any]]) -> T:
-    """Perform the steps of a flow until it returns; the flow is closed whatever happens, also if we are cancelled."""
+    """Perform the steps of a flow until it returns; the flow is closed even if we are cancelled."""
     advance: Callable[[], Step] = partial(next, flow)
     try:
         while True:

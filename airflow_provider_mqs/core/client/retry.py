@@ -2,7 +2,7 @@
 What may be requested again, and when. Pure: jitter and clock are arguments.
 
 A query may always be repeated. A resend is not idempotent, so it is repeated only if it was surely not executed: it
-never reached the service, or was turned away at the door.
+never reached the service, or the service rejected it before doing anything.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def retrying(
     """
     Send a request until it succeeds or its error is final.
 
-    ``authorize`` adds the credentials to each attempt anew, since a signature contains the time.
+    ``authorize`` adds new credentials to each attempt, since a signature contains the time.
     """
     for attempt in count(1):
         retry_after = ""

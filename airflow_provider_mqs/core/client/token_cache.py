@@ -40,7 +40,7 @@ class TokenSlot:
 
     def claim(self, stale: Token | None) -> Token | Future[None] | None:
         """
-        Return a good token other than ``stale``, or a future to wait for while somebody else logs in.
+        Return a good token other than ``stale``, or a future to wait for while another flow logs in.
 
         ``None`` makes the caller log in and then ``complete`` it. Raises the rejection of these credentials for as long
         as it lasts.
@@ -60,7 +60,7 @@ class TokenSlot:
         """
         End the login that ``claim`` asked for, with a token or with an error.
 
-        Those who wait get the error too. If only our own flow was stopped, one of them logs in instead.
+        The error is raised for waiting flows too; if only this flow was stopped, one of them logs in instead.
         """
         with self._lock:
             pending, self._pending = self._pending, None

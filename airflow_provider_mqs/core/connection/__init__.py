@@ -6,5 +6,3 @@ What an ``mqs`` connection says, checked and typed.
 - ``fields``: the table of all fields of ``extra``; a new field starts here
 - ``settings``: ``ConnectionSettings``: the fields with all rules and defaults applied
 """
-
-from __future__ import annotations
