@@ -8,9 +8,9 @@ The errors of this package, and nothing else: no HTTP, no Airflow.
     ├── TransportError                no complete response; ``sent`` says whether the request may have arrived
     ├── ProtocolError                 a response that the API documents do not allow
     ├── IncompleteWindowError         some messages of a window may be missing
-    ├── EmptyWindowError              a window has no messages, and the caller made that an error
+    ├── EmptyWindowError              a window has no messages, and the caller requires some
     ├── StoreError                    a ledger or replay record cannot be read or written
-    ├── ResendError                   not every message of a plan was surely resent
+    ├── ResendError                   some messages of a plan may not have been resent
     │   └── ReplayInProgressError     another run is sending some of the same messages right now
     └── ApiError                      the service refused; carries ``status``, ``error_code``, ``request_id``
         ├── AuthenticationError       401: credentials not accepted
@@ -35,7 +35,7 @@ from typing import Literal
 
 class MqsError(Exception):
     """
-    Base of everything that this package raises by itself.
+    Base of every error that this package raises.
 
     ``at_login``: it happened during a login, so the request that needed the login was not sent.
     """
@@ -78,11 +78,11 @@ class IncompleteWindowError(MqsError):
 
 
 class EmptyWindowError(MqsError):
-    """The window has no messages, and the caller made that an error."""
+    """The window has no messages, and the caller requires some."""
 
 
 class ResendError(MqsError):
-    """Not every message of the plan was surely resent; trying again resumes."""
+    """Some messages of the plan may not have been resent; another try resumes."""
 
 
 class StoreError(MqsError):

@@ -69,7 +69,19 @@ def get_provider_info() -> dict[str, Any]:
         "operators": _modules("operators.mqs"),
         "sensors": _modules("sensors.mqs"),
         "triggers": _modules("triggers.mqs"),
-        "connection-types": [_connection_type()],
+        "connection-types": [
+            {
+                "connection-type": fields.CONNECTION_TYPE,
+                "hook-class-name": "airflow_provider_mqs.hooks.mqs.MqsHook",
+                "hook-name": fields.HOOK_NAME,
+                "ui-field-behaviour": {
+                    "hidden-fields": list(fields.HIDDEN_FIELDS),
+                    "relabeling": dict(fields.RELABELING),
+                    "placeholders": dict(fields.PLACEHOLDERS),
+                },
+                "conn-fields": {field.name: _conn_field(field) for field in fields.CONNECTION_FIELDS},
+            }
+        ],
         "queues": ["airflow_provider_mqs.queues.mqs.MqsMessageQueueProvider"],
         "asset-uris": [_ASSET_URIS],
         "dataset-uris": [_ASSET_URIS],  # the name that Airflow 2 knows
@@ -80,20 +92,6 @@ def get_provider_info() -> dict[str, Any]:
 
 def _modules(name: str) -> list[dict[str, Any]]:
     return [{"integration-name": _INTEGRATION, "python-modules": [f"airflow_provider_mqs.{name}"]}]
-
-
-def _connection_type() -> dict[str, Any]:
-    return {
-        "connection-type": fields.CONNECTION_TYPE,
-        "hook-class-name": "airflow_provider_mqs.hooks.mqs.MqsHook",
-        "hook-name": fields.HOOK_NAME,
-        "ui-field-behaviour": {
-            "hidden-fields": list(fields.HIDDEN_FIELDS),
-            "relabeling": dict(fields.RELABELING),
-            "placeholders": dict(fields.PLACEHOLDERS),
-        },
-        "conn-fields": {field.name: _conn_field(field) for field in fields.CONNECTION_FIELDS},
-    }
 
 
 def _conn_field(field: Field) -> dict[str, Any]:

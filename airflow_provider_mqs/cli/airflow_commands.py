@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 def get_commands() -> list[CLICommand]:
     """Return the commands, as one group."""
     commands = [
-        ActionCommand(name, help=summary, func=partial(_run, module), args=(_Arguments(module),))
+        ActionCommand(name, help=summary, func=partial(run_and_exit, module), args=(_Arguments(module),))
         for name, (module, summary) in COMMANDS.items()
     ]
     return [GroupCommand("mqs", help="Work with Huawei Cloud ROMA Connect MQS", subcommands=commands)]
 
 
-def _run(module: str, args: argparse.Namespace) -> NoReturn:
-    # Airflow drops what a command returns
+def run_and_exit(module: str, args: argparse.Namespace) -> NoReturn:
+    """Run a command and end the process with its exit code, since Airflow drops what a command returns."""
     sys.exit(import_module(module).run(args))
 
 

@@ -6,8 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_mqs.cli.output import add_connection_arguments, read_connections_of_the_database
-from airflow_provider_mqs.cli.probe import measure
-from airflow_provider_mqs.cli.send_one import send_one
+from airflow_provider_mqs.cli.probe import measure, send_one
 from airflow_provider_mqs.core.values.arguments import topic_name
 from airflow_provider_mqs.core.values.time_window import TimeWindow, instant_ms
 from airflow_provider_mqs.exceptions import ConfigurationError, MqsError
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check the connection, then probe and resend as requested; return 0 if all is well, else 1."""
+    """Check the connection, then probe and resend as requested; return 0 if nothing failed, else 1."""
     read_connections_of_the_database()
     try:
         with MqsHook(args.conn_id, args.instance_id) as hook:
@@ -56,11 +55,11 @@ def run(args: argparse.Namespace) -> int:
 def check(hook: MqsHook) -> bool:
     """Check the connection; print each step as soon as its result is known."""
     say(f"Connection {hook.mqs_conn_id!r}")
-    well = True
+    all_well = True
     for result in _steps(hook):
         say(f"  {_MARKS[result.ok]:6}  {result.step:10}  {result.text}")
-        well = well and result.ok is not False
-    return well
+        all_well = all_well and result.ok is not False
+    return all_well
 
 
 def _steps(hook: MqsHook) -> Iterator[CheckResult]:

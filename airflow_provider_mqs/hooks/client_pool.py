@@ -98,7 +98,9 @@ class _Pool:
         async with self._one_look_up:
             if self._newest is None or monotonic() - self._looked_up_s >= _LOOK_UP_LASTS_S:
                 hook = MqsHook(self._mqs_conn_id, self._instance_id)
-                version = _version(await hook.asettings())
+                settings = await hook.asettings()
+                # a certificate is renewed while a triggerer runs, so it counts as a change of the connection
+                version = (settings, _written_ns(settings.ca_bundle), _written_ns(settings.client_cert))
                 self._looked_up_s = monotonic()
                 # read again: the last user may have left meanwhile
                 if self._newest is None or self._newest.version != version:
@@ -113,11 +115,6 @@ class _Pool:
             if self._newest is pooled:
                 self._newest = None  # before anything is awaited: a user who joins now needs another client
             await pooled.hook.aclose()
-
-
-def _version(settings: ConnectionSettings) -> _Version:
-    """Return what changes with the connection, including its certificates, which are renewed while a triggerer runs."""
-    return settings, _written_ns(settings.ca_bundle), _written_ns(settings.client_cert)
 
 
 def _written_ns(path: str | None) -> int | None:

@@ -248,7 +248,7 @@ class MqsHook(BaseHook):
 
     def show_instance(self) -> dict[str, Any]:
         """
-        Return what the service says about the instance. Read-only.
+        Return the service's description of the instance. Read-only.
 
         :return: the response as it is: ``name``, ``engine``, ``status`` …
         :raises MqsError: the connection is wrong, or the service refused

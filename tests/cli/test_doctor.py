@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_mqs.__main__ import main
-from airflow_provider_mqs.cli import probe, send_one
+from airflow_provider_mqs.cli import probe
 from airflow_provider_mqs.core.client.api import MqsApi
 from airflow_provider_mqs.core.values.message import Message, Page
 
@@ -124,7 +124,7 @@ def test_probe_measures_what_the_service_does(
 def test_probe_measures_the_cap(
     behaviour: dict[str, Any], count: int, answer: str, mqs_emulator: MqsEmulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No cap, a cap of the rows, a cap of the total too, and exactly 500 messages are told apart."""
+    """No cap, a cap of the rows, a cap of the total too, and exactly 500 messages are distinguished."""
     mqs_emulator.behave(**behaviour)
     _seed(mqs_emulator, count)
     assert _measured(capsys)["cap of 500"] == answer
@@ -154,7 +154,7 @@ def test_probe_of_a_service_that_does_not_page(
 
 
 def test_content_that_is_not_there() -> None:
-    """No message, a message without content, and content are three answers."""
+    """No message, a message without content, and content are distinguished."""
     answers = (None, Message("orders", 0, 0, timestamp=0), Message("orders", 0, 0, timestamp=0, value="é"))
     assert [probe.describe(answer) for answer in answers] == ["no message", "no value", "2 bytes"]
 
@@ -226,7 +226,7 @@ def test_send_one_after_a_yes(mqs_emulator: MqsEmulator, monkeypatch: pytest.Mon
     assert sum(mqs_emulator.resend_counts("orders").values()) == 1
 
 
-def test_send_one_heeds_the_guard_rails(
+def test_send_one_obeys_the_guard_rails(
     mqs_emulator: MqsEmulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The doctor does not send through a read-only connection either."""
@@ -249,7 +249,7 @@ def test_send_one_waits_for_a_late_copy(
 ) -> None:
     """If no copy appears within a minute, the command fails."""
     slept: list[float] = []
-    monkeypatch.setattr(send_one.send_one, "__kwdefaults__", {"sleep": slept.append})
+    monkeypatch.setattr(probe.send_one, "__kwdefaults__", {"sleep": slept.append})
     monkeypatch.setattr("airflow_provider_mqs.hooks.mqs.MqsHook.resend", lambda *_: None)
     _seed(mqs_emulator, 6)
     assert main(["doctor", "--probe-topic", "orders", "--send-one", "--yes"]) == 1

@@ -81,7 +81,7 @@ async def test_what_one_user_learns_of_topics_the_others_know() -> None:
 
 
 async def test_the_last_user_closes_the_client(closed: list[AsyncMqsClient]) -> None:
-    """Whoever comes then has another one."""
+    """The next user gets another one."""
     async with shared_client(CONNECTION, None) as first:
         client = await first.client()
         async with shared_client(CONNECTION, None) as second:
@@ -93,7 +93,7 @@ async def test_the_last_user_closes_the_client(closed: list[AsyncMqsClient]) -> 
         assert await third.client() is not client
 
 
-async def test_who_comes_while_the_last_one_closes_gets_a_new_client(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_user_who_joins_while_the_last_one_closes_gets_a_new_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody gets a client that is about to close."""
     closing, close = asyncio.Event(), asyncio.Event()
     aclose = AsyncMqsClient.aclose
@@ -118,7 +118,7 @@ async def test_who_comes_while_the_last_one_closes_gets_a_new_client(monkeypatch
 
 
 async def test_an_unchanged_connection_keeps_its_client(look_ups: list[str], a_minute_later: None) -> None:
-    """A newcomer looks it up and, since nothing has changed, joins the others: few sockets, however they come."""
+    """A new user looks it up and, since nothing has changed, shares the client: few sockets, however many users."""
     async with shared_client(CONNECTION, None) as early, shared_client(CONNECTION, None) as late:
         assert await early.client() is await late.client()
 
@@ -128,7 +128,7 @@ async def test_an_unchanged_connection_keeps_its_client(look_ups: list[str], a_m
 async def test_a_changed_connection_gets_a_new_client(
     mqs_emulator: MqsEmulator, monkeypatch: pytest.MonkeyPatch, a_minute_later: None, closed: list[AsyncMqsClient]
 ) -> None:
-    """For newcomers; those who are there go on with what they have, and each client closes with its last user."""
+    """New users get it, the others keep theirs, and each client closes with its last user."""
     async with shared_client(CONNECTION, None) as early:
         old = await early.client()
         monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", mqs_emulator.connection_json(page_size=7))
@@ -146,7 +146,7 @@ async def test_a_renewed_certificate_gets_a_new_client(
     a_minute_later: None,
     tmp_path: Path,
 ) -> None:
-    """Whoever comes after its file was written has the file read again."""
+    """For a user who joins after its file was written, the file is read again."""
     bundle = tmp_path / "ca.pem"
     bundle.touch()
     monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", mqs_emulator.connection_json(ca_bundle=str(bundle)))
@@ -157,8 +157,8 @@ async def test_a_renewed_certificate_gets_a_new_client(
         assert await late.client() is not old
 
 
-async def test_what_asks_elsewhere_is_not_shared() -> None:
-    """Neither with another connection nor with another instance."""
+async def test_another_connection_or_instance_is_not_shared() -> None:
+    """Each of them has a client of its own."""
     os.environ["AIRFLOW_CONN_OTHER"] = os.environ["AIRFLOW_CONN_MQS_DEFAULT"]
     async with (
         shared_client(CONNECTION, None) as one,

@@ -129,7 +129,7 @@ def test_other_engine_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def iter_result(value: dict[str, Any]) -> Any:
-    """Make a flow that asks nothing."""
+    """Make a flow without any step."""
     return value
     yield
 

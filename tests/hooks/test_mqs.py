@@ -101,7 +101,7 @@ def test_calls_work_with_each_way_of_logging_in(
 
 
 async def test_twins_do_the_same(hour: tuple[int, int], mqs_emulator: MqsEmulator) -> None:
-    """The asynchronous calls give what the others give."""
+    """The asynchronous calls return what the others return."""
     async with MqsHook() as hook:
         assert (await hook.ashow_instance())["status"] == "RUNNING"
         assert [topic.name for topic in await hook.alist_topics()] == ["orders"]
@@ -156,7 +156,7 @@ async def test_sync_query_works_inside_a_loop(hour: tuple[int, int]) -> None:
     assert MqsHook().query("orders", *hour).count == 120
 
 
-def test_incomplete_window_fails_unless_told_otherwise(hour: tuple[int, int]) -> None:
+def test_incomplete_window_fails_unless_warn_is_set(hour: tuple[int, int]) -> None:
     """A window older than what the service keeps is an error, or with ``warn`` marked as incomplete."""
     start = hour[1] - 60 * 24 * 3_600_000
     with pytest.raises(IncompleteWindowError, match="keeps"):
@@ -200,7 +200,7 @@ def test_absent_message(hour: tuple[int, int]) -> None:
 def test_bad_argument_is_refused_before_any_request(
     call: Callable[[MqsHook], Any], sentence: str, mqs_emulator: MqsEmulator
 ) -> None:
-    """A wrong argument is one sentence that names it, and nothing is asked."""
+    """A wrong argument is one sentence that names it, and nothing is requested."""
     with pytest.raises(ConfigurationError, match=sentence):
         call(MqsHook())
     assert mqs_emulator.requests() == []

@@ -76,7 +76,7 @@ class MqsApi:
         return (yield from self._auth.project_id(self.policy))
 
     def show_instance(self) -> Flow[dict[str, Any]]:
-        """Return what the service says about the instance, such as ``name``, ``engine`` and ``status``."""
+        """Return the service's description of the instance, such as ``name``, ``engine`` and ``status``."""
         instance = (yield from self._get(self.settings.endpoint, "/mqs", "", {})).json()
         if not isinstance(instance, dict):
             raise ProtocolError("The answer about the instance is not a JSON object; is the host an MQS endpoint?")

@@ -53,7 +53,7 @@ class MqsClient:
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow, such as one of ``self.api``, and return its result."""
-        return drive(flow, self._perform)
+        return drive(flow, self.perform)
 
     def close(self) -> None:
         """Close the pooled connections; the client may be used again."""
@@ -67,7 +67,8 @@ class MqsClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _perform(self, step: Step) -> Any:
+    def perform(self, step: Step) -> Any:
+        """Perform one step of a flow."""
         if isinstance(step, Request):
             if self._transport is None:
                 from airflow_provider_mqs.core.client.transport_requests import RequestsTransport  # noqa: PLC0415 - costs 170 ms

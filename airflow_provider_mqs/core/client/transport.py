@@ -1,4 +1,4 @@
-"""What the two transports share: their name, the choice of a proxy, and the certificates of a connection."""
+"""What the two transports share: the user agent, the choice of a proxy, and the certificates of a connection."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class AiohttpTransport:
 
 
 def transport_error(error: Exception) -> TransportError:
-    """Translate an error of ``aiohttp``; ``sent`` is false only if the connection never stood."""
+    """Translate an error of ``aiohttp``; ``sent`` is false only if no connection was established."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return TransportError("The host name of the service has no address.", phase="resolve")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):

@@ -64,7 +64,7 @@ class RequestsTransport:
 
 
 def transport_error(error: requests.RequestException) -> TransportError:
-    """Translate an error of ``requests``; ``sent`` is false only if the connection never stood."""
+    """Translate an error of ``requests``; ``sent`` is false only if no connection was established."""
     causes = list(_causes(error))
     if any(isinstance(cause, urllib3.exceptions.NameResolutionError) for cause in causes):
         return TransportError("The host name of the service has no address.", phase="resolve")

@@ -64,15 +64,15 @@ class ConnectionSettings(ConnectionFields):
         """
         raw = extra or {}
         values = {known.name: known.read(raw.get(known.name)) for known in CONNECTION_FIELDS}
-        given = ConnectionFields(**values)
+        entered = ConnectionFields(**values)
 
         def parsed(name: str, text: str | None) -> str | None:
-            return parse_endpoint(name, text, allow_http=given.allow_http) if text else None
+            return parse_endpoint(name, text, allow_http=entered.allow_http) if text else None
 
-        endpoint = parse_endpoint("host", host or "", scheme=schema or "", port=port, allow_http=given.allow_http)
-        query_endpoint = parsed("query_endpoint", given.query_endpoint) or endpoint
-        region = given.region or region_of(endpoint)
-        iam_endpoint = parsed("iam_endpoint", given.iam_endpoint) or regional_iam(endpoint, region) or ""
+        endpoint = parse_endpoint("host", host or "", scheme=schema or "", port=port, allow_http=entered.allow_http)
+        query_endpoint = parsed("query_endpoint", entered.query_endpoint) or endpoint
+        region = entered.region or region_of(endpoint)
+        iam_endpoint = parsed("iam_endpoint", entered.iam_endpoint) or regional_iam(endpoint, region) or ""
         derived = {
             "endpoint": endpoint,
             "query_endpoint": query_endpoint,

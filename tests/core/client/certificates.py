@@ -56,7 +56,7 @@ class Authority:
         return path
 
     def folder(self) -> Path:
-        """Make a folder of CAs, where OpenSSL finds this one by the hash of its name."""
+        """Make a folder of CAs, in which OpenSSL finds this one by the hash of its name."""
         folder = self._folder / "cas"
         folder.mkdir(exist_ok=True)
         digest = hashlib.sha1(self._name.public_bytes()[2:]).digest()  # noqa: S324 - OpenSSL's name of the file

@@ -42,7 +42,7 @@ class Recorder:
 def recording(
     answer: Answer | Callable[[Seen], Answer] = (200, {}, b"{}"), tls: ssl.SSLContext | None = None
 ) -> Iterator[Recorder]:
-    """Serve until the block ends; give a status of 0 to cut the connection, of -1 to say nothing at all."""
+    """Serve until the block ends; a status of 0 cuts the connection, one of -1 sends no response."""
     recorder = Recorder()
 
     class Handler(BaseHTTPRequestHandler):

@@ -43,8 +43,8 @@ def with_password(behaviour: Behaviour | None = None, *, secrets: list[str] | No
     def clock() -> float:
         return client.now_s[0]
 
-    told = [] if secrets is None else secrets
-    client.auth = PasswordAuth(login_request(client.settings), TokenSlot(clock), told.append, clock)
+    masked = [] if secrets is None else secrets
+    client.auth = PasswordAuth(login_request(client.settings), TokenSlot(clock), masked.append, clock)
     return client
 
 
@@ -254,7 +254,7 @@ def test_flow_that_waits_gets_the_token() -> None:
 
 
 def test_new_tokens_are_masked() -> None:
-    """Each new token goes to whoever masks the log, and no representation contains one."""
+    """Each new token is passed on to be masked in logs, and no representation contains one."""
     secrets: list[str] = []
     client = with_password(secrets=secrets)
     client.state.faults.token_requests = 1
@@ -371,7 +371,7 @@ def test_service_accepts_the_signature(keys: dict[str, str]) -> None:
     assert operations(client) == ["instance", "topics"]
 
 
-def test_each_attempt_is_signed_anew() -> None:
+def test_each_attempt_has_its_own_signature() -> None:
     """The signature holds the time, and an old one would be refused after a long wait."""
     client = with_key()
     client.state.faults.throttle_429 = Rule(next=3)

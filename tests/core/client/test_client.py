@@ -325,7 +325,7 @@ async def test_first_error_stops_the_others() -> None:
 
 
 async def test_cancelling_stops_all_flows() -> None:
-    """A cancelled task leaves no worker behind."""
+    """A cancelled task leaves no worker running."""
     began, closed = asyncio.Event(), []
 
     def one(value: int) -> Flow[None]:

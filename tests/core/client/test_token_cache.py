@@ -116,7 +116,7 @@ def test_failure_of_iam_itself_may_be_tried_again_at_once() -> None:
 
 
 def test_identity_has_one_slot() -> None:
-    """The same digest gives the same slot, another digest another one."""
+    """The same digest has the same slot, another digest another one."""
     assert slot_for("one") is slot_for("one")
     assert slot_for("one") is not slot_for("other")
 

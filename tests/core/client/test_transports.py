@@ -42,7 +42,7 @@ def get(url: str, method: str = "GET") -> Request:
 
 @pytest.fixture
 def refused_url() -> Iterator[str]:
-    """Give a port of this machine where nobody listens."""
+    """Return the URL of a port of this machine that nobody listens on."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -162,7 +162,7 @@ def test_incomplete_response_leaves_the_result_unknown(exchange: Exchange, answe
     with recording(answer) as server:
         assert phase_of(exchange, replace(settings(), read_timeout=0.2), get(server.url, method)) == "exchange"
 
-    # aiohttp by itself asks once more where a GET was cut off
+    # aiohttp by itself asks once more if a GET was cut off
     assert len(server.requests) in ({1} if method == "POST" else {1, 2})
 
 
@@ -190,7 +190,7 @@ def test_untrusted_certificate_is_refused(exchange: Exchange, server_tls: ssl.SS
 
 
 def test_refused_certificate_has_a_reason(exchange: Exchange, server_tls: ssl.SSLContext) -> None:
-    """OpenSSL's reason tells an unknown CA from an expired certificate."""
+    """OpenSSL's reason distinguishes an unknown CA from an expired certificate."""
     with recording(tls=server_tls) as server, pytest.raises(TransportError, match=r"not trusted \(.*(issuer|signed)"):
         exchange(settings(), get(server.url))
 
