@@ -15,7 +15,7 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from airflow_provider_mqs.hooks.mqs import MqsHook
@@ -28,12 +28,10 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.connection.settings import ConnectionSettings
     from airflow_provider_mqs.core.values.message import Topic
 
-_Key: TypeAlias = "tuple[int, str, str | None]"
-_Version: TypeAlias = "tuple[ConnectionSettings, int | None, int | None]"
 _LOOK_UP_LASTS_S: Final = 60.0
 
 # weak: a pool lives as long as one of its users, and so does the event loop whose id is in its key
-_pools: WeakValueDictionary[_Key, _Pool] = process_wide(WeakValueDictionary())
+_pools: WeakValueDictionary[tuple[int, str, str | None], _Pool] = process_wide(WeakValueDictionary())
 
 
 def shared_client(mqs_conn_id: str, instance_id: str | None) -> SharedClient:
@@ -77,7 +75,7 @@ class _PooledClient:
 
     client: AsyncMqsClient
     hook: MqsHook
-    version: _Version
+    version: tuple[ConnectionSettings, int | None, int | None]  # settings, and when their certificates were written
     topics: dict[str, Topic | None] = field(default_factory=dict)
     users: int = 0
 

@@ -16,7 +16,7 @@ from airflow_provider_mqs.core.connection import fields
 def widgets() -> dict[str, Any]:
     """Return one wtforms field for each extra field of the connection."""
     wtforms, validators = import_module("wtforms"), import_module("wtforms.validators")
-    widgets = import_module("flask_appbuilder.fieldwidgets")
+    fieldwidgets = import_module("flask_appbuilder.fieldwidgets")
     translate = import_module("flask_babel").lazy_gettext
     # floats and lists are text here: Airflow 3.1 has no stand-in for a better field, and ``Field.read`` coerces
     kinds = {"bool": wtforms.BooleanField, "int": wtforms.IntegerField, "secret": wtforms.PasswordField}
@@ -25,19 +25,10 @@ def widgets() -> dict[str, Any]:
         arguments: dict[str, Any] = {"description": field.description, "default": field.form_default}
         if field.kind != "bool":
             is_secret = field.kind == "secret"
-            widget = widgets.BS3PasswordFieldWidget if is_secret else widgets.BS3TextFieldWidget
+            widget = fieldwidgets.BS3PasswordFieldWidget if is_secret else fieldwidgets.BS3TextFieldWidget
             arguments["widget"] = widget()
         choices = [validators.any_of(list(field.choices))] if field.choices else []
         form[field.name] = kinds.get(field.kind, wtforms.StringField)(
             translate(field.label), validators=[validators.Optional(), *choices], **arguments
         )
     return form
-
-
-def behaviour() -> dict[str, Any]:
-    """Return how the standard fields look: which are hidden, their labels and placeholders."""
-    return {
-        "hidden_fields": list(fields.HIDDEN_FIELDS),
-        "relabeling": dict(fields.RELABELING),
-        "placeholders": dict(fields.PLACEHOLDERS),
-    }

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_mqs._compat import amask_secret, mask_secret
 from airflow_provider_mqs.core.client.client import AsyncMqsClient, MqsClient
-from airflow_provider_mqs.core.connection.fields import CONNECTION_TYPE, HOOK_NAME
+from airflow_provider_mqs.core.connection import fields
 from airflow_provider_mqs.core.connection.settings import path_segment
 from airflow_provider_mqs.core.query import query
 from airflow_provider_mqs.core.query.filters import Filters
@@ -18,9 +18,9 @@ from airflow_provider_mqs.core.resend.options import check_resend
 from airflow_provider_mqs.core.values import arguments
 from airflow_provider_mqs.core.values.time_window import WindowArguments
 from airflow_provider_mqs.exceptions import IncompleteWindowError, MqsError, NotFoundError
-from airflow_provider_mqs.hooks import connection_form as form
 from airflow_provider_mqs.hooks.connection import asettings_for, settings_for
 from airflow_provider_mqs.hooks.connection_check import quick_check
+from airflow_provider_mqs.hooks.connection_form import widgets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -51,8 +51,8 @@ class MqsHook(BaseHook):
 
     conn_name_attr = "mqs_conn_id"
     default_conn_name = arguments.DEFAULT_CONN_ID
-    conn_type = CONNECTION_TYPE
-    hook_name = HOOK_NAME
+    conn_type = fields.CONNECTION_TYPE
+    hook_name = fields.HOOK_NAME
 
     def __init__(self, mqs_conn_id: str = default_conn_name, instance_id: str | None = None) -> None:
         super().__init__()
@@ -67,12 +67,16 @@ class MqsHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the extra fields of the connection form."""
-        return form.widgets()
+        return widgets()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return how the standard fields of the connection form look."""
-        return form.behaviour()
+        return {
+            "hidden_fields": list(fields.HIDDEN_FIELDS),
+            "relabeling": dict(fields.RELABELING),
+            "placeholders": dict(fields.PLACEHOLDERS),
+        }
 
     @property
     def settings(self) -> ConnectionSettings:

@@ -80,24 +80,13 @@ def extra(
     masks (``token``, ``proxy``). An ``is_path`` text is the path of a file that must exist where the connection is
     used.
     """
-    metadata = {
-        "label": label,
-        "description": description,
-        "kind": kind,
-        "choices": choices,
-        "minimum": minimum,
-        "maximum": maximum,
-        "is_path": is_path,
-    }
-    return dataclasses.field(default=default, repr=kind != "secret", metadata=metadata)
+    declared = Field("", label, description, kind, default, choices, minimum, maximum, is_path)
+    return dataclasses.field(default=default, repr=kind != "secret", metadata={"field": declared})
 
 
 def fields_of(table: type) -> tuple[Field, ...]:
     """Return the fields that a dataclass declares with ``extra``."""
-    return tuple(
-        Field(name=declared.name, default=declared.default, **declared.metadata)
-        for declared in dataclasses.fields(table)
-    )
+    return tuple(dataclasses.replace(one.metadata["field"], name=one.name) for one in dataclasses.fields(table))
 
 
 def field_error(name: str, problem: str) -> ConfigurationError:
