@@ -29,7 +29,7 @@ _REGION: Final = re.compile(r"[A-Za-z0-9_-]+")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionSettings(ConnectionFields):
     """
-    The fields of a connection with all defaults and checks of ``parse`` applied.
+    The fields of a connection, with all defaults applied and all checks passed.
 
     Beyond what ``ConnectionFields`` says: ``iam_endpoint`` and ``region`` are derived from the host if possible.
     """
@@ -83,12 +83,29 @@ class ConnectionSettings(ConnectionFields):
             "password": password or "",
             "unknown_extras": tuple(str(name) for name in raw if name not in FIELDS_BY_NAME),
         }
-        settings = cls(**(values | derived))
-        _check_texts(settings)
-        for name, value, remedy in _required(settings):
-            if not value:
-                raise field_error(name, f"is missing, but auth_type {settings.auth_type} needs it: {remedy}")
-        return settings
+        return cls(**(values | derived))
+
+    def __post_init__(self) -> None:
+        for name, text in (("login", self.login), ("password", self.password)):
+            if not text.isprintable():
+                raise field_error(name, "contains a line break or control character: enter it again without")
+        for name, value in (("project_id", self.project_id), ("instance_id", self.instance_id)):
+            if value is not None:
+                path_segment(name, value)
+        if self.region is not None and not _REGION.fullmatch(self.region):
+            raise field_error("region", f"is {shown(self.region)}: use a region id such as cn-north-4")
+        if self.proxy is not None and not is_proxy(self.proxy):
+            raise field_error(
+                "proxy", "is not a proxy address: write it like http://user:secret@proxy.example.com:3128"
+            )
+        if self.auth_type == "access_key" and (not self.login.isascii() or " " in self.login + self.password):
+            raise field_error(
+                "login",
+                "or 'password' is not an access key, as it contains a space or a non-ASCII letter: copy both again",
+            )
+        for name, required, remedy in _required(self):
+            if not required:
+                raise field_error(name, f"is missing, but auth_type {self.auth_type} needs it: {remedy}")
 
     @property
     def host(self) -> str:
@@ -125,24 +142,6 @@ def path_segment(name: str, value: str) -> str:
     if _SEGMENT.fullmatch(value):
         return value
     raise field_error(name, f"is {shown(value)}: an id has only letters, digits and . _ ~ -, so copy it again")
-
-
-def _check_texts(settings: ConnectionSettings) -> None:
-    for name, text in (("login", settings.login), ("password", settings.password)):
-        if not text.isprintable():
-            raise field_error(name, "contains a line break or control character: enter it again without")
-    for name, value in (("project_id", settings.project_id), ("instance_id", settings.instance_id)):
-        if value is not None:
-            path_segment(name, value)
-    if settings.region is not None and not _REGION.fullmatch(settings.region):
-        raise field_error("region", f"is {shown(settings.region)}: use a region id such as cn-north-4")
-    if settings.proxy is not None and not is_proxy(settings.proxy):
-        raise field_error("proxy", "is not a proxy address: write it like http://user:secret@proxy.example.com:3128")
-    credentials = settings.login + settings.password
-    if settings.auth_type == "access_key" and (not settings.login.isascii() or " " in credentials):
-        raise field_error(
-            "login", "or 'password' is not an access key, as it contains a space or a non-ASCII letter: copy both again"
-        )
 
 
 def _required(settings: ConnectionSettings) -> Iterator[tuple[str, str | None, str]]:

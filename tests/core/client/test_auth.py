@@ -400,7 +400,7 @@ def test_refused_signature_is_final() -> None:
 )
 def test_auth_type_chooses_the_credentials(auth_type: Any, kind: type) -> None:
     """``auth_type`` chooses the credentials."""
-    assert type(auth_for(settings_for(auth_type=auth_type), lambda _: None)) is kind
+    assert type(auth_for(settings_for(auth_type=auth_type, auth_token="token"), lambda _: None)) is kind
 
 
 def test_connections_of_one_identity_share_a_token() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -95,6 +96,14 @@ def test_repr_has_no_secret() -> None:
     """Settings in a log line reveal nothing."""
     settings = _parse(extra={"proxy": "http://u:hidden@proxy:3128", "auth_token": "tok-1", "security_token": "tok-2"})
     assert not any(secret in repr(settings) for secret in settings.secrets)
+
+
+def test_changed_settings_are_checked_too() -> None:
+    """No settings exist that break a rule, also if they were derived from others."""
+    with pytest.raises(ConfigurationError, match="'region'"):
+        replace(_parse(), region="cn north 4")
+    with pytest.raises(ConfigurationError, match="'auth_token' is missing"):
+        replace(_parse(), auth_type="token")
 
 
 def test_settings_can_be_pickled() -> None:
