@@ -61,18 +61,15 @@ Modules, each of which uses only those above it:
 - ``identity``: the account, the ids, and the Airflow connection that carries them
 - ``store``: topics, messages and the log of resends in SQLite
 - ``state``: what the operations share: store, behaviour, faults, identity, clock
-- ``signing``: the signature SDK-HMAC-SHA256
-- ``iam``: tokens, and the check of tokens and signatures
+- ``iam``: tokens, signatures, and the check of both
 - ``instances``: the instance and its topics
 - ``query``: the message query, by window or by offset
 - ``resend``: the resend and its log
 - ``service``: all of it without a socket, one request in and one response out
-- ``seeds``: messages to begin with
+- ``seeds``: messages of a test's window, and of the demo's day
 - ``admin``: local routes that switch faults and behaviour, write messages and read the logs
 - ``server``: the socket
 - ``command``: the command ``emulator``
 
 The emulator shares no code with the client that it tests.
 """
-
-from __future__ import annotations
