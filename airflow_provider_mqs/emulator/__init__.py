@@ -3,7 +3,7 @@ A local MQS and IAM service on aiohttp and SQLite that behaves like the real one
 
 It serves what two API documents describe: "Querying Messages" of DMS for Kafka (GET …/messages) and "Retransmitting a
 Message" of ROMA Connect (POST …/messages/action). It also serves the calls that a client needs around them: IAM's token
-call, the project list, the instance and its topics. Where the documents are silent or contradict each other, a switch
+call, the project list, the instance and its topics. If the documents are silent or contradict each other, a switch
 decides. On top it imitates what a real deployment adds: authentication with its locks, throttling, gateway errors, lost
 and late responses, latency, clocks that differ, retention, and producers that go on writing.
 

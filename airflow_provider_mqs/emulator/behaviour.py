@@ -1,5 +1,5 @@
 """
-How this deployment answers where the vendor's documents are silent or contradict each other.
+How this deployment answers if the vendor's documents are silent or contradict each other.
 
 The defaults are the most plausible ROMA Connect; the package's docstring says how sure each of them is.
 """

@@ -173,7 +173,7 @@ def parse_authorization(value: str) -> tuple[str, tuple[str, ...], str] | None:
 
 
 def signature(request: HttpRequest, names: tuple[str, ...], secret: str) -> str:
-    """Return the signature that a request must have, given the lower-case names of its signed headers."""
+    """Return the signature that a request must have; the names of the signed headers are in lower case."""
     uri = "/".join(quote(unquote(part), safe="~") for part in request.path.split("/"))
     pairs = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in request.query.items())
     canonical = "\n".join(

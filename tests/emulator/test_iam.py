@@ -79,7 +79,7 @@ def test_a_wrong_login_is_401_in_the_nested_form(world: World, wrong: dict[str, 
 
 
 def test_five_wrong_passwords_lock_the_account_for_a_while(world: World) -> None:
-    """The right password is refused until the lock ends; before the lock, it starts the count anew."""
+    """The right password is refused until the lock ends; before the lock, it restarts the count."""
     world.behave(iam_error_form="flat")
     attempts = [{"password": "x"}] * 4 + [{}] + [{"password": "x"}] * 5
     assert [world.login(**attempt).status for attempt in attempts] == [401] * 4 + [201] + [401] * 5
