@@ -54,8 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=JSON",
-        help="throttle_429=0.1, latency_s=0.02, 'late_504={\"next\": 1}'; can be repeated, and be set with PUT"
-        " /admin/faults while the service runs",
+        help="a fault such as throttle_429=0.1, latency_s=0.02 or 'late_504={\"next\": 1}'; can be repeated. PUT"
+        " /admin/faults changes faults while the service runs",
     )
 
 

@@ -143,7 +143,7 @@ def prepare(folder: Path, connection: str) -> None:
 
 
 def judge(lines: list[Line], wanted: argparse.Namespace) -> int:
-    """Write the table, and return 0 if nothing was lost and only blind replays sent twice, which they reported; otherwise 1."""
+    """Write the table; return 1 if a message was lost, or sent twice by a careful replay or without being reported."""
     table = "\n".join([HEADING, *map(str, lines)])
     kills = sum(line.kills for line in lines)
     print(f"\n{kills} kills with seed {wanted.seed}:\n\n{table}")
