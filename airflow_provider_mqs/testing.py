@@ -95,7 +95,7 @@ class MqsEmulator:
 
     def behave(self, **changes: Any) -> None:
         """
-        Change how the service answers where the real one is not known for certain.
+        Change how the service answers, if it is not certain what the real one does.
 
         :param changes: fields of :class:`~airflow_provider_mqs.emulator.behaviour.Behaviour`
         :raises ValueError: if a name or a value is wrong

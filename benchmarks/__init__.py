@@ -20,5 +20,3 @@ the bottleneck serves contestants, each in a process of its own; they take turns
 - ``documents``, ``sizing``: what a batch leaves in Airflow's database, and the page that extrapolates to a billion
   messages
 """
-
-from __future__ import annotations

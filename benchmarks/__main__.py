@@ -33,7 +33,7 @@ def compare(bench: Bench, jobs: Mapping[str, Job], rounds: int) -> dict[str, Any
         names = list(jobs)
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             result = bench.run(jobs[name])
-            say(f"{turn + 1}/{rounds} {name}: {jobs[name].scenario.messages} messages in {result.wall_s:.2f} s")
+            say(f"{turn + 1}/{rounds} {name}: {jobs[name].scenario.messages:,} messages in {result.wall_s:.2f} s")
             results[name].append(asdict(result))
     return {name: {"messages": jobs[name].scenario.messages, "results": results[name]} for name in jobs}
 
@@ -44,7 +44,7 @@ def draw(bench: Bench, name: str, values: tuple[int, ...]) -> list[dict[str, Any
     for value in values:
         ours, bare = plan.curve(name, value)
         results = bench.run(ours), bench.run(bare)
-        say(f"{name} {value}: {results[0].wall_s:.2f} s, bare {results[1].wall_s:.2f} s")
+        say(f"{name}, {value:,}: {results[0].wall_s:.2f} s, bare pool {results[1].wall_s:.2f} s")
         points.append(
             {
                 "value": value,
@@ -61,7 +61,7 @@ def measure(size: plan.Size) -> dict[str, Any]:
     """Measure everything."""
     with Bench() as bench:
         pages, busy = bench.capacity(plan.BASE)
-        say(f"the service serves {pages:.0f} pages/s to one process that asks as fast as it can")
+        say(f"the service can serve {pages:,.0f} pages/s")
         return {
             "machine": describe(),
             "capacity": {"pages": pages, "busy": busy},
@@ -80,10 +80,12 @@ def main() -> None:
     """Measure, or render the last results again."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="four minutes instead of twenty, with less work; not for the pages"
+        "--quick",
+        action="store_true",
+        help="do less work, in four minutes instead of twenty; the results are not for the pages",
     )
-    parser.add_argument("--pages", type=Path, help="folder of the pages, whose generated parts are replaced")
-    parser.add_argument("--again", action="store_true", help="measure nothing; use the last results")
+    parser.add_argument("--pages", type=Path, help="folder of the pages whose generated parts to replace")
+    parser.add_argument("--again", action="store_true", help="do not measure; use the last results")
     wanted = parser.parse_args()
     raw = RAW / ("quick.json" if wanted.quick else "full.json")
     if not wanted.again:

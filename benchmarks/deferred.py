@@ -56,8 +56,8 @@ class LoopMonitor:
     """
     Measures how late a coroutine wakes up that sleeps for 10 ms again and again.
 
-    Python's garbage collector stops everything when enough objects have been made, whoever made them; with all that
-    Airflow holds, for a tenth of a second. So the gaps are also measured without the time that the collector took.
+    Python's garbage collector stops everything when enough objects have been made, by any code; with all that Airflow
+    holds, for a tenth of a second. So the gaps are also measured without the time that the collector took.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Which machine this is, as far as it matters for times; nothing that tells whose it is."""
+"""Which machine this is, as far as it matters for times; nothing that identifies its owner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write what was measured as Markdown: the ratios, then the numbers behind them. No number is typed by hand."""
+"""Write what was measured as Markdown: the ratios, then the numbers that they come from. No number is typed by hand."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Log:
         return self._copies.get(ref)
 
     def copy(self, ref: MessageRef, now_ms: int) -> bool:
-        """Append a copy of a message, with its key and the time of now; false if there is no such message."""
+        """Append a copy of a message, with its key and the current time; false if there is no such message."""
         number = self.find(ref)
         if number is None:
             return False

@@ -3,7 +3,7 @@ A local MQS and IAM service on aiohttp and SQLite that behaves like the real one
 
 It serves what two API documents describe: "Querying Messages" of DMS for Kafka (GET …/messages) and "Retransmitting a
 Message" of ROMA Connect (POST …/messages/action). It also serves the calls that a client needs around them: IAM's token
-call, the project list, the instance and its topics. Where the documents are silent or contradict each other, a switch
+call, the project list, the instance and its topics. If the documents are silent or contradict each other, a switch
 decides. On top it imitates what a real deployment adds: authentication with its locks, throttling, gateway errors, lost
 and late responses, latency, clocks that differ, retention, and producers that go on writing.
 
@@ -61,18 +61,15 @@ Modules, each of which uses only those above it:
 - ``identity``: the account, the ids, and the Airflow connection that carries them
 - ``store``: topics, messages and the log of resends in SQLite
 - ``state``: what the operations share: store, behaviour, faults, identity, clock
-- ``signing``: the signature SDK-HMAC-SHA256
-- ``iam``: tokens, and the check of tokens and signatures
+- ``iam``: tokens, signatures, and the check of both
 - ``instances``: the instance and its topics
 - ``query``: the message query, by window or by offset
 - ``resend``: the resend and its log
 - ``service``: all of it without a socket, one request in and one response out
-- ``seeds``: messages to begin with
+- ``seeds``: messages of a test's window, and of the demo's day
 - ``admin``: local routes that switch faults and behaviour, write messages and read the logs
 - ``server``: the socket
 - ``command``: the command ``emulator``
 
 The emulator shares no code with the client that it tests.
 """
-
-from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-How this deployment answers where the vendor's documents are silent or contradict each other.
+How this deployment answers if the vendor's documents are silent or contradict each other.
 
 The defaults are the most plausible ROMA Connect; the package's docstring says how sure each of them is.
 """
@@ -17,77 +17,74 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
-    """
-    Switches of the service; a frozen value, so changing one replaces it as a whole.
-
-    :param paging: meaning of ``offset``: 0-based page, 1-based page, or row position
-    :param page_size_limit: largest page, in rows
-    :param default_limit: rows of a page if the request has no ``limit``
-    :param refuse_large_pages: answer 400 DMS.10240042 to a larger ``limit`` instead of clamping it
-    :param max_skip: rows that ``offset`` may skip before the answer is 400 DMS.10240043; ``None`` for no bound
-    :param cap: most rows of one window, over all its pages; ``None`` for no cap
-    :param cap_hides_total: ``total`` stops at the cap too
-    :param end_inclusive: a message at exactly ``end_time`` belongs to the window
-    :param partition_narrows: ``partition`` narrows a window query; otherwise it is ignored
-    :param default_asc: value of ``asc`` if the request has none
-    :param content_by_offset: a query by partition and message_offset works; otherwise it is refused with 400
-    :param download_form: what ``download=true`` answers: JSON with the whole value, or the value as a file
-    :param window_value: ``value`` in the rows of a window query: no such field, or an empty text
-    :param float_totals: ``total`` and ``size`` are floats, as the vendor's ROMA SDK types them
-    :param omit_missing_keys: the row of a message without key has no field ``key``; otherwise an empty one
-    :param offset_field: name of a row's offset
-    :param search_offset_field: the same in rows of a search by ``key``, ``tag`` or ``message_id``
-    :param truncate_bytes: bytes of a value that a content query returns without ``download``
-    :param error_form: shape of an error body
-    :param integer_error_codes: ``error_code`` is the HTTP status as a number
-    :param iam_error_form: IAM's own shape, or the service's flat one with ``IAM.0062``
-    :param code_prefix: prefix of the service's error numbers
-    :param gateway_prefix: prefix of the gateway's error numbers
-    :param styles: which paths of the message query exist
-    :param path_prefix: prefix of every path of the service, for example ``/roma``; default none
-    :param echo_consumer_key: the response to a resend repeats ``consumer_key``
-    :param copy_same_key: a copy has the key of its source; otherwise none
-    :param copy_same_size: a copy has the size of its source; otherwise 24 bytes more
-    :param copy_same_message_id: a copy has the message id of its source; otherwise an empty one
-    :param copy_timestamp: a copy has the time of the resend, or that of its source
-    :param absent_message: answer to a resend of an unknown or expired offset
-    :param token_lifetime_s: lifetime of a token in seconds
-    :param token_bytes: approximate length of a token in characters
-    """
+    """Switches of the service; a frozen value, so changing one replaces it as a whole."""
 
     paging: Literal["page0", "page1", "row"] = "page0"
+    """Meaning of ``offset``: 0-based page, 1-based page, or row position."""
     page_size_limit: int = 50
+    """Largest page, in rows."""
     default_limit: int = 10
+    """Rows of a page if the request has no ``limit``."""
     refuse_large_pages: bool = False
+    """Answer 400 DMS.10240042 to a larger ``limit`` instead of clamping it."""
     max_skip: int | None = None
+    """Rows that ``offset`` may skip before the answer is 400 DMS.10240043; ``None`` for no bound."""
     cap: int | None = 500
+    """Most rows of one window, over all its pages; ``None`` for no cap."""
     cap_hides_total: bool = False
+    """``total`` stops at the cap too."""
     end_inclusive: bool = True
+    """A message at exactly ``end_time`` belongs to the window."""
     partition_narrows: bool = True
+    """``partition`` narrows a window query; otherwise it is ignored."""
     default_asc: bool = False
+    """Value of ``asc`` if the request has none."""
     content_by_offset: bool = True
+    """A query by ``partition`` and ``message_offset`` works; otherwise it is refused with 400."""
     download_form: Literal["json", "file"] = "json"
+    """What ``download=true`` answers: JSON with the whole value, or the value as a file."""
     window_value: Literal["absent", "empty"] = "absent"
+    """``value`` in the rows of a window query: no such field, or an empty string."""
     float_totals: bool = True
+    """``total`` and ``size`` are floats, as the vendor's ROMA SDK types them."""
     omit_missing_keys: bool = True
+    """The row of a message without key has no field ``key``; otherwise an empty one."""
     offset_field: Literal["message_offset", "offset"] = "message_offset"
+    """Name of the field that holds a row's offset."""
     search_offset_field: Literal["message_offset", "offset"] = "offset"
+    """The same in the rows of a search by ``key``, ``tag`` or ``message_id``."""
     truncate_bytes: int = 4096
+    """Bytes of a value that a content query returns without ``download``."""
     error_form: Literal["error_code", "errorCode", "code", "nested"] = "error_code"
+    """Shape of an error body."""
     integer_error_codes: bool = False
+    """``error_code`` is the HTTP status as a number."""
     iam_error_form: Literal["nested", "flat"] = "nested"
+    """IAM's own shape, or the service's flat one with ``IAM.0062``."""
     code_prefix: Literal["MQS", "DMS"] = "MQS"
+    """Prefix of the service's error numbers."""
     gateway_prefix: Literal["APIGW", "APIG"] = "APIGW"
+    """Prefix of the gateway's error numbers."""
     styles: frozenset[str] = frozenset({"mqs"})
+    """Which paths of the message query exist: ``mqs``, ``dms`` or both."""
     path_prefix: str = ""
+    """Prefix of every path of the service, such as ``/roma``; none by default."""
     echo_consumer_key: bool = True
+    """The response to a resend repeats ``consumer_key``."""
     copy_same_key: bool = True
+    """A copy has the key of its source; otherwise none."""
     copy_same_size: bool = True
+    """A copy has the size of its source; otherwise 24 bytes more."""
     copy_same_message_id: bool = False
+    """A copy has the message id of its source; otherwise an empty one."""
     copy_timestamp: Literal["fresh", "source"] = "fresh"
+    """A copy has the time of the resend, or the time of its source."""
     absent_message: Literal["invalid_parameter", "no_message", "internal"] = "invalid_parameter"
+    """Answer to a resend of an unknown or expired offset."""
     token_lifetime_s: int = 24 * 3600
+    """Lifetime of a token in seconds."""
     token_bytes: int = 2000
+    """Approximate length of a token in characters."""
 
     def changed(self, changes: Mapping[str, Any]) -> Behaviour:
         """Return a copy with some switches changed by name, as JSON has them (a list for ``styles``)."""
@@ -95,8 +92,12 @@ class Behaviour:
 
     def as_json(self) -> dict[str, Any]:
         """Return every switch by name, fit for JSON."""
-        values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
-        return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values}
+        return {field.name: plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+
+def plain(value: Any) -> Any:
+    """Return a value fit for JSON, in which a set is a sorted list."""
+    return sorted(value) if isinstance(value, frozenset) else value
 
 
 def checked(owner: type, changes: Mapping[str, Any], names: Iterable[str] | None = None) -> dict[str, Any]:

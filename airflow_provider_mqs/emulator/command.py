@@ -54,8 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=JSON",
-        help="throttle_429=0.1, latency_s=0.02, 'late_504={\"next\": 1}'; can be repeated, and be set with PUT"
-        " /admin/faults while the service runs",
+        help="a fault such as throttle_429=0.1, latency_s=0.02 or 'late_504={\"next\": 1}'; can be repeated. PUT"
+        " /admin/faults changes faults while the service runs",
     )
 
 
@@ -87,15 +87,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pairs(texts: Iterable[str]) -> dict[str, Any]:
-    return {name: _json_or_text(value) for name, _, value in (text.partition("=") for text in texts)}
-
-
-def _json_or_text(value: str) -> Any:
-    try:
-        return json.loads(value)
-    except ValueError:
-        # so that paging=row needs no quotes inside quotes
-        return value
+    """Read ``NAME=JSON``; a value that is not JSON is text, so that ``paging=row`` needs no quotes inside quotes."""
+    pairs: dict[str, Any] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        pairs[name] = value
+        with contextlib.suppress(ValueError):
+            pairs[name] = json.loads(value)
+    return pairs
 
 
 async def _serve(service: Service, port: int) -> None:

@@ -15,7 +15,7 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_mqs.emulator.behaviour import checked
+from airflow_provider_mqs.emulator.behaviour import checked, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,23 +28,20 @@ _QUERY = frozenset({"query"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """
-    How often a fault strikes; by default never.
-
-    :param probability: 0..1, drawn for each request
-    :param next: strike the next n requests
-    :param skip: let this many requests pass first
-    :param rate: strike every request beyond this many a second
-    :param operations: strike these operations only; default those in the fault's line of :class:`Faults`
-    :param only: strike requests for these ``(partition, message_offset)`` only; default any
-    """
+    """How often a fault strikes; never by default."""
 
     probability: float = 0.0
+    """From 0 to 1, drawn for each request."""
     next: int = 0
+    """Strike the next n requests."""
     skip: int = 0
+    """Let this many requests pass first."""
     rate: float | None = None
+    """Strike every request beyond this many a second."""
     operations: frozenset[str] = frozenset()
+    """Strike only these operations; by default those in the fault's line of :class:`Faults`."""
     only: frozenset[tuple[int, int]] = frozenset()
+    """Strike only requests for these ``(partition, message_offset)``; by default any."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", frozenset(self.operations))
@@ -66,10 +63,8 @@ class Rule:
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields that are not at their default, fit for JSON."""
-        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        return {
-            name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items() if value
-        }
+        values = ((item.name, getattr(self, item.name)) for item in dataclasses.fields(self))
+        return {name: plain(value) for name, value in values if value}
 
 
 NEVER = Rule()
@@ -121,25 +116,8 @@ class Faults:
     """
     Every fault and its rule; assign attributes to switch them on, also while requests are in flight.
 
-    A rule can be written as :class:`Rule`, as a probability or as a dict. Assigning one starts its counting anew.
-    The login is struck only by a rule that names ``login``.
-
-    :param retry_after_s: ``Retry-After`` of a 429, in seconds; ``None`` for no header
-    :param redirect_to: URL before the path of a redirect
-    :param late_append_s: longest time between a lost response and its append, in seconds
-    :param visible_after_s: seconds from an append until queries show the message; the service's own log has it at once
-    :param latency_s: seconds before a response is sent
-    :param latency_operations: operations that ``latency_s`` slows; default all
-    :param token_requests: requests after which each token dies with 401 APIGW.0307; ``None`` for never
-    :param clock_offset_s: seconds by which the service's clock is ahead, for copies, ``Date``, tokens, signatures
-    :param total_wobble: ``total`` is wrong by up to this many rows, anew for each page
-    :param rows_between_pages: messages that arrive inside the window after each page
-    :param live_producers: probability that a producer writes a message of equal key and size beside a copy
-    :param live_equal_value: that message has the same value too
-    :param query_max_ms: longest window, in ms, before ``query_refusal``
-    :param query_max_rows: most rows in a window before ``query_refusal``
-    :param query_refusal: answer to a window that is too large: 501 DMS.111501026, 408 DMS.111501024 or 500
-    :param seed: start of the random numbers
+    A rule can be written as :class:`Rule`, as a probability or as a dict. Assigning one restarts its count.
+    Only a rule that names ``login`` strikes the login.
     """
 
     throttle_429: Rule = _fault("refused", "throttled")
@@ -164,21 +142,37 @@ class Faults:
     drop_late: Rule = _fault("late", "drop", _RESEND)
 
     retry_after_s: int | None = 1
+    """``Retry-After`` of a 429, in seconds; ``None`` for no header."""
     redirect_to: str = "http://127.0.0.1:9"
+    """Scheme and host that a redirect points to; the path stays."""
     late_append_s: float = 1.0
+    """Longest time between a lost response and its append, in seconds."""
     visible_after_s: float = 0.0
+    """Seconds from an append until queries show the message; the service's own log has it at once."""
     latency_s: float = 0.0
+    """Seconds before a response is sent."""
     latency_operations: frozenset[str] = frozenset()
+    """Operations that ``latency_s`` slows; all by default."""
     token_requests: int | None = None
+    """Requests after which each token dies with 401 APIGW.0307; ``None`` for never."""
     clock_offset_s: float = 0.0
+    """Seconds by which the service's clock is ahead: in copies, ``Date``, tokens and signatures."""
     total_wobble: int = 0
+    """``total`` is wrong by up to this many rows, drawn again for each page."""
     rows_between_pages: int = 0
+    """Messages that arrive inside the window after each page."""
     live_producers: float = 0.0
+    """Probability that a producer writes a message of equal key and size beside a copy."""
     live_equal_value: bool = False
+    """Such a message has the same value, too."""
     query_max_ms: int | None = None
+    """Longest window in ms; a longer one gets ``query_refusal``. ``None`` for no limit."""
     query_max_rows: int | None = None
+    """Most rows in a window; one with more gets ``query_refusal``. ``None`` for no limit."""
     query_refusal: Literal["query_too_large", "query_timeout", "internal"] = "query_too_large"
+    """Answer to a window that is too large: 501 DMS.111501026, 408 DMS.111501024 or 500."""
     seed: int = 0
+    """Seed of the random numbers."""
 
     rng: random.Random = field(init=False, repr=False)
     _counters: dict[str, Counter] = field(init=False, repr=False, default_factory=dict)
@@ -187,7 +181,7 @@ class Faults:
         if name not in _NAMES:
             raise AttributeError(f"There is no fault {name!r}. Choose from {', '.join(sorted(SETTABLE))}.")
         if name in KINDS:
-            # a rule that is assigned again counts anew, so it must be another object
+            # a rule that is assigned again starts counting again, so it must be another object
             rule = Rule.of(value)
             value = NEVER if rule == NEVER else dataclasses.replace(rule)
         object.__setattr__(self, name, value)
@@ -196,10 +190,10 @@ class Faults:
 
     def pick(self, operation: str, ref: Callable[[], tuple[int, int] | None], now_s: float) -> str | None:
         """
-        Return the fault that strikes one request: the first in the table whose turn it is.
+        Return the fault that strikes one request: the first in the table that strikes.
 
         ``ref`` returns the ``(partition, message_offset)`` of the request; it is called only if a rule asks for it,
-        because it costs the decoding of a body.
+        because it has to decode a body.
         """
         for name, kind in KINDS.items():
             rule: Rule = getattr(self, name)
@@ -230,21 +224,15 @@ class Faults:
             setattr(self, name, value)
 
     def clear(self) -> None:
-        """Switch every fault off and start the random numbers anew."""
+        """Switch every fault off and restart the random numbers."""
         for name in SETTABLE:
             setattr(self, name, getattr(_DEFAULTS, name))
 
     def as_json(self) -> dict[str, Any]:
         """Return every value and the rules that are on, fit for JSON."""
-        shown: dict[str, Any] = {}
-        for name in SETTABLE:
-            value = getattr(self, name)
-            if isinstance(value, Rule):
-                if value is not NEVER:
-                    shown[name] = value.as_json()
-            else:
-                shown[name] = sorted(value) if isinstance(value, frozenset) else value
-        return shown
+        values = ((name, getattr(self, name)) for name in SETTABLE)
+        shown = ((name, value) for name, value in values if value is not NEVER)
+        return {name: value.as_json() if isinstance(value, Rule) else plain(value) for name, value in shown}
 
 
 KINDS: dict[str, FaultKind] = {

@@ -76,7 +76,7 @@ class HttpResponse:
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
-    delay_s: float = 0.0  # the server waits so long before it sends the response
+    delay_s: float = 0.0  # how long the server waits before it sends the response
     drop: bool = False  # the server cuts the connection instead of answering
 
     def json(self) -> Any:

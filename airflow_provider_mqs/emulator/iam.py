@@ -1,7 +1,9 @@
 """
 Who is asking: the token call of IAM, and the gateway's check of tokens and signatures, with their locks.
 
-Tokens carry their own claims under a keyed hash, so they survive a restart of the service without being stored.
+Tokens carry their own claims under a keyed hash, so they survive a restart of the service without being stored. The
+signature SDK-HMAC-SHA256 is written from the vendor's description (API Gateway, "AK/SK signing"), apart from the
+client's signer, so that each of the two tests the other.
 """
 
 from __future__ import annotations
@@ -10,19 +12,21 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import secrets
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 from airflow_provider_mqs.emulator.errors import ServiceError
 from airflow_provider_mqs.emulator.http import Call, HttpRequest, OperationResult, json_response
-from airflow_provider_mqs.emulator.signing import ALGORITHM, parse_authorization, signature, signed_at_s
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.emulator.state import State
 
+ALGORITHM = "SDK-HMAC-SHA256"
 WRONG_PASSWORDS = 5
 PASSWORD_LOCK_S = 15 * 60
 BAD_SIGNATURES = 5
@@ -31,6 +35,10 @@ SKEW_S = 15 * 60
 _TOKEN_KEY = b"the emulator's own key; its tokens open nothing else"
 _ISO = "%Y-%m-%dT%H:%M:%S.%fZ"
 _COMPACT = "%Y%m%dT%H%M%SZ"
+_AUTHORIZATION = re.compile(
+    ALGORITHM
+    + r" Access=(?P<access>[^,\s]+), ?SignedHeaders=(?P<names>[^,\s]+), ?Signature=(?P<signature>[0-9a-f]{64})"
+)
 
 
 @dataclass(slots=True)
@@ -96,13 +104,13 @@ class Iam:
         """Make a token for a project (empty for none), and return it with its expiry in epoch seconds."""
         expires_s = self.state.now_s() + self.state.behaviour.token_lifetime_s
         claims = {"project": project_id, "expires": expires_s, "id": secrets.token_hex(8)}
-        # real tokens are thousands of characters long, which some proxies refuse; 64 are the seal's
+        # real tokens are thousands of characters long, which some proxies refuse; the seal takes 64
         missing = max(0, self.state.behaviour.token_bytes * 3 // 4 - len(json.dumps(claims)) - 64)
         payload = base64.urlsafe_b64encode(json.dumps({**claims, "roles": "x" * missing}).encode()).decode()
         return f"{payload}.{_seal(payload)}", expires_s
 
     def projects(self, call: Call) -> OperationResult:
-        """Answer ``GET /v3/projects``, narrowed by ``name`` if that is given."""
+        """Answer ``GET /v3/projects``, narrowed by ``name`` if the request has it."""
         wanted = call.text("name")
         found = [
             {"id": project_id, "name": name, "domain_id": "d" * 32, "enabled": True}
@@ -157,11 +165,38 @@ class Iam:
             raise ServiceError("bad_auth", problem)
         lock.failures = 0
 
-    def reset(self) -> None:
-        """Forget wrong passwords, bad signatures and how often tokens were used."""
-        self._password = Lock(WRONG_PASSWORDS, PASSWORD_LOCK_S)
-        self._keys.clear()
-        self._uses.clear()
+
+def parse_authorization(value: str) -> tuple[str, tuple[str, ...], str] | None:
+    """Split an ``Authorization`` header into access key id, names of the signed headers and signature."""
+    match = _AUTHORIZATION.fullmatch(value)
+    return (match["access"], tuple(match["names"].split(";")), match["signature"]) if match else None
+
+
+def signature(request: HttpRequest, names: tuple[str, ...], secret: str) -> str:
+    """Return the signature that a request must have; the names of the signed headers are in lower case."""
+    uri = "/".join(quote(unquote(part), safe="~") for part in request.path.split("/"))
+    pairs = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in request.query.items())
+    canonical = "\n".join(
+        (
+            request.method,
+            uri if uri.endswith("/") else uri + "/",
+            "&".join(f"{name}={value}" for name, value in pairs),
+            "".join(f"{name}:{request.headers.get(name, '').strip()}\n" for name in names),
+            ";".join(names),
+            hashlib.sha256(request.body).hexdigest(),
+        )
+    )
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    text = f"{ALGORITHM}\n{request.headers.get('x-sdk-date', '')}\n{digest}"
+    return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def signed_at_s(request: HttpRequest) -> float | None:
+    """Return the epoch seconds of ``X-Sdk-Date``; ``None`` if it is absent or unreadable."""
+    try:
+        return datetime.strptime(request.headers.get("x-sdk-date", ""), "%Y%m%dT%H%M%S%z").timestamp()
+    except ValueError:
+        return None
 
 
 def _credentials(call: Call) -> tuple[tuple[str, str, str], dict[str, Any]]:

@@ -1,8 +1,8 @@
 """
 The message query: by window (offsets without contents), or by partition and offset (one message with its content).
 
-It follows the API document "Querying Messages". What that document leaves open is read from the behaviour; this file
-has no default of its own.
+It follows the API document "Querying Messages". What that document leaves open, ``behaviour`` decides; this module has
+no defaults of its own.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def visible_message(state: State, topic: Topic, ref: tuple[int, int]) -> StoredM
 
 
 def query_window(state: State, call: Call) -> OperationResult:
-    """Answer a query with ``start_time`` and ``end_time``; by a fault, messages arrive after the page."""
+    """Answer a query with ``start_time`` and ``end_time``; a fault may append messages after the page."""
     behaviour, faults = state.behaviour, state.faults
     topic = known_topic(state, call.text("topic"))
     skip, limit = _page(behaviour, call)
@@ -71,7 +71,7 @@ def query_content(state: State, call: Call) -> OperationResult:
     topic = known_topic(state, call.text("topic"))
     partition, message_offset = call.integer("partition"), call.integer("message_offset")
     if partition is None or message_offset is None:
-        raise ServiceError("invalid_parameter", "give start_time and end_time, or partition and message_offset")
+        raise ServiceError("invalid_parameter", "start_time and end_time are needed, or partition and message_offset")
     if not behaviour.content_by_offset:
         raise ServiceError("invalid_parameter", "a query by message_offset is not supported")
     download = call.boolean("download", default=False)

@@ -1,5 +1,5 @@
 """
-The resend: a copy of a message at the end of the same partition, with the time of now.
+The resend: a copy of a message at the end of the same partition, with the current time.
 
 It follows the API document "Retransmitting a Message": the response repeats the old partition and offset. What the copy
 looks like is inferred (Kafka is append-only) and switchable. Each append is logged, so that the service itself can say

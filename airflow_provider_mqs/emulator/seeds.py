@@ -1,4 +1,4 @@
-"""Messages to begin with, made the same way every time: the demo's day, and any window that a test needs."""
+"""Messages of any window that a test needs, and of the demo's day, made the same way every time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_mqs.emulator.state import State
 
-Spread = Literal["even", "equal", "bursts"]
+Spread = Literal["even", "equal", "bursts"]  # times over the window, all at its start, or in ten bursts
 
 DAY_MS = 24 * HOUR_MS
 DEFAULT_RETENTION_HOURS = 168
@@ -22,33 +22,19 @@ _BURSTS = 10
 def seed(
     state: State,
     topic: str,
-    count: int,
+    count: int,  # 0 only creates the topic
     start_ms: int,
     end_ms: int,
     *,
     partitions: int = 1,
     spread: Spread = "even",
-    gap_every: int = 0,
-    missing_key_every: int = 0,
-    tags: Sequence[str] = ("",),
-    value_bytes: int = 0,
-    retention_hours: int | None = None,
+    gap_every: int = 0,  # skip an offset after this many messages of a partition; 0 for no gaps
+    missing_key_every: int = 0,  # one message in this many has no key; 0 for none
+    tags: Sequence[str] = ("",),  # taken in turn
+    value_bytes: int = 0,  # least length of a value
+    retention_hours: int | None = None,  # default 168, or more if the window would be too old to be visible
 ) -> None:
-    """
-    Fill a window, round robin over the partitions, after what they already hold.
-
-    :param topic: topic name; created, or changed if it exists
-    :param count: number of messages; 0 only creates the topic
-    :param start_ms: start of the window, epoch ms
-    :param end_ms: end of the window (exclusive), epoch ms
-    :param partitions: number of partitions
-    :param spread: times ``even`` over the window, all ``equal`` to its start, or in ten ``bursts``
-    :param gap_every: skip an offset after this many messages of a partition; 0 for no gaps
-    :param missing_key_every: one message in this many has no key; 0 for none
-    :param tags: taken in turn
-    :param value_bytes: least length of a value
-    :param retention_hours: default 168, or more if the window would be too old to be visible
-    """
+    """Fill a window (end exclusive), round robin over the partitions, after their last messages."""
     age_hours = max(0, state.now_ms() - start_ms) // HOUR_MS + 24
     hours = max(DEFAULT_RETENTION_HOURS, age_hours) if retention_hours is None else retention_hours
     state.store.put_topic(Topic(topic, partitions, hours))

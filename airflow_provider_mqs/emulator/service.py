@@ -1,8 +1,8 @@
 """
 The service without its socket: one request in, one response out, faults included.
 
-Appends that a fault delays wait in a heap and happen before the first request that comes after their time. Nobody can
-look in between, so no timer is needed.
+Appends that a fault delays wait in a heap and happen before the first request that comes after their time. Nothing
+can observe the store in between, so no timer is needed.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Service:
             self._late.clear()
             self.state.store.clear()
             self.state.faults.clear()
-            self.iam.reset()
+            self.iam = Iam(self.state)
             self.log.clear()
 
     def _respond(self, call: Call, kind: FaultKind | None) -> HttpResponse:

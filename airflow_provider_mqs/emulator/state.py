@@ -61,7 +61,7 @@ class State:
         headers: Mapping[str, str] | None = None,
         source_offset: int | None = None,
     ) -> StoredMessage:
-        """Write one message to the end of a partition, by default with the time of now and the size of its content."""
+        """Write one message to the end of a partition, by default with the current time and the size of its content."""
         delay_s = self.faults.visible_after_s
         visible_ms = self.now_ms() + round(delay_s * 1000) if delay_s else 0
         self._all_visible_ms = max(self._all_visible_ms, visible_ms)

@@ -163,9 +163,9 @@ class Store:
             headers = json.dumps(dict(message.headers)) if message.headers else _NO_HEADERS
             return (*message[:_HEADERS], headers, *message[_HEADERS + 1 :])
 
-        marks = ", ".join("?" * len(StoredMessage._fields))
+        placeholders = ", ".join("?" * len(StoredMessage._fields))
         with self.transaction():
-            self._db.executemany(f"INSERT INTO messages ({_COLUMNS}) VALUES ({marks})", map(row, messages))  # noqa: S608  # constants
+            self._db.executemany(f"INSERT INTO messages ({_COLUMNS}) VALUES ({placeholders})", map(row, messages))  # noqa: S608  # constants
         self._windows.clear()
 
     def next_offset(self, topic: str, partition: int) -> int:
@@ -196,15 +196,15 @@ class Store:
     def rows(self, ids: Iterable[int]) -> list[StoredMessage]:
         """Read a page of messages by row id, in that order."""
         wanted = tuple(ids)
-        marks = ", ".join("?" * len(wanted))
-        query = f"SELECT id, {_COLUMNS} FROM messages WHERE id IN ({marks})"  # noqa: S608  # question marks only
+        placeholders = ", ".join("?" * len(wanted))
+        query = f"SELECT id, {_COLUMNS} FROM messages WHERE id IN ({placeholders})"  # noqa: S608  # question marks only
         found = {row[0]: _message(row[1:]) for row in self._db.execute(query, wanted)}
         return [found[row_id] for row_id in wanted]
 
     def log_resend(self, resend: Resend) -> None:
         """Log an append that a resend made."""
-        marks = ", ".join("?" * len(astuple(resend)))
-        self._db.execute(f"INSERT INTO resends ({_RESEND_COLUMNS}) VALUES ({marks})", astuple(resend))  # noqa: S608  # constants
+        placeholders = ", ".join("?" * len(astuple(resend)))
+        self._db.execute(f"INSERT INTO resends ({_RESEND_COLUMNS}) VALUES ({placeholders})", astuple(resend))  # noqa: S608  # constants
 
     def resends(self, topic: str) -> list[Resend]:
         """List the appends that resends made in a topic, in order of time."""

@@ -1,4 +1,4 @@
-"""Kill replays at random moments, retry them until they succeed, and compare with what the service says was sent."""
+"""Kill replays at random moments, retry them until they succeed, and compare their reports with the service's log."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ class Line:
     messages: int = 0
     lost: int = 0
     doubles: int = 0
-    unnamed: int = 0
+    unreported: int = 0
     wrong: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         _, store, ordering, care = self.dag_id.replace("state_store", "state-store").split("_")
-        numbers = (self.replays, self.messages, self.kills, self.tries, self.lost, self.doubles, self.unnamed)
+        numbers = (self.replays, self.messages, self.kills, self.tries, self.lost, self.doubles, self.unreported)
         return f"| {store} | {ordering} | {care} | " + " | ".join(map(str, numbers)) + " |"
 
 
 HEADING = """\
-| ledger | ordering | care | replays | messages | kills | tries | lost | sent twice | twice and not named |
+| ledger | ordering | care | replays | messages | kills | tries | lost | sent twice | unreported |
 |---|---|---|---|---|---|---|---|---|---|"""
 
 
@@ -57,13 +57,20 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m scripts.chaos", description=__doc__)
     parser.add_argument(
-        "--seed", type=int, default=random.SystemRandom().randrange(10_000), help="seed of the random kills"
+        "--seed",
+        type=int,
+        default=random.SystemRandom().randrange(10_000),
+        help="seed of the random kills; a random one by default",
     )
-    parser.add_argument("--kills", type=int, default=108, help="stop after this many kills in all")
-    parser.add_argument("--messages", type=int, default=2_000, help="messages of each replay")
-    parser.add_argument("--each", type=int, default=9, help="most kills of one replay")
-    parser.add_argument("--care", choices=CARES, nargs="*", default=CARES, help="which DAGs; see the table")
-    parser.add_argument("--output", type=Path, help="Markdown file whose table is replaced")
+    parser.add_argument(
+        "--kills", type=int, default=108, help="stop after this many kills in total (default %(default)s)"
+    )
+    parser.add_argument("--messages", type=int, default=2_000, help="messages of each replay (default %(default)s)")
+    parser.add_argument("--each", type=int, default=9, help="kill each replay at most this often (default %(default)s)")
+    parser.add_argument(
+        "--care", choices=CARES, nargs="*", default=CARES, help="which rows of the table to run; all by default"
+    )
+    parser.add_argument("--output", type=Path, help="Markdown file whose table to replace")
     return parser.parse_args(words)
 
 
@@ -82,7 +89,7 @@ def replay(service: Service, line: Line, wanted: argparse.Namespace, rng: random
         kills = states["killed"]
     line.replays, line.kills, line.tries = line.replays + 1, line.kills + kills, line.tries + sum(states.values()) - 1
     if states["success"] < 2:  # noqa: PLR2004
-        line.wrong.append(f"{topic} ended with {dict(states)}")
+        line.wrong.append(f"{topic} did not succeed; its tries ended as {dict(states)}")
         return
     count(line, service.sent(topic), run.result("resend"), wanted.messages)
 
@@ -96,14 +103,16 @@ def count(line: Line, sent: dict[tuple[int, int], int], report: dict[str, object
     line.messages += messages
     line.lost += messages - len(sent)
     line.doubles += len(twice)
-    line.unnamed += len(twice - named)
+    line.unreported += len(twice - named)
     expected = {"verified": True, "unverified": None, "blind": None if twice else True}
     if report["sent"] != messages or report["verified"] is not expected[line.dag_id.rpartition("_")[2]]:
-        line.wrong.append(f"the report says sent {report['sent']}, verified {report['verified']}")
+        line.wrong.append(
+            f"the report says that {report['sent']} of {messages} were sent, verified: {report['verified']}"
+        )
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run replays of every DAG in turn until there were enough kills; 0 if nothing was lost or sent twice."""
+    """Run replays of every DAG in turn until there were enough kills; return 0 if the table is as it must be."""
     wanted = arguments(words)
     rng = random.Random(wanted.seed)  # noqa: S311 - repeatable, nothing to guess
     lines = [Line(f"chaos_{'_'.join(kind)}") for kind in product(STORES, ORDERINGS, wanted.care)]
@@ -112,7 +121,7 @@ def main(words: Sequence[str] | None = None) -> int:
         with Processes(folder / "logs", os.environ) as programs:
             programs.start("service", *COMMAND)
             service = Service(folder / "logs/service.log")
-            connection = programs.until("The service is up", service.connection, 30)
+            connection = programs.until("the service is up", service.connection, 30)
             prepare(folder, connection)
             for line in cycle(lines):
                 if sum(one.kills for one in lines) >= wanted.kills:
@@ -134,17 +143,17 @@ def prepare(folder: Path, connection: str) -> None:
 
 
 def judge(lines: list[Line], wanted: argparse.Namespace) -> int:
-    """Write the table, and return 0 if it is as it must be, otherwise 1."""
+    """Write the table; return 1 if a message was lost, or sent twice by a careful replay or without being reported."""
     table = "\n".join([HEADING, *map(str, lines)])
     kills = sum(line.kills for line in lines)
-    print(f"\n{kills} kills, seed {wanted.seed}\n\n{table}")
+    print(f"\n{kills} kills with seed {wanted.seed}:\n\n{table}")
     if wanted.output:
         text = wanted.output.read_text()
         head = text[: text.index("<!-- table -->")]
         made = f"`make chaos SEED={wanted.seed}`: {kills} kills of replays with {wanted.messages} messages each."
         wanted.output.write_text(f"{head}<!-- table -->\n{made}\n\n{table}\n")
     careful = [line for line in lines if not line.dag_id.endswith("blind")]
-    well = not any(line.lost or line.unnamed or line.wrong for line in lines)
+    well = not any(line.lost or line.unreported or line.wrong for line in lines)
     return 0 if well and not any(line.doubles for line in careful) else 1
 
 

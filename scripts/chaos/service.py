@@ -43,7 +43,7 @@ class Service:
         return next((line[len(VARIABLE) :].strip("'") for line in lines if line.startswith(VARIABLE)), None)
 
     def begin(self, topic: str, count: int, start_ms: int, end_ms: int, seed: int) -> None:
-        """Write the messages of a topic, and start the random numbers of the faults anew."""
+        """Write the messages of a topic, and restart the random numbers of the faults."""
         self._admin("PUT", "faults", {"seed": seed})
         window = {"start_ms": start_ms, "end_ms": end_ms}
         self._admin("POST", "seed", {"topic": topic, "count": count, **window, "partitions": PARTITIONS})

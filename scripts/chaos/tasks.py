@@ -115,14 +115,14 @@ class Run:
         run = DagRun.find(dag_id=self.dag_id, run_id=self.run_id, session=session)[0]
         ti = run.get_task_instance(task_id, session=session)
         if ti is None:
-            raise LookupError(task_id)
+            raise LookupError(f"{self.dag_id} has no task {task_id}.")
         return run, ti
 
 
 def _dag(dag_id: str, session: Session) -> SerializedDAG:
     dag = SerializedDagModel.get_dag(dag_id, session=session)
     if dag is None:
-        raise LookupError(dag_id)
+        raise LookupError(f"There is no DAG {dag_id}.")
     return dag
 
 

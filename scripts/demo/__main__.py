@@ -45,27 +45,29 @@ def start(programs: Processes, service: LocalService, port: int) -> None:
     """Start the service and all programs of Airflow."""
     say(f"Starting the local MQS service and Airflow; their logs are in {LOGS.relative_to(ROOT)}.")
     programs.start("service", *service.command)
-    connection = programs.until("The service is up", service.connection, START_TIMEOUT_S)
+    connection = programs.until("the service is up", service.connection, START_TIMEOUT_S)
     programs.env["AIRFLOW_CONN_MQS_DEFAULT"] = connection
     running.migrate(programs)
-    say("Airflow's database is ready; starting its four programs.")
+    say("Airflow's database is ready; starting its four processes.")
     running.start(programs, {"all": port}, "scheduler", "triggerer")
 
 
 def wait_until_ready(programs: Processes, api: Airflow) -> None:
-    """Wait until every part of Airflow is up and knows the DAG, and check that nobody else can reach them."""
+    """Wait until every part of Airflow is up and knows the DAG, and check that no other machine can reach them."""
     programs.until("Airflow is healthy", api.healthy, START_TIMEOUT_S)
-    programs.until(f"The DAG {DAG_ID} is there", lambda: api.knows(DAG_ID), START_TIMEOUT_S)
+    programs.until(f"Airflow has read the DAG {DAG_ID}", lambda: api.knows(DAG_ID), START_TIMEOUT_S)
     if foreign := programs.foreign_listeners():
-        raise DemoError(f"Something listens on {', '.join(foreign)}, which can be reached from outside; stopping.")
-    say("Airflow is healthy, and listens on 127.0.0.1 only.")
+        raise DemoError(
+            f"A program listens on {', '.join(foreign)}, which other machines can reach. Stopping everything."
+        )
+    say("Airflow is healthy and listens only on 127.0.0.1.")
 
 
 def backfill(programs: Processes, api: Airflow, start: datetime) -> list[Json]:
-    """Back-fill the first hours of the day, and follow the runs to their end."""
-    say(f"Back-filling {start:%Y-%m-%d %H:%M} to {start + WIDTH:%H:%M} UTC with {DAG_ID}.")
+    """Backfill the first hours of the day, and follow the runs to their end."""
+    say(f"Backfilling {start:%Y-%m-%d %H:%M} to {start + WIDTH:%H:%M} UTC with {DAG_ID}.")
     last = start + WIDTH - timedelta(hours=1)
-    # while the DAG is paused: on SQLite a scheduler that picks up half a back-fill dies when the rest is rolled back
+    # while the DAG is paused: on SQLite a scheduler that picks up half a backfill dies when the rest is rolled back
     api.backfill(DAG_ID, start.isoformat(), last.isoformat())
     api.unpause(DAG_ID)
     changes = Changes()
@@ -77,7 +79,7 @@ def backfill(programs: Processes, api: Airflow, start: datetime) -> list[Json]:
             changes.show(hours[task["dag_run_id"]], task["task_id"], task["state"])
         return runs if len(runs) == INTERVALS and all(run["state"] in DONE for run in runs) else None
 
-    return programs.until("The back-fill is done", finished, RUN_TIMEOUT_S, pause_s=0.5)
+    return programs.until("the backfill is done", finished, RUN_TIMEOUT_S, pause_s=0.5)
 
 
 def explain_failures(api: Airflow, runs: list[Json]) -> None:
@@ -130,7 +132,7 @@ def alone() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise DemoError("Another demo is running in this folder; stop it first.") from None
+            raise DemoError("Another demo is running in this folder. Stop it first.") from None
         yield
 
 
@@ -153,7 +155,7 @@ def main() -> int:
         with alone():
             run()
     except KeyboardInterrupt:
-        return complain("Interrupted; nothing is left running.")
+        return complain("Interrupted. Nothing is left running.")
     except DemoError as error:
         return complain(str(error))
     return 0

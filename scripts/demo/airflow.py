@@ -115,7 +115,7 @@ class Airflow:
             if response is not None:
                 return response
             time.sleep(1 + number)
-        raise DemoError(f"Airflow does not answer {method} {path}.")
+        raise DemoError(f"Airflow did not answer {method} {path} in {ATTEMPTS} attempts.")
 
     def get(self, path: str, **query: Any) -> Json:
         """Read a resource that exists."""
@@ -159,7 +159,7 @@ class Airflow:
             time.sleep(1)
             if self._backfills(dag_id) > before:
                 return
-        raise DemoError("Airflow did not create the back-fill.")
+        raise DemoError("Airflow did not create the backfill.")
 
     def trigger(self, dag_id: str, run_id: str, conf: Json, **moments: str) -> None:
         """Start a run, unless an earlier attempt has done so; its interval counts only with a logical date."""
@@ -178,7 +178,7 @@ class Airflow:
         self.change("POST", f"dags/{dag_id}/clearTaskInstances", body)
 
     def runs(self, dag_id: str) -> list[Json]:
-        """List the back-fill's runs, oldest interval first."""
+        """List the backfill's runs, oldest interval first."""
         query = {"run_type": "backfill", "order_by": "logical_date"}
         return list(self.get(f"dags/{dag_id}/dagRuns", **query)["dag_runs"])
 
@@ -197,7 +197,7 @@ class Airflow:
         return dict(self.get(path, deserialize=True)["value"])
 
     def log(self, task: Json, try_number: int | None = None) -> str:
-        """Read the log of a task's last try, or of the given one, as text."""
+        """Read the log of a task's last try, or of another one, as text."""
         path = self._task(task["dag_id"], task["dag_run_id"], task["task_id"])
         content = self.get(f"{path}/logs/{try_number or task['try_number']}", map_index=-1)["content"]
         return "\n".join(line for entry in content for line in log_lines(entry))

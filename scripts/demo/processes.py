@@ -23,7 +23,7 @@ TAIL_LINES = 12
 
 
 class DemoError(Exception):
-    """An error for a person: one sentence, and the end of the logs that explain it."""
+    """An error for people to read: one sentence, and the last lines of the logs that explain it."""
 
 
 def free_port() -> int:
@@ -36,7 +36,7 @@ def free_port() -> int:
 def tail(path: Path) -> str:
     """Return the last lines of a log, under a heading."""
     lines = path.read_text(errors="replace").splitlines()[-TAIL_LINES:] if path.exists() else []
-    return "\n".join([f"--- the end of {path}", *lines])
+    return "\n".join([f"--- last lines of {path}", *lines])
 
 
 def session(process: psutil.Process) -> int | None:
@@ -76,13 +76,14 @@ class Processes:
             )
 
     def finish(self, name: str, timeout_s: float) -> None:
-        """Wait for a program that ends by itself; another exit code than 0, or no end in time, is an error."""
+        """Wait for a program that ends by itself; an exit code other than 0, or no end in time, is an error."""
         try:
-            code: int | str = self.started[name].wait(timeout_s)
+            code = self.started[name].wait(timeout_s)
+            problem = f"failed with exit code {code}" if code else ""
         except subprocess.TimeoutExpired:
-            code = f"nothing after {timeout_s:.0f} s"
-        if code:
-            raise DemoError(f"{name} ended with {code}.\n{tail(self.logs / f'{name}.log')}")
+            problem = f"did not end within {timeout_s:.0f} s"
+        if problem:
+            raise DemoError(f"{name} {problem}.\n{tail(self.logs / f'{name}.log')}")
         del self.started[name]
 
     def check(self) -> None:
@@ -90,13 +91,13 @@ class Processes:
         for name, process in list(self.started.items()):  # another thread may start one
             if process.poll() is not None:
                 log = tail(self.logs / f"{name}.log")
-                raise DemoError(f"{name} stopped by itself with code {process.returncode}.\n{log}")
+                raise DemoError(f"{name} ended unexpectedly with exit code {process.returncode}.\n{log}")
 
     def until(self, what: str, answer: Callable[[], T | None], timeout_s: float, pause_s: float = 0.25) -> T:
         """
-        Call ``answer`` until it returns something, as long as every program runs and the time is not over.
+        Call ``answer`` until it returns a value; it is an error if a program ends, or if the time is over.
 
-        It is called at least once, and once more when the time is over, so a slow machine fails for the thing itself.
+        One more call follows when the time is over, so that a slow machine does not fail only for being slow.
         """
         end_s = time.monotonic() + timeout_s
         over = False
@@ -107,7 +108,7 @@ class Processes:
                 return found
             time.sleep(0 if over else min(pause_s, timeout_s))
         logs = "\n".join(tail(self.logs / f"{name}.log") for name in self.started)
-        raise DemoError(f"{what}: not after {timeout_s:.0f} s.\n{logs}")
+        raise DemoError(f"Gave up after {timeout_s:.0f} s of waiting for this: {what}.\n{logs}")
 
     def foreign_listeners(self) -> list[str]:
         """List the addresses other than 127.0.0.1 on which any of the programs listens."""

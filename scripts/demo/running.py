@@ -29,7 +29,7 @@ class Running:
 @contextmanager
 def running_airflow(folder: Path, dags: Path, connection: str, **settings: object) -> Iterator[Running]:
     """
-    Run an Airflow without triggerer while a block runs; ``folder`` takes everything that it writes.
+    Run an Airflow without a triggerer while a block runs; it writes only to ``folder``.
 
     ``connection`` is ``mqs_default`` as JSON or URI; settings such as ``CORE__PARALLELISM=4`` override those of
     ``environment``.
@@ -64,8 +64,8 @@ def migrate(programs: Processes) -> None:
 def start(programs: Processes, servers: Mapping[str, int], *workers: str) -> None:
     """Start the API servers (for ``core``, ``execution`` or ``all``), the named programs, and the DAG processor."""
     for apps, port in servers.items():
-        where = ("--host", "127.0.0.1", "--port", str(port))
-        programs.start(f"api-server-{apps}", *command("api-server", "--apps", apps, *where, "--workers", "1"))
+        address = ("--host", "127.0.0.1", "--port", str(port))
+        programs.start(f"api-server-{apps}", *command("api-server", "--apps", apps, *address, "--workers", "1"))
     for name in workers:
         programs.start(name, *command(name, "--skip-serve-logs"))
     programs.start("dag-processor", *command("dag-processor"))

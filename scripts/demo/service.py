@@ -23,7 +23,7 @@ VARIABLE = "AIRFLOW_CONN_MQS_DEFAULT="
 
 
 class LocalService:
-    """The service behind the demo."""
+    """The service that the demo resends to."""
 
     def __init__(self, data: Path, log: Path) -> None:
         self._data = data  # its database, seeded with a day of messages
@@ -56,7 +56,7 @@ class LocalService:
         counts = answer.raise_for_status().json()["counts"][TOPIC]
         sent = {(partition, offset): times for partition, offset, times in counts}
         if problem := difference(held, sent):
-            raise DemoError(f"The service's log does not show every message exactly once: {problem}.")
+            raise DemoError(f"The service's own log does not show each message resent exactly once: {problem}.")
         return f"The service's own log shows {len(held)} messages, each resent exactly once."
 
     def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -67,7 +67,7 @@ class LocalService:
 def difference(held: Collection[MessageRef], sent: Mapping[MessageRef, int]) -> str:
     """Say how many messages are missing, foreign or repeated; empty if none is."""
     if not held:
-        return "the intervals hold no message"
+        return "the intervals contain no messages"
     counts = {
         "never sent": sum(ref not in sent for ref in held),
         "from outside the intervals": sum(ref not in held for ref in sent),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
+import itertools
 
 import pytest
 
 from airflow_provider_mqs import emulator
 from airflow_provider_mqs.emulator.behaviour import Behaviour
-from airflow_provider_mqs.emulator.faults import SETTABLE, Faults
+from airflow_provider_mqs.emulator.faults import KINDS, SETTABLE, Faults, Rule
 
 
 def test_switches_are_set_by_name_as_json_has_them() -> None:
@@ -37,14 +40,26 @@ def test_wrong_switches_get_a_sentence(changes: dict[str, object], sentence: str
         Behaviour().changed(changes)
 
 
+def _explained(owner: type) -> set[str]:
+    """Return the fields of a class that are followed by a docstring."""
+    [definition] = ast.parse(inspect.getsource(owner)).body
+    assert isinstance(definition, ast.ClassDef)
+    return {
+        field.target.id
+        for field, text in itertools.pairwise(definition.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+    }
+
+
 def test_every_switch_is_explained() -> None:
-    """It has a line in its class and in the table of what is known and inferred."""
-    for field in dataclasses.fields(Behaviour):
-        assert f":param {field.name}:" in (Behaviour.__doc__ or "")
-        assert field.name in (emulator.__doc__ or "")
+    """It has a docstring, and a place in the table of what is known and inferred."""
+    names = {field.name for field in dataclasses.fields(Behaviour)}
+    assert _explained(Behaviour) == names
+    assert all(name in (emulator.__doc__ or "") for name in names)
 
 
 def test_every_value_among_the_faults_is_explained() -> None:
-    """Rules are explained by their lines in the class."""
-    plain = [name for name in SETTABLE if name not in Faults().__dict__ or not hasattr(getattr(Faults(), name), "next")]
-    assert all(f":param {name}:" in (Faults.__doc__ or "") for name in plain)
+    """The rules are explained by their lines in the class, and the fields of a rule in its own."""
+    assert _explained(Faults) == set(SETTABLE) - KINDS.keys()
+    assert _explained(Rule) == {field.name for field in dataclasses.fields(Rule)}

@@ -42,7 +42,7 @@ def test_probabilities_repeat_with_the_seed() -> None:
     assert 16 < picks(1).count("error_500") < 48
 
 
-def test_assigning_a_rule_again_counts_anew() -> None:
+def test_assigning_a_rule_again_restarts_its_count() -> None:
     """This holds for the same object, too."""
     faults, rule = Faults(), Rule(next=1)
     for _ in range(2):
@@ -87,7 +87,7 @@ def test_an_unknown_operation_or_fault_is_refused() -> None:
 
 
 def test_faults_are_shown_and_cleared() -> None:
-    """Only rules that are on are shown; clearing starts the random numbers anew."""
+    """Only rules that are on are shown; clearing restarts the random numbers."""
     faults = Faults()
     faults.update({"drop_after": {"next": 3}, "latency_s": 0.1, "latency_operations": ["query"]})
     shown = faults.as_json()

@@ -79,7 +79,7 @@ def test_each_meaning_of_offset_walks_the_whole_window(world: World, paging: str
 
 
 def test_the_first_two_pages_of_one_based_paging_are_equal(world: World) -> None:
-    """Page 0 is page 1, which is how a client tells this meaning."""
+    """Page 0 is page 1, which is how a client recognises this meaning."""
     _fill(world, 3)
     world.behave(paging="page1")
     assert world.offsets(limit=2, offset=0) == world.offsets(limit=2, offset=1) == [0, 1]
