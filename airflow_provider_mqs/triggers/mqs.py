@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.triggers import base
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_mqs.core.client.concurrency import wait_at_most
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, is_absent
 from airflow_provider_mqs.core.watch.condition import Condition, Decision, PollPolicy, PollState, decide
 from airflow_provider_mqs.core.watch.watch_options import NOW, WatchOptions
@@ -183,7 +184,7 @@ class MessagesInWindowTrigger(BaseTrigger):
 
     async def _poll(self, shared: SharedClient) -> Decision:
         try:
-            counted = await asyncio.wait_for(self._count(shared), max(self.deadline_s - self._now_s(), _LAST_POLL_S))
+            counted = await wait_at_most(max(self.deadline_s - self._now_s(), _LAST_POLL_S), self._count(shared))
         except PERMANENT as error:
             return Decision("fail", str(error))
         except MqsError as error:

@@ -24,7 +24,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mqs.core.client.client import side_by_side
+from airflow_provider_mqs.core.client.concurrency import side_by_side, wait_at_most
 from airflow_provider_mqs.core.client.flow import Sleep, adrive
 from airflow_provider_mqs.core.client.retry import surely_not_executed
 from airflow_provider_mqs.core.ledger.account import Failure
@@ -150,16 +150,18 @@ class Sender:
         crew = side_by_side(self._work(claims) for _ in range(workers))
         work, hurry = asyncio.ensure_future(crew), asyncio.ensure_future(self._hurry.wait())
         try:
-            try:
-                await asyncio.wait({work, hurry}, return_when=asyncio.FIRST_COMPLETED)
-                await asyncio.wait({work}, timeout=DRAIN_S)
-            finally:
-                hurry.cancel()
-                work.cancel()
-                with suppress(asyncio.CancelledError):
-                    await work
+            await asyncio.wait({work, hurry}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work}, timeout=DRAIN_S)
         finally:
-            await claims.flush()
+            hurry.cancel()
+            work.cancel()
+            try:
+                # gathered: if it were awaited, our own cancel could not be told from its end
+                await asyncio.gather(work, return_exceptions=True)
+            finally:
+                await claims.flush()
+        if not work.cancelled():
+            work.result()
 
     async def _work(self, claims: Claims) -> None:
         account = self._account
@@ -227,7 +229,7 @@ class Sender:
             self._throttle.slow_down()
         _log.info("Trying again in %.1f s (%s)", step.seconds, step.reason)
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), step.seconds)
+            await wait_at_most(step.seconds, self._hurry.wait())
         if self.stopped:
             raise _StoppedError
         return None
