@@ -5,11 +5,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import (
-    AirflowFailException,
-    AirflowSkipException,
-    AirflowTaskTimeout,
-)
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, AirflowTaskTimeout, Context
 
 from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag, is_absent
@@ -23,8 +19,6 @@ from airflow_provider_mqs.tasks.stores import stores_of_task
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
-
-    from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_mqs.core.resend.pacing import Progress
     from airflow_provider_mqs.tasks.resend_job import ResendJob

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs._compat import mask_secret
-from airflow_provider_mqs.core.ledger.account import Account
+from airflow_provider_mqs.core.ledger.account import Account, Counts
 from airflow_provider_mqs.core.ledger.ledger import Owner
-from airflow_provider_mqs.core.ledger.session import session_for
+from airflow_provider_mqs.core.ledger.session import LedgerSession, session_for
 from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
-from airflow_provider_mqs.core.offsets.plan import plan_of, receivers_of
+from airflow_provider_mqs.core.offsets.plan import Plan, plan_of, receivers_of
 from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
 from airflow_provider_mqs.core.resend.claims import CLAIM
 from airflow_provider_mqs.core.resend.replay import Replay
@@ -29,11 +29,8 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_mqs.core.ledger.account import Counts
-    from airflow_provider_mqs.core.ledger.session import LedgerSession
     from airflow_provider_mqs.core.ledger.stores import ReplayStores
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
-    from airflow_provider_mqs.core.offsets.plan import Plan
     from airflow_provider_mqs.core.resend.options import ResendOptions
     from airflow_provider_mqs.core.resend.pacing import Progress
     from airflow_provider_mqs.hooks.mqs import MqsHook

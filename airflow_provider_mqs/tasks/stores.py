@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.providers.common.compat.sdk import Asset, Variable, conf
 
 from airflow_provider_mqs._compat import AIRFLOW_VERSION
-from airflow_provider_mqs.core.ledger.stores import FileStore, ReplayStores
+from airflow_provider_mqs.core.ledger.stores import FileStore, ReplayStores, Store
 from airflow_provider_mqs.core.values.arguments import is_absent
 from airflow_provider_mqs.core.values.asset_uri import RECORD_HOST
 from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
@@ -35,7 +35,6 @@ from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_mqs.core.ledger.stores import Store
 
 RECORD_NAME: Final = "mqs-replay-record"
 RECORD_URI: Final = f"mqs://{RECORD_HOST}"

@@ -23,14 +23,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.ledger.account import Account, Failure
-from airflow_provider_mqs.core.ledger.ledger import COMPLETE
+from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Ledger, Owner
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from airflow_provider_mqs.core.ledger.ledger import Ledger, Owner
 
 
 @dataclass(frozen=True, slots=True)

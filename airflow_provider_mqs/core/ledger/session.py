@@ -50,21 +50,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.ledger.index import IndexEntry, ReplayIndex, load_ledger, load_ledgers, wall_clock_ms
-from airflow_provider_mqs.core.ledger.ledger import ENDED, OPENING, SENDING, Ledger
-from airflow_provider_mqs.core.ledger.resume import history_of, taken_over
+from airflow_provider_mqs.core.ledger.ledger import ENDED, OPENING, SENDING, Ledger, Owner
+from airflow_provider_mqs.core.ledger.resume import History, history_of, taken_over
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.offsets.plan import replay_id_of
+from airflow_provider_mqs.core.offsets.plan import Plan, replay_id_of
 from airflow_provider_mqs.core.values.time_window import iso
 from airflow_provider_mqs.exceptions import ReplayInProgressError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from airflow_provider_mqs.core.ledger.ledger import Owner
-    from airflow_provider_mqs.core.ledger.resume import History
     from airflow_provider_mqs.core.ledger.stores import ReplayStores, Store
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
-    from airflow_provider_mqs.core.offsets.plan import Plan
 
 _GIVE_WAY_ROUNDS = 20
 _GIVE_WAY_PAUSE_S = 0.25

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, TypeAlias
 
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
     from airflow_provider_mqs.core.resend.report import Report
     from airflow_provider_mqs.core.verify.copy_search import Finding

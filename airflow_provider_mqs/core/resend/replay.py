@@ -26,7 +26,7 @@ from airflow_provider_mqs.core.ledger.account import Account
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, SENDING
 from airflow_provider_mqs.core.ledger.resume import History
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.resend.pacing import Meter
+from airflow_provider_mqs.core.resend.pacing import Meter, Progress
 from airflow_provider_mqs.core.resend.report import Report
 from airflow_provider_mqs.core.resend.sender import Sender
 from airflow_provider_mqs.core.resend.verifier import Verifier
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.offsets.plan import Plan
     from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
     from airflow_provider_mqs.core.resend.options import ResendOptions
-    from airflow_provider_mqs.core.resend.pacing import Progress
 
 _log = logging.getLogger(__name__)
 # a quarter of the lease

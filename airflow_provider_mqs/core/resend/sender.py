@@ -25,12 +25,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.client.concurrency import side_by_side, wait_at_most
-from airflow_provider_mqs.core.client.flow import Sleep, adrive
+from airflow_provider_mqs.core.client.flow import Sleep, Step, adrive
 from airflow_provider_mqs.core.client.retry import surely_not_executed
-from airflow_provider_mqs.core.ledger.account import Failure
+from airflow_provider_mqs.core.ledger.account import Account, Failure
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.resend.claims import Claims, Lane
-from airflow_provider_mqs.core.resend.in_doubt import Resolver
+from airflow_provider_mqs.core.resend.in_doubt import FindCopies, Resolver
 from airflow_provider_mqs.core.resend.pacing import Breaker, Meter, Pacer, Throttle
 from airflow_provider_mqs.exceptions import ApiError, AuthenticationError, MqsError, TransportError
 
@@ -38,10 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
-    from airflow_provider_mqs.core.client.flow import Step
-    from airflow_provider_mqs.core.ledger.account import Account
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
-    from airflow_provider_mqs.core.resend.in_doubt import FindCopies
     from airflow_provider_mqs.core.resend.options import ResendOptions
     from airflow_provider_mqs.core.resend.report import Report
 

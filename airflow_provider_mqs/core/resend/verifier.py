@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.verify.copy_search import CopySearch, find_copies
+from airflow_provider_mqs.core.verify.copy_search import CopySearch, Finding, find_copies
 from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.exceptions import MqsError
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.offsets.plan import Plan
     from airflow_provider_mqs.core.resend.options import ResendOptions
     from airflow_provider_mqs.core.resend.report import Report
-    from airflow_provider_mqs.core.verify.copy_search import Finding
 
 _log = logging.getLogger(__name__)
 

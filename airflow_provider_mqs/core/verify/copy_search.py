@@ -37,12 +37,20 @@ from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.query.slices import Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.core.verify.copy_matching import (
+    MatchGroup,
+    Matching,
     group_by_key,
     groups_to_compare,
     match_by_content,
     match_by_count,
 )
-from airflow_provider_mqs.core.verify.copy_traits import traits_all_keep, traits_most_keep, traits_of
+from airflow_provider_mqs.core.verify.copy_traits import (
+    KeptTraits,
+    Traits,
+    traits_all_keep,
+    traits_most_keep,
+    traits_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,8 +58,6 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.api import MqsApi
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.values.message import Rows
-    from airflow_provider_mqs.core.verify.copy_matching import MatchGroup, Matching
-    from airflow_provider_mqs.core.verify.copy_traits import KeptTraits, Traits
     from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 
     TraitsByOffset: TypeAlias = dict[int, dict[int, Traits]]
