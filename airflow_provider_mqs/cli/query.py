@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_mqs.cli import ledger_path, output
 from airflow_provider_mqs.core.query.filters import FUNCTIONS, Filters
 from airflow_provider_mqs.core.query.query import QueryArguments
-from airflow_provider_mqs.core.values.time_window import TimeWindow
+from airflow_provider_mqs.core.values.time_window import TimeWindow, WindowArguments
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.tasks.query_job import run_query
@@ -17,7 +17,6 @@ from airflow_provider_mqs.tasks.query_job import run_query
 if TYPE_CHECKING:
     import argparse
 
-    from airflow_provider_mqs.core.values.time_window import WindowArguments
 
 _FILTERS = tuple(one for one in fields(Filters) if one.name not in FUNCTIONS)
 

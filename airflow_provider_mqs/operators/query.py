@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, conf
+from airflow.providers.common.compat.sdk import AirflowSkipException, Context, conf
 
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, choice, optional_number
 from airflow_provider_mqs.exceptions import ConfigurationError, EmptyWindowError
-from airflow_provider_mqs.operators.base import RecordedOperator
+from airflow_provider_mqs.operators.base import RecordedOperator, permanent_errors_fail
+from airflow_provider_mqs.tasks.dag_run import window_of_task
 from airflow_provider_mqs.tasks.filtered import FilteredOperator
-from airflow_provider_mqs.tasks.permanent_errors import permanent_errors_fail
 from airflow_provider_mqs.tasks.stores import stores_of_task
-from airflow_provider_mqs.tasks.window import window_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
-
-    from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.offsets.document import Offsets
@@ -42,7 +39,8 @@ class QueryMessagesOperator(FilteredOperator, RecordedOperator):
     :param topic: topic name
     :param start: first moment of the window: datetime, ISO text or epoch ms
     :param end: end of the window (exclusive): datetime, ISO text or epoch ms
-    :param lookback: length of a window that ends where the run's interval does: seconds or ``timedelta``
+    :param lookback: length of a window that ends when the run's interval does: seconds or ``timedelta``; ignored with a
+        warning if ``start`` and ``end`` are both set
     {filter_params}
     :param max_messages: fail if the window holds more; nothing is cut off. Default no limit
     :param batch_size: push a list of batches of this many offsets, for ``.expand(messages=query.output)``; default one

@@ -9,11 +9,10 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSki
 
 from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag, is_absent
-from airflow_provider_mqs.core.values.asset_uri import topic_uri
+from airflow_provider_mqs.core.values.topic_ref import topic_uri
 from airflow_provider_mqs.exceptions import ConfigurationError, ResendError
-from airflow_provider_mqs.operators.base import RecordedOperator
-from airflow_provider_mqs.tasks.events import EVENTS, messages_of_events, started_by_topic, topic_ref_of
-from airflow_provider_mqs.tasks.permanent_errors import permanent_errors_fail
+from airflow_provider_mqs.operators.base import RecordedOperator, permanent_errors_fail
+from airflow_provider_mqs.tasks.dag_run import EVENTS, messages_of_events, started_by_topic, topic_ref_of
 from airflow_provider_mqs.tasks.stores import stores_of_task
 
 if TYPE_CHECKING:

@@ -20,10 +20,9 @@ from airflow_provider_mqs._compat import AIRFLOW_VERSION
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag, topic_name
 from airflow_provider_mqs.core.values.time_window import WindowArguments
 from airflow_provider_mqs.core.watch.condition import SETTLE_S, Condition, Decision, PollPolicy, PollState, decide
-from airflow_provider_mqs.exceptions import ConfigurationError, MqsError
+from airflow_provider_mqs.exceptions import PERMANENT, ConfigurationError, MqsError
+from airflow_provider_mqs.tasks.dag_run import window_of_task
 from airflow_provider_mqs.tasks.filtered import FilteredOperator
-from airflow_provider_mqs.tasks.permanent_errors import PERMANENT
-from airflow_provider_mqs.tasks.window import window_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,7 +67,8 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
     :param topic: topic name
     :param start: start of the window: datetime, ISO text or epoch ms
     :param end: end of the window (exclusive): datetime, ISO text or epoch ms
-    :param lookback: length of a window that ends with the run's interval: seconds or ``timedelta``
+    :param lookback: length of a window that ends when the run's interval does: seconds or ``timedelta``; ignored with a
+        warning if ``start`` and ``end`` are both set
     :param min_messages: messages that the window must hold, default 1; 0 only waits until it is final
     :param min_per_partition: messages that each partition of the topic must hold, or each of ``partitions`` if given;
         default any number

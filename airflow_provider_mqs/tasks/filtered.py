@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_mqs.core.query.filters import Filters
-
-if TYPE_CHECKING:
-    from airflow_provider_mqs.core.query.filters import MessageFilter, PartitionsArgument
+from airflow_provider_mqs.core.query.filters import Filters, MessageFilter, PartitionsArgument
 
 _MARKER = re.compile(r"^( *)\{filter_params\}$", re.MULTILINE)
 

@@ -7,15 +7,14 @@ import time
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.ledger.known_copies import known_copies_in
-from airflow_provider_mqs.core.query.query import Query, check_result, closed_window, query_offsets
-from airflow_provider_mqs.tasks.events import topic_ref_of
+from airflow_provider_mqs.core.query.query import Query, QueryArguments, check_result, closed_window, query_offsets
+from airflow_provider_mqs.tasks.dag_run import topic_ref_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.offsets.document import Offsets
-    from airflow_provider_mqs.core.query.query import QueryArguments
     from airflow_provider_mqs.core.values.time_window import TimeWindow
     from airflow_provider_mqs.hooks.mqs import MqsHook
 

@@ -29,7 +29,7 @@ from airflow.providers.common.compat.sdk import Asset, Variable, conf
 from airflow_provider_mqs._compat import AIRFLOW_VERSION
 from airflow_provider_mqs.core.ledger.stores import FileStore, ReplayStores, Store
 from airflow_provider_mqs.core.values.arguments import is_absent
-from airflow_provider_mqs.core.values.asset_uri import RECORD_HOST
+from airflow_provider_mqs.core.values.topic_ref import RECORD_HOST
 from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
 
 if TYPE_CHECKING:

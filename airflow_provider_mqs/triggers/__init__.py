@@ -9,5 +9,3 @@ Triggers. They wait in the triggerer, and only ever read: a resend belongs on a 
 A triggerer imports ``mqs`` in its event loop, and a DAG file imports it for an ``AssetWatcher``, so that one loads no
 client. The others bring it, and are imported in a thread by the first poll.
 """
-
-from __future__ import annotations

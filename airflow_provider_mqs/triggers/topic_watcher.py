@@ -17,18 +17,16 @@ from airflow_provider_mqs.core.values.text import plural
 from airflow_provider_mqs.core.values.time_window import SOURCE_EVENT, TimeWindow, iso
 from airflow_provider_mqs.core.values.topic_ref import TopicRef
 from airflow_provider_mqs.core.watch.cursor import Cursor, EventBatch
-from airflow_provider_mqs.core.watch.new_messages import find_new_messages, read_topic
+from airflow_provider_mqs.core.watch.new_messages import Reading, find_new_messages, read_topic
 from airflow_provider_mqs.exceptions import MqsError
 from airflow_provider_mqs.hooks.client_pool import shared_client
 from airflow_provider_mqs.triggers.cursor_store import CursorStore
-from airflow_provider_mqs.triggers.shared_reading import ReadRequest, readings_of
+from airflow_provider_mqs.triggers.shared_reading import CompletedReading, ReadRequest, SharedReadings, readings_of
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.api import MqsApi
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
-    from airflow_provider_mqs.core.watch.new_messages import Reading
     from airflow_provider_mqs.core.watch.watch_options import WatchOptions
-    from airflow_provider_mqs.triggers.shared_reading import CompletedReading, SharedReadings
 
 _log = logging.getLogger(__name__)
 _MAX_HOLD_S: Final = 900.0
