@@ -157,7 +157,7 @@ class QueryMessagesOperator(FilteredOperator, RecordedOperator):
     def _records(self, context: Context) -> Sequence[Store]:
         records = stores_of_task(context, self.ledger_path).records
         if not records:
-            self.log.warning("There is no record of earlier replays: their copies are not told from originals.")
+            self.log.warning("There is no record of earlier replays, so their copies count as originals.")
         return records
 
     def _end_empty(self, offsets: Offsets, on_empty: str) -> None:

@@ -236,7 +236,7 @@ class ResendMessagesOperator(RecordedOperator):
                 "interval would send them again. Leave durable on, set ledger_path, or run on Airflow 3.3 or later."
             )
         if not stores.records:
-            self.log.warning("There is no record of earlier replays: their copies are not told from originals.")
+            self.log.warning("There is no record of earlier replays, so their copies count as originals.")
         if self.retries and not stores.stores:
             self.log.warning("There is no ledger, so a failure is final once something was sent; set ledger_path.")
 
@@ -270,7 +270,7 @@ class ResendMessagesOperator(RecordedOperator):
         uri = topic_uri(report["endpoint"], report["instance_id"], report["topic"])
         for outlet in self.outlets:
             if getattr(outlet, "uri", None) == uri:
-                # whoever listens gets what was sent, not what the service said about the rest
+                # consumers of the event get what was sent, not what the service said about the rest
                 events[outlet].extra = {name: value for name, value in report.items() if name != "failures"}
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs._compat import mask_secret
 from airflow_provider_mqs.core.ledger.account import Account, Counts
+from airflow_provider_mqs.core.ledger.index import wall_clock_ms
 from airflow_provider_mqs.core.ledger.ledger import Owner
 from airflow_provider_mqs.core.ledger.session import LedgerSession, session_for
 from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
@@ -67,9 +68,9 @@ class ResendJob:
 
         ``more_signals`` stop the work besides SIGTERM and SIGALRM.
         """
-        self._started_ms = _now_ms()
+        self._started_ms = wall_clock_ms()
         if self.plan.repeats:
-            _log.warning("%d items were given more than once; each message is sent once.", self.plan.repeats)
+            _log.warning("%d items are repeated; each message is sent once.", self.plan.repeats)
         if not self.plan.count:
             _log.info("There is nothing to send.")
             return None
@@ -130,7 +131,7 @@ class ResendJob:
             "dry_run": self.dry_run,
             "plan": self._plan_document(),
             "started_at": iso(self._started_ms),
-            "finished_at": iso(_now_ms()),
+            "finished_at": iso(wall_clock_ms()),
             "rate": round(self.replay.rate, 1) if self.replay else 0.0,
             "run": dict(run),
         }
@@ -217,7 +218,3 @@ def resend_job(
         stores=stores,
     )
     return ResendJob(hook, plan, options, session, dry_run, brake)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

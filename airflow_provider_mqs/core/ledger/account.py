@@ -1,5 +1,5 @@
 """
-The account of a resend: what has become of each message of the plan. This is the one place that knows.
+The account of a resend: what has become of each message of the plan. Nothing else keeps count.
 
 The ledger serialises it, the report renders it, verification reads it. Claims and sender change it, only by the methods
 named here. A message is in one state at a time::

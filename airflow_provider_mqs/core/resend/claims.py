@@ -2,7 +2,7 @@
 Hand out messages to be posted, none before its claim is written into the ledger.
 
 A claim says in the ledger that a message may be posted from now on. It is written before the message is handed out, so
-whoever reads the ledger after a crash knows every message that may have been sent: those are in doubt, and no others.
+after a crash the ledger names every message that may have been sent: those are in doubt, and no others.
 At most 500 messages are claimed and not done at any time, which limits how many copies must be looked for.
 
 One write closes what is finished and opens the next claim, since a ledger is written whole anyway. It starts while

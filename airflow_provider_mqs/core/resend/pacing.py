@@ -1,4 +1,4 @@
-"""How fast, and how far: rate limit, throttling, circuit breaker and progress of a resend. The clock is given."""
+"""How fast, and how far: rate limit, throttling, circuit breaker and progress of a resend. Callers pass the clock."""
 
 from __future__ import annotations
 

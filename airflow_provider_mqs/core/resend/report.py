@@ -32,7 +32,7 @@ class Report:
     missing: OffsetsByPartition = field(default_factory=dict)
     """Sent messages for which no copy was found, though others of their partition have theirs."""
     verified: bool | None = None
-    """Whether every sent message has a copy; ``None`` if that could not be told, or nobody looked."""
+    """Whether every sent message has a copy; ``None`` if that is not known, or was not checked."""
     requests: int = 0
 
     @property

@@ -30,8 +30,8 @@ from airflow_provider_mqs.core.client.retry import surely_not_executed
 from airflow_provider_mqs.core.ledger.account import Account, Failure
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.resend.claims import Claims, Lane
-from airflow_provider_mqs.core.resend.in_doubt import FindCopies, Resolver
 from airflow_provider_mqs.core.resend.pacing import Breaker, Meter, Pacer, Throttle
+from airflow_provider_mqs.core.resend.verifier import FindCopies, Resolver
 from airflow_provider_mqs.exceptions import ApiError, AuthenticationError, MqsError, TransportError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 # Airflow sends SIGKILL five seconds after SIGTERM; ledger and report must be written in what is left of them
 DRAIN_S = 3.0
 """Seconds to wait for requests in flight once the task must stop."""
-# resolving reads the topic: the more messages share one reading, the better; but each keeps room of a claim
+# resolving reads the topic, best for many messages at once; but each takes up room for claims until then
 _MOST_IN_DOUBT = 100
 REFUSED_STATUSES = frozenset({400, 401, 403, 404, 405, 413})
 """
