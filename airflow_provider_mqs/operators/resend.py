@@ -163,7 +163,13 @@ class ResendMessagesOperator(RecordedOperator):
             error = job.run()
             report = job.document(_run_of(context, self.mqs_conn_id))
             if job.nothing_left and error is None and not job.dry_run and job.report.verified is not False:
-                self._skip(job, report, context)
+                _push(context, report)
+                sentence = (
+                    f"All {job.plan.count} messages were sent already ({job.sent_by}); "
+                    "to send them again, set on_replayed='resend'."
+                )
+                self.log.warning("%s", sentence)
+                raise AirflowSkipException(sentence)
             if error is not None or not (job.dry_run or job.succeeded):
                 self._fail(job, report, context, error)
         if job.report.verified is None and job.counts.sent and job.options.verify:
@@ -239,16 +245,6 @@ class ResendMessagesOperator(RecordedOperator):
             self.log.warning("There is no record of earlier replays, so their copies count as originals.")
         if self.retries and not stores.stores:
             self.log.warning("There is no ledger, so a failure is final once something was sent; set ledger_path.")
-
-    def _skip(self, job: ResendJob, report: dict[str, Any], context: Context) -> NoReturn:
-        _push(context, report)
-        sent_by = job.replay.history.sent_by if job.replay else None
-        sentence = (
-            f"All {job.plan.count} messages were sent already ({sent_by}); "
-            "to send them again, set on_replayed='resend'."
-        )
-        self.log.warning("%s", sentence)
-        raise AirflowSkipException(sentence)
 
     def _fail(self, job: ResendJob, report: dict[str, Any], context: Context, error: Exception | None) -> NoReturn:
         """Push the report, then fail the task: for good only if a retry could send something twice."""

@@ -64,7 +64,7 @@ class ResendJob:
 
     def run(self, *more_signals: signal.Signals) -> Exception | None:
         """
-        Send, or see what would be sent. Return what went wrong, since no error may cost the report.
+        Send, or find out what would be sent. Return an error rather than raise it, so that the report is never lost.
 
         ``more_signals`` stop the work besides SIGTERM and SIGALRM.
         """
@@ -99,6 +99,11 @@ class ResendJob:
         """Whether other runs had sent everything before this one began."""
         is_retry = self.replay is not None and self.replay.history.is_retry
         return not is_retry and 0 < self.counts.already_sent == self.plan.count
+
+    @property
+    def sent_by(self) -> Owner | None:
+        """The last run that sent something of the plan before this one."""
+        return self.replay.history.sent_by if self.replay else None
 
     @property
     def succeeded(self) -> bool:

@@ -143,7 +143,7 @@ class Account:
 
     @property
     def complete(self) -> bool:
-        """Whether every message was surely sent, by whomever."""
+        """Whether every message was surely sent, by this run or another."""
         return self._sent_before + self.sent_now + self._already_sent == self._requested
 
     def take_over(self, ledger: Ledger) -> None:

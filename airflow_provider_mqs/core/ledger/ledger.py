@@ -139,6 +139,13 @@ class Ledger:
         """Return whether its owner may still be sending, at this machine's time ``now_ms``."""
         return self.state in (OPENING, SENDING) and now_ms - self.updated_ms < LEASE_MS
 
+    def is_continued_by(self, other: Owner) -> bool:
+        """Return whether the other execution is a retry of this one, whose messages count as its own."""
+        if self.state == COMPLETE:
+            return self.owner.is_retried_by(other)
+        # a command has no task instance, and continues any call that broke off
+        return self.owner.task_instance == other.task_instance
+
     def to_json(self) -> dict[str, Any]:
         """Return the value for a store. Its keys are older than the names of the fields, and stay as they are."""
         owner = self.owner

@@ -23,12 +23,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.ledger.account import Account, Failure
-from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Ledger, Owner
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from airflow_provider_mqs.core.ledger.ledger import Ledger, Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def history_of(first: Ledger, mine: Ledger | None, others: Sequence[Ledger], on_
     ``first`` is this execution's ledger before anything was sent, ``mine`` what the stores hold of the same replay,
     ``others`` are other replays that have messages in common with it, for the same consumer.
     """
-    is_retry = mine is not None and _is_retry(mine, first.owner)
+    is_retry = mine is not None and mine.is_continued_by(first.owner)
     resumed = mine.done if mine and is_retry else {}
     ledgers = [ledger for ledger in (mine, *others) if ledger and ledger.has_copies]
     already_sent = partition_offsets.difference(
@@ -107,10 +108,3 @@ def taken_over(first: Ledger, mine: Ledger, history: History, on_replayed: str) 
         since_ms=mine.since_ms,
         until_ms=mine.until_ms,
     )
-
-
-def _is_retry(mine: Ledger, me: Owner) -> bool:
-    if mine.state == COMPLETE:
-        return mine.owner.is_retried_by(me)
-    # a call has no task instance, and goes on with any call that broke off
-    return mine.owner.task_instance == me.task_instance

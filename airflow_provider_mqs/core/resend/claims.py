@@ -110,7 +110,7 @@ class Claims:
         self._changed.set()
 
     async def flush(self) -> None:
-        """Write the last word of the round; what was claimed and never handed out is released. Raise what failed."""
+        """Write the ledger at the end of a round; what was never handed out is released. Raise what failed before."""
         if self._writing is not None:
             await self._writing
         for lane in self.lanes:
@@ -136,10 +136,24 @@ class Claims:
             self._free.append(lane)
 
     def _claim_ahead(self) -> None:
-        if self._writing is not None or self._room <= 0 or self._drained:
+        """Start to claim more messages, if few are ready and there is room for more."""
+        room = self._room
+        if self._writing is not None or room <= 0:
             return
-        if self._ready < self._margin or any(len(lane.ready) < _LOW and not lane.drained for lane in self.lanes):
-            self._writing = asyncio.ensure_future(self._claim(self._next_batch()))
+        unclaimed = [lane for lane in self.lanes if not lane.drained]
+        if not unclaimed or (self._ready >= self._margin and all(len(lane.ready) >= _LOW for lane in unclaimed)):
+            return
+        # those with the fewest ready come first, so that a fast lane does not wait for a slow one
+        unclaimed.sort(key=lambda lane: len(lane.ready))
+        batch = []
+        for others, lane in zip(range(len(unclaimed), 0, -1), unclaimed, strict=True):
+            share = -(-room // others)
+            if share <= 0:
+                break
+            drawn = lane.draw(share)
+            room -= len(drawn)
+            batch.append((lane, drawn))
+        self._writing = asyncio.ensure_future(self._claim(batch))
 
     async def _claim(self, batch: list[tuple[Lane, list[MessageRef]]]) -> None:
         refs = [ref for _, drawn in batch for ref in drawn]
@@ -162,17 +176,3 @@ class Claims:
         finally:
             self._writing = None
             self._changed.set()
-
-    def _next_batch(self) -> list[tuple[Lane, list[MessageRef]]]:
-        """Draw from the lanes that have least ready, so that a fast one does not wait for a slow one."""
-        room = self._room
-        hungry = sorted((lane for lane in self.lanes if not lane.drained), key=lambda lane: len(lane.ready))
-        batch = []
-        for others, lane in zip(range(len(hungry), 0, -1), hungry, strict=True):
-            share = -(-room // others)
-            if share <= 0:
-                break
-            drawn = lane.draw(share)
-            room -= len(drawn)
-            batch.append((lane, drawn))
-        return batch

@@ -110,7 +110,7 @@ class Replay:
         await self._client.run(self._verifier.sources.check_ends(to_check))
 
     async def run(self) -> None:
-        """Run all phases. If this raises ``StoreError``, the report is right all the same; else nothing was sent."""
+        """Run all phases. After a ``StoreError`` the report is right; any other error means that nothing was sent."""
         self._loop = asyncio.get_running_loop()
         try:
             await self.prepare()
@@ -165,7 +165,7 @@ class Replay:
                 helper.cancel()
 
     async def _send_pilot(self) -> None:
-        """Send one message before all others, so that there is a copy to compare with; others if it fails."""
+        """Send one message before all others, so that there is a copy to compare with; if it fails, the next."""
         account, remaining = self.account, self.account.remaining
         if self._options.ordering == "none":
             pilots = partition_offsets.expand(remaining)

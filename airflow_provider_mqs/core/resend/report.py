@@ -49,7 +49,7 @@ class Report:
             "endpoint": endpoint,
             "instance_id": instance_id,
             "topic": plan.topic,
-            # several windows are not made one: what lies between them was not sent
+            # several windows are not merged: what lies between them was not sent
             "window": windows.pop().to_xcom() if len(windows) == 1 else None,
             "digest": plan.digest,
             **asdict(counts),

@@ -24,8 +24,8 @@ def interrupts(stop: Callable[[str], None], *more: signal.Signals) -> Iterator[l
     """
     Let signals stop the work, and yield the list of those that have come; at the end the former handlers are back.
 
-    ``stop`` is called with the reason, in the handler, so it must only set a flag. Outside the main thread no handler can
-    be set, so nothing changes.
+    ``stop`` is called with the reason, in the handler, so it must only set a flag. Outside the main thread, no handler
+    can be set and nothing changes.
     """
     received: list[int] = []
 

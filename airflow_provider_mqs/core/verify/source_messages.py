@@ -103,7 +103,7 @@ class SourceMessages:
         try:
             page = yield from self._api.query_page(self._plan.topic, *window, limit=1, offset=0)
         except (WindowTooLargeError, ServerError):
-            # a range that is too much for the service is too much for the few messages that are wanted from it
+            # a window that the service cannot count is not worth reading for a few messages
             return False
         # a total at the cap may stand for any number
         return page.total != CAP and page.total < wanted * self._api.settings.page_size
