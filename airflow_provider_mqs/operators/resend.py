@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
-    from airflow_provider_mqs.core.resend.pacing import Progress
+    from airflow_provider_mqs.core.resend.report import Progress
     from airflow_provider_mqs.tasks.resend_job import ResendJob
 
 

@@ -21,7 +21,7 @@ from airflow_provider_mqs.core.offsets.plan import Plan, plan_of, receivers_of
 from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
 from airflow_provider_mqs.core.resend.claims import CLAIM
 from airflow_provider_mqs.core.resend.replay import Replay
-from airflow_provider_mqs.core.resend.report import Report
+from airflow_provider_mqs.core.resend.report import Progress, Report
 from airflow_provider_mqs.core.resend.signals import interrupts
 from airflow_provider_mqs.core.values.arguments import is_absent
 from airflow_provider_mqs.core.values.time_window import iso
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.ledger.stores import ReplayStores
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.resend.options import ResendOptions
-    from airflow_provider_mqs.core.resend.pacing import Progress
     from airflow_provider_mqs.hooks.mqs import MqsHook
 
 _log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ A resend: the messages of a plan are sent again, each once, and reported. Begin 
 - ``sender``: posts messages in order, and decides what each answer means
 - ``claims``: hands out messages, none before its claim is written into the ledger
 - ``verifier``: resolves messages in doubt, and checks that each message has its copy
-- ``pacing``: rate limit, throttling, circuit breaker, progress
-- ``report``: the report as XCom (``mqs.replay/1``)
+- ``pacing``: rate limit, throttling, circuit breaker
+- ``report``: progress, and the report as XCom (``mqs.replay/1``)
 - ``airflow_thread``: the thread that talks to Airflow meanwhile
 - ``signals``: SIGTERM and timeouts stop the work in order
 """

@@ -26,8 +26,7 @@ from airflow_provider_mqs.core.ledger.account import Account
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, SENDING
 from airflow_provider_mqs.core.ledger.resume import History
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.resend.pacing import Meter, Progress
-from airflow_provider_mqs.core.resend.report import Report
+from airflow_provider_mqs.core.resend.report import Meter, Progress, Report
 from airflow_provider_mqs.core.resend.sender import Sender
 from airflow_provider_mqs.core.resend.verifier import Verifier
 from airflow_provider_mqs.core.verify.copy_search import find_last_offsets

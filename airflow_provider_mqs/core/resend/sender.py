@@ -30,7 +30,8 @@ from airflow_provider_mqs.core.client.retry import surely_not_executed
 from airflow_provider_mqs.core.ledger.account import Account, Failure
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.resend.claims import Claims, Lane
-from airflow_provider_mqs.core.resend.pacing import Breaker, Meter, Pacer, Throttle
+from airflow_provider_mqs.core.resend.pacing import Breaker, Pacer, Throttle
+from airflow_provider_mqs.core.resend.report import Meter, Report
 from airflow_provider_mqs.core.resend.verifier import FindCopies, Resolver
 from airflow_provider_mqs.exceptions import ApiError, AuthenticationError, MqsError, TransportError
 
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
     from airflow_provider_mqs.core.resend.options import ResendOptions
-    from airflow_provider_mqs.core.resend.report import Report
 
 _log = logging.getLogger(__name__)
 

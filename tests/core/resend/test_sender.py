@@ -15,8 +15,8 @@ from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.core.ledger.account import Account
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.resend.options import ResendOptions
-from airflow_provider_mqs.core.resend.pacing import Meter, Pacer
-from airflow_provider_mqs.core.resend.report import Report
+from airflow_provider_mqs.core.resend.pacing import Pacer
+from airflow_provider_mqs.core.resend.report import Meter, Report
 from airflow_provider_mqs.core.resend.sender import Sender, failure_of
 from airflow_provider_mqs.core.verify.copy_search import Finding
 from airflow_provider_mqs.emulator.faults import Rule
