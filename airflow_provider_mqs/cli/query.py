@@ -64,7 +64,8 @@ def _query(args: argparse.Namespace, emit: output.Emit) -> int:
         exclude_copies=not args.include_copies,
     )
     records = ledger_path.stores_of_command(args.ledger_path).records if arguments.exclude_copies else ()
-    offsets = run_query(MqsHook(args.conn_id, args.instance_id), arguments, _window(arguments.window), records)
+    with MqsHook(args.conn_id, args.instance_id) as hook:
+        offsets = run_query(hook, arguments, _window(arguments.window), records)
     emit(offsets.to_xcom())
     return output.OK
 

@@ -242,7 +242,7 @@ class ResendMessagesOperator(RecordedOperator):
                 "interval would send them again. Leave durable on, set ledger_path, or run on Airflow 3.3 or later."
             )
         if not stores.records:
-            self.log.warning("There is no record of earlier replays: their copies are not told from originals.")
+            self.log.warning("There is no record of earlier replays, so their copies count as originals.")
         if self.retries and not stores.stores:
             self.log.warning("There is no ledger, so a failure is final once something was sent; set ledger_path.")
 

@@ -147,20 +147,6 @@ def _offsets(events: list[Event], ref: TopicRef) -> Iterator[Offsets]:
                 raise ConfigurationError(f"An event that started this run cannot be read: {error}") from error
 
 
-def window_of_task(
-    context: Mapping[str, Any], arguments: WindowArguments, *, topic: str, mqs_conn_id: str, instance_id: str | None
-) -> TimeWindow:
-    """Resolve the window of a task; its connection is read only if events started the run."""
-
-    def topic_ref() -> TopicRef:
-        from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415 - not to parse a DAG
-
-        with MqsHook(mqs_conn_id, instance_id) as hook:
-            return topic_ref_of(hook, topic)
-
-    return window_of(context, arguments, topic_ref)
-
-
 def window_of(
     context: Mapping[str, Any], arguments: WindowArguments, topic_ref: Callable[[], TopicRef] | None = None
 ) -> TimeWindow:
