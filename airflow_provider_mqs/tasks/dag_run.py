@@ -105,12 +105,12 @@ def messages_of_events(context: Mapping[str, Any], hook: MqsHook, topic: str | N
     if not events:
         raise ConfigurationError(
             f"messages={EVENTS!r} means those of the events that started the run, but no event started this one: "
-            "set messages to the query's output (query.output), or to a list of partition and message_offset."
+            "pass the query's output (query.output), or a list of partition and message_offset."
         )
     ref = topic_ref_of(hook, topic or "")
     found = list(_offsets(events, ref))
     if not found:
-        raise ConfigurationError(f"{_no_offsets_of(ref)}: set messages to the query's output (query.output).")
+        raise ConfigurationError(f"{_no_offsets_of(ref)}: pass the query's output (query.output).")
     topics = sorted({offsets.topic for offsets in found})
     if len(topics) > 1:
         raise ConfigurationError(
