@@ -21,7 +21,7 @@ from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag, to
 from airflow_provider_mqs.core.values.time_window import WindowArguments
 from airflow_provider_mqs.core.watch.condition import SETTLE_S, Condition, Decision, PollPolicy, PollState, decide
 from airflow_provider_mqs.exceptions import PERMANENT, ConfigurationError, MqsError
-from airflow_provider_mqs.tasks.dag_run import window_of_task
+from airflow_provider_mqs.tasks.dag_run import topic_ref_of, window_of
 from airflow_provider_mqs.tasks.filtered import FilteredOperator
 
 if TYPE_CHECKING:
@@ -196,19 +196,22 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
 
     def _poll(self, context: Context) -> Decision:
         """Count the messages, unless the window is not final yet; an error that may pass means to wait on."""
-        from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415 - not to parse a DAG
-
         try:
             wait, now_s = self._wait_for(context), time.time()
             if now_s < wait.condition.final_s:
                 decision = decide(wait.condition, None, now_s)
             else:
-                with MqsHook(self.mqs_conn_id, self.instance_id) as hook:
+                with self._hook() as hook:
                     decision = wait.poll(hook, now_s)
         except PERMANENT as error:
             return Decision("fail", str(error))
         self.log.info("%s", decision.message)
         return decision
+
+    def _hook(self) -> MqsHook:
+        from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415 - not to parse a DAG
+
+        return MqsHook(self.mqs_conn_id, self.instance_id)
 
     def _wait_for(self, context: Context) -> _WindowWait:
         """Resolve and check the arguments, once in each execution."""
@@ -219,15 +222,12 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
                 "message_filter does not work with deferrable=True, since the triggerer cannot be sent a function: set "
                 "deferrable=False, or leave the filter to the query."
             )
-        window = window_of_task(
-            context,
-            WindowArguments.read(start=self.start, end=self.end, lookback=self.lookback),
-            topic=topic_name(self.topic),
-            mqs_conn_id=self.mqs_conn_id,
-            instance_id=self.instance_id,
-        )
+        arguments = WindowArguments.read(start=self.start, end=self.end, lookback=self.lookback)
+        topic = topic_name(self.topic)
+        with self._hook() as hook:
+            window = window_of(context, arguments, lambda: topic_ref_of(hook, topic))
         condition = Condition.read(
-            topic=self.topic,
+            topic=topic,
             window=window,
             min_messages=self.min_messages,
             min_per_partition=self.min_per_partition,

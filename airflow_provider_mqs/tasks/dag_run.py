@@ -105,12 +105,12 @@ def messages_of_events(context: Mapping[str, Any], hook: MqsHook, topic: str | N
     if not events:
         raise ConfigurationError(
             f"messages={EVENTS!r} means those of the events that started the run, but no event started this one: "
-            "set messages to the query's output (query.output), or to a list of partition and message_offset."
+            "pass the query's output (query.output), or a list of partition and message_offset."
         )
     ref = topic_ref_of(hook, topic or "")
     found = list(_offsets(events, ref))
     if not found:
-        raise ConfigurationError(f"{_no_offsets_of(ref)}: set messages to the query's output (query.output).")
+        raise ConfigurationError(f"{_no_offsets_of(ref)}: pass the query's output (query.output).")
     topics = sorted({offsets.topic for offsets in found})
     if len(topics) > 1:
         raise ConfigurationError(
@@ -145,20 +145,6 @@ def _offsets(events: list[Event], ref: TopicRef) -> Iterator[Offsets]:
                 yield Offsets.from_xcom(document)
             except ConfigurationError as error:
                 raise ConfigurationError(f"An event that started this run cannot be read: {error}") from error
-
-
-def window_of_task(
-    context: Mapping[str, Any], arguments: WindowArguments, *, topic: str, mqs_conn_id: str, instance_id: str | None
-) -> TimeWindow:
-    """Resolve the window of a task; its connection is read only if events started the run."""
-
-    def topic_ref() -> TopicRef:
-        from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415 - not to parse a DAG
-
-        with MqsHook(mqs_conn_id, instance_id) as hook:
-            return topic_ref_of(hook, topic)
-
-    return window_of(context, arguments, topic_ref)
 
 
 def window_of(
