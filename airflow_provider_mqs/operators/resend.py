@@ -227,7 +227,7 @@ class ResendMessagesOperator(RecordedOperator):
         return job
 
     def _check_loop(self, context: Context, job: ResendJob, stores: ReplayStores) -> None:
-        """Refuse a resend whose copies would be sent again by the next run, and warn if nothing is remembered."""
+        """Refuse a resend whose copies would be sent again by the next run; warn if there is no record or ledger."""
         topic = job.plan.topic
         allowed = flag(self.allow_self_trigger, "allow_self_trigger")
         if not allowed and started_by_topic(context, topic_ref_of(job.hook, topic)):

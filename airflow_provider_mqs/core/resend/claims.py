@@ -90,7 +90,7 @@ class Claims:
                 lane.busy = lane.exclusive
                 self._offer(lane)
                 return lane, ref
-            if self._writing is None and (self._drained or not self._out):
+            if self._writing is None and (not self._out or all(lane.drained for lane in self.lanes)):
                 return None
             self._changed.clear()
             await self._changed.wait()
@@ -123,21 +123,13 @@ class Claims:
         if self.error is not None:
             raise self.error
 
-    @property
-    def _drained(self) -> bool:
-        return all(lane.drained for lane in self.lanes)
-
-    @property
-    def _room(self) -> int:
-        return min(CLAIM, MOST_CLAIMED - self._account.maybe_sent_count)
-
     def _offer(self, lane: Lane) -> None:
         if lane.ready and not lane.busy:
             self._free.append(lane)
 
     def _claim_ahead(self) -> None:
         """Start to claim more messages, if few are ready and there is room for more."""
-        room = self._room
+        room = min(CLAIM, MOST_CLAIMED - self._account.maybe_sent_count)
         if self._writing is not None or room <= 0:
             return
         unclaimed = [lane for lane in self.lanes if not lane.drained]

@@ -166,7 +166,7 @@ async def most_in_flight(emulator: MqsEmulator, plan: Plan, **options: Any) -> i
             finally:
                 now -= 1
 
-        transport.send = counted  # type: ignore[method-assign]  # to look in
+        transport.send = counted  # type: ignore[method-assign]
         await run(sender_of(client, plan, Report(Account(plan.partitions)), **options), plan)
     return most
 
@@ -197,7 +197,7 @@ async def test_small_plan_needs_few_workers(mqs_emulator: MqsEmulator) -> None:
 
 
 async def test_rate_is_kept(mqs_emulator: MqsEmulator) -> None:
-    """At ten a second, 21 messages take two seconds of the given clock, however many may be in flight."""
+    """At ten a second, 21 messages take two seconds, however many may be in flight."""
     now = 100.0
     times: list[float] = []
 
