@@ -146,3 +146,7 @@ class BadRequestError(ApiError):
 
 class ServerError(ApiError):
     """The service or its gateway failed."""
+
+
+PERMANENT = (AuthenticationError, BadRequestError, ConfigurationError, NotFoundError, PermissionDeniedError)
+"""The next try would meet them again. A wrong password above all: the service locks a user who tries it too often."""

@@ -115,7 +115,7 @@ def test_a_task_whose_process_is_terminated_reports_and_fails(stage: Stage) -> N
     process.terminate()
     stage.ended("up_for_retry")
     assert 80 <= stage.report()["sent"] == len(stage.sends) < COUNT
-    assert "the task was told to end (SIGTERM)" in stage.reason(1)
+    assert "the task received SIGTERM" in stage.reason(1)
 
     stage.ended("success")
     assert stage.report()["sent"] == COUNT

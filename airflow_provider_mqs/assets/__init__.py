@@ -3,5 +3,3 @@ MQS topics as assets of Airflow.
 
 - ``mqs``: make the asset of a topic, check its URI, and name it for OpenLineage
 """
-
-from __future__ import annotations

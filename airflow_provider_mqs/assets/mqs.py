@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from airflow_provider_mqs.core.values.asset_uri import RECORD_HOST, ref_of_uri, topic_uri
+from airflow_provider_mqs.core.values.topic_ref import RECORD_HOST, ref_of_uri, topic_uri
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.openlineage.facet import Dataset

@@ -40,11 +40,7 @@ def stores_of_command(ledger_path: str | None) -> ReplayStores:
     """
     if ledger_path is not None and "://" not in ledger_path:
         ledger_path = str(Path(ledger_path).expanduser().absolute())
-    return choose_stores(configured_folder(ledger_path) or open_folder(str(_state_home() / _NAME)))
-
-
-def _state_home() -> Path:
-    """Return the user's folder for state that outlives a process (XDG Base Directory Specification)."""
-    home = Path(os.environ.get("XDG_STATE_HOME", ""))
-    # the specification: a relative path counts as not set
-    return home if home.is_absolute() else Path.home() / ".local" / "state"
+    state_home = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not state_home.is_absolute():  # the XDG Base Directory Specification: then it counts as not set
+        state_home = Path.home() / ".local" / "state"
+    return choose_stores(configured_folder(ledger_path) or open_folder(str(state_home / _NAME)))

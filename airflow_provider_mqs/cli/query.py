@@ -17,7 +17,6 @@ from airflow_provider_mqs.tasks.query_job import run_query
 if TYPE_CHECKING:
     import argparse
 
-    from airflow_provider_mqs.core.values.time_window import WindowArguments
 
 _FILTERS = tuple(one for one in fields(Filters) if one.name not in FUNCTIONS)
 
@@ -64,14 +63,13 @@ def _query(args: argparse.Namespace, emit: output.Emit) -> int:
         max_messages=args.max_messages,
         exclude_copies=not args.include_copies,
     )
+    asked = arguments.window
+    if (asked.start_ms is None) == (asked.lookback_s is None):
+        raise ConfigurationError("Say when the window begins: set either --start or --lookback.")
+    end_ms = time.time_ns() // 1_000_000 if asked.end_ms is None else asked.end_ms
+    window = asked.until(end_ms) if asked.start_ms is None else TimeWindow(asked.start_ms, end_ms)
     records = ledger_path.stores_of_command(args.ledger_path).records if arguments.exclude_copies else ()
-    offsets = run_query(MqsHook(args.conn_id, args.instance_id), arguments, _window(arguments.window), records)
+    with MqsHook(args.conn_id, args.instance_id) as hook:
+        offsets = run_query(hook, arguments, window, records)
     emit(offsets.to_xcom())
     return output.OK
-
-
-def _window(asked: WindowArguments) -> TimeWindow:
-    if (asked.start_ms is None) == (asked.lookback_s is None):
-        raise ConfigurationError("Say where the window begins: give either --start or --lookback.")
-    end_ms = time.time_ns() // 1_000_000 if asked.end_ms is None else asked.end_ms
-    return asked.until(end_ms) if asked.start_ms is None else TimeWindow(asked.start_ms, end_ms)

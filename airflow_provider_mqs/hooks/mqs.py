@@ -229,13 +229,14 @@ class MqsHook(BaseHook):
 
         :param topic: topic name
         :param start: first moment: datetime, ISO text or epoch ms
-        :param end: end of the window (exclusive)
+        :param end: end of the window (exclusive), not later than now
         :return: the messages by time, partition and offset
         :raises IncompleteWindowError: messages may be missing
         :raises MqsError: an argument or the connection is wrong, or the service refused
         """
-        name, window = arguments.topic_name(topic), WindowArguments.read(start=start, end=end).explicit()
-        messages, reasons = self.run_concurrently(lambda api: query.find_messages(api, name, window, now_ms=_now_ms()))
+        name, now_ms = arguments.topic_name(topic), _now_ms()
+        window = query.closed_window(WindowArguments.read(start=start, end=end).explicit(), now_ms)
+        messages, reasons = self.run_concurrently(lambda api: query.find_messages(api, name, window, now_ms=now_ms))
         _check_complete(reasons)
         yield from messages
 
@@ -243,9 +244,10 @@ class MqsHook(BaseHook):
         self, topic: str, start: datetime | str | int, end: datetime | str | int
     ) -> AsyncIterator[Message]:
         """See ``iter_messages``."""
-        name, window = arguments.topic_name(topic), WindowArguments.read(start=start, end=end).explicit()
+        name, now_ms = arguments.topic_name(topic), _now_ms()
+        window = query.closed_window(WindowArguments.read(start=start, end=end).explicit(), now_ms)
         client = await self.aget_conn()
-        messages, reasons = await client.run(query.find_messages(client.api, name, window, now_ms=_now_ms()))
+        messages, reasons = await client.run(query.find_messages(client.api, name, window, now_ms=now_ms))
         _check_complete(reasons)
         for message in messages:
             yield message

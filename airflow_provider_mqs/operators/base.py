@@ -1,15 +1,17 @@
-"""What all operators need to reach the replay record."""
+"""What all operators share: they reach the replay record, and no error that a retry cannot mend is retried."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
 
+from airflow_provider_mqs.exceptions import PERMANENT
 from airflow_provider_mqs.tasks.stores import record_inlets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 class RecordedOperator(BaseOperator):
@@ -33,6 +35,15 @@ class RecordedOperator(BaseOperator):
         """
         # Airflow reads the inlets of a mapped task before ``__init__`` runs
         return super().partial(**{**kwargs, "inlets": _with_record(kwargs.get("inlets") or [])})
+
+
+@contextmanager
+def permanent_errors_fail() -> Iterator[None]:
+    """Raise errors that a retry cannot mend as ``AirflowFailException``."""
+    try:
+        yield
+    except PERMANENT as error:
+        raise AirflowFailException(str(error)) from error
 
 
 def _with_record(inlets: Iterable[Any]) -> list[Any]:

@@ -5,23 +5,19 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, conf
+from airflow.providers.common.compat.sdk import AirflowSkipException, Context, conf
 
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, choice, optional_number
 from airflow_provider_mqs.exceptions import ConfigurationError, EmptyWindowError
-from airflow_provider_mqs.operators.base import RecordedOperator
+from airflow_provider_mqs.operators.base import RecordedOperator, permanent_errors_fail
+from airflow_provider_mqs.tasks.dag_run import topic_ref_of, window_of
 from airflow_provider_mqs.tasks.filtered import FilteredOperator
-from airflow_provider_mqs.tasks.permanent_errors import permanent_errors_fail
 from airflow_provider_mqs.tasks.stores import stores_of_task
-from airflow_provider_mqs.tasks.window import window_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
-    from airflow.providers.common.compat.sdk import Context
-
-    from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.offsets.document import Offsets
 
 _MAX_XCOM_BYTES = 4 * 1024 * 1024
@@ -42,7 +38,8 @@ class QueryMessagesOperator(FilteredOperator, RecordedOperator):
     :param topic: topic name
     :param start: first moment of the window: datetime, ISO text or epoch ms
     :param end: end of the window (exclusive): datetime, ISO text or epoch ms
-    :param lookback: length of a window that ends where the run's interval does: seconds or ``timedelta``
+    :param lookback: length of a window that ends when the run's interval does: seconds or ``timedelta``; ignored with a
+        warning if ``start`` and ``end`` are both set
     {filter_params}
     :param max_messages: fail if the window holds more; nothing is cut off. Default no limit
     :param batch_size: push a list of batches of this many offsets, for ``.expand(messages=query.output)``; default one
@@ -143,36 +140,22 @@ class QueryMessagesOperator(FilteredOperator, RecordedOperator):
             )
             on_empty = choice(self.on_empty, "on_empty", ("succeed", "skip", "fail"))
             batch_size = optional_number(self.batch_size, "batch_size", minimum=1)
-            window = window_of_task(
-                context,
-                arguments.window,
-                topic=arguments.topic,
-                mqs_conn_id=self.mqs_conn_id,
-                instance_id=self.instance_id,
-            )
-            hook = MqsHook(self.mqs_conn_id, self.instance_id)
-            offsets = run_query(hook, arguments, window, self._records(context) if arguments.exclude_copies else ())
+            records = stores_of_task(context, self.ledger_path).records if arguments.exclude_copies else ()
+            with MqsHook(self.mqs_conn_id, self.instance_id) as hook:
+                window = window_of(context, arguments.window, lambda: topic_ref_of(hook, arguments.topic))
+                offsets = run_query(hook, arguments, window, records)
             if not offsets.count:
-                self._end_empty(offsets, on_empty)
-            return _pushed(offsets, batch_size)
-
-    def _records(self, context: Context) -> Sequence[Store]:
-        records = stores_of_task(context, self.ledger_path).records
-        if not records:
-            self.log.warning("There is no record of earlier replays: their copies are not told from originals.")
-        return records
-
-    def _end_empty(self, offsets: Offsets, on_empty: str) -> None:
-        sentence = f"There is no message of topic {offsets.topic!r} in {offsets.window} that matches."
-        if on_empty == "skip":
-            raise AirflowSkipException(sentence)
-        if on_empty == "fail":
-            raise EmptyWindowError(sentence)
-        self.log.info("%s", sentence)
+                sentence = f"There is no message of topic {offsets.topic!r} in {offsets.window} that matches."
+                if on_empty == "skip":
+                    raise AirflowSkipException(sentence)
+                if on_empty == "fail":
+                    raise EmptyWindowError(sentence)
+                self.log.info("%s", sentence)
+            return _to_xcom(offsets, batch_size)
 
 
-def _pushed(offsets: Offsets, batch_size: int | None) -> dict[str, Any] | list[dict[str, Any]]:
-    """Write the XCom, unless Airflow would fail the task over it after the work is done."""
+def _to_xcom(offsets: Offsets, batch_size: int | None) -> dict[str, Any] | list[dict[str, Any]]:
+    """Return the XCom; refuse one over which Airflow would fail the task after all the work is done."""
     if batch_size is None:
         document = offsets.to_xcom()
         _check_bytes([document], offsets.count)

@@ -5,28 +5,21 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import (
-    AirflowFailException,
-    AirflowSkipException,
-    AirflowTaskTimeout,
-)
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, AirflowTaskTimeout, Context
 
 from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag, is_absent
-from airflow_provider_mqs.core.values.asset_uri import topic_uri
+from airflow_provider_mqs.core.values.topic_ref import topic_uri
 from airflow_provider_mqs.exceptions import ConfigurationError, ResendError
-from airflow_provider_mqs.operators.base import RecordedOperator
-from airflow_provider_mqs.tasks.events import EVENTS, messages_of_events, started_by_topic, topic_ref_of
-from airflow_provider_mqs.tasks.permanent_errors import permanent_errors_fail
+from airflow_provider_mqs.operators.base import RecordedOperator, permanent_errors_fail
+from airflow_provider_mqs.tasks.dag_run import EVENTS, messages_of_events, started_by_topic, topic_ref_of
 from airflow_provider_mqs.tasks.stores import stores_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
-    from airflow.providers.common.compat.sdk import Context
-
-    from airflow_provider_mqs.core.resend.pacing import Progress
+    from airflow_provider_mqs.core.resend.report import Progress
     from airflow_provider_mqs.tasks.resend_job import ResendJob
 
 
@@ -170,7 +163,13 @@ class ResendMessagesOperator(RecordedOperator):
             error = job.run()
             report = job.document(_run_of(context, self.mqs_conn_id))
             if job.nothing_left and error is None and not job.dry_run and job.report.verified is not False:
-                self._skip(job, report, context)
+                _push(context, report)
+                sentence = (
+                    f"All {job.plan.count} messages were sent already ({job.sent_by}); "
+                    "to send them again, set on_replayed='resend'."
+                )
+                self.log.warning("%s", sentence)
+                raise AirflowSkipException(sentence)
             if error is not None or not (job.dry_run or job.succeeded):
                 self._fail(job, report, context, error)
         if job.report.verified is None and job.counts.sent and job.options.verify:
@@ -228,7 +227,7 @@ class ResendMessagesOperator(RecordedOperator):
         return job
 
     def _check_loop(self, context: Context, job: ResendJob, stores: ReplayStores) -> None:
-        """Refuse a resend whose copies would be sent again by the next run, and warn if nothing is remembered."""
+        """Refuse a resend whose copies would be sent again by the next run; warn if there is no record or ledger."""
         topic = job.plan.topic
         allowed = flag(self.allow_self_trigger, "allow_self_trigger")
         if not allowed and started_by_topic(context, topic_ref_of(job.hook, topic)):
@@ -243,19 +242,9 @@ class ResendMessagesOperator(RecordedOperator):
                 "interval would send them again. Leave durable on, set ledger_path, or run on Airflow 3.3 or later."
             )
         if not stores.records:
-            self.log.warning("There is no record of earlier replays: their copies are not told from originals.")
+            self.log.warning("There is no record of earlier replays, so their copies count as originals.")
         if self.retries and not stores.stores:
             self.log.warning("There is no ledger, so a failure is final once something was sent; set ledger_path.")
-
-    def _skip(self, job: ResendJob, report: dict[str, Any], context: Context) -> NoReturn:
-        _push(context, report)
-        sent_by = job.replay.history.sent_by if job.replay else None
-        sentence = (
-            f"All {job.plan.count} messages were sent already ({sent_by}); "
-            "to send them again, set on_replayed='resend'."
-        )
-        self.log.warning("%s", sentence)
-        raise AirflowSkipException(sentence)
 
     def _fail(self, job: ResendJob, report: dict[str, Any], context: Context, error: Exception | None) -> NoReturn:
         """Push the report, then fail the task: for good only if a retry could send something twice."""
@@ -277,7 +266,7 @@ class ResendMessagesOperator(RecordedOperator):
         uri = topic_uri(report["endpoint"], report["instance_id"], report["topic"])
         for outlet in self.outlets:
             if getattr(outlet, "uri", None) == uri:
-                # whoever listens gets what was sent, not what the service said about the rest
+                # consumers of the event get what was sent, not what the service said about the rest
                 events[outlet].extra = {name: value for name, value in report.items() if name != "failures"}
 
 

@@ -3,5 +3,3 @@ MQS as a message queue of Airflow's ``MessageQueueTrigger``.
 
 - ``mqs``: the provider of the scheme ``mqs``; needs the extra ``messaging``
 """
-
-from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.messaging.providers.base_provider import BaseMessageQueueProvider
 
-from airflow_provider_mqs.core.values.asset_uri import SCHEME
+from airflow_provider_mqs.core.values.topic_ref import SCHEME
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseEventTrigger

@@ -3,5 +3,3 @@ Sensors. They resolve the window, poll, and tell Airflow what was decided; they 
 
 - ``mqs``: ``MessagesInWindowSensor``
 """
-
-from __future__ import annotations

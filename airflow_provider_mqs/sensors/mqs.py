@@ -20,10 +20,9 @@ from airflow_provider_mqs._compat import AIRFLOW_VERSION
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag, topic_name
 from airflow_provider_mqs.core.values.time_window import WindowArguments
 from airflow_provider_mqs.core.watch.condition import SETTLE_S, Condition, Decision, PollPolicy, PollState, decide
-from airflow_provider_mqs.exceptions import ConfigurationError, MqsError
+from airflow_provider_mqs.exceptions import PERMANENT, ConfigurationError, MqsError
+from airflow_provider_mqs.tasks.dag_run import topic_ref_of, window_of
 from airflow_provider_mqs.tasks.filtered import FilteredOperator
-from airflow_provider_mqs.tasks.permanent_errors import PERMANENT
-from airflow_provider_mqs.tasks.window import window_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,7 +67,8 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
     :param topic: topic name
     :param start: start of the window: datetime, ISO text or epoch ms
     :param end: end of the window (exclusive): datetime, ISO text or epoch ms
-    :param lookback: length of a window that ends with the run's interval: seconds or ``timedelta``
+    :param lookback: length of a window that ends when the run's interval does: seconds or ``timedelta``; ignored with a
+        warning if ``start`` and ``end`` are both set
     :param min_messages: messages that the window must hold, default 1; 0 only waits until it is final
     :param min_per_partition: messages that each partition of the topic must hold, or each of ``partitions`` if given;
         default any number
@@ -196,19 +196,22 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
 
     def _poll(self, context: Context) -> Decision:
         """Count the messages, unless the window is not final yet; an error that may pass means to wait on."""
-        from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415 - not to parse a DAG
-
         try:
             wait, now_s = self._wait_for(context), time.time()
             if now_s < wait.condition.final_s:
                 decision = decide(wait.condition, None, now_s)
             else:
-                with MqsHook(self.mqs_conn_id, self.instance_id) as hook:
+                with self._hook() as hook:
                     decision = wait.poll(hook, now_s)
         except PERMANENT as error:
             return Decision("fail", str(error))
         self.log.info("%s", decision.message)
         return decision
+
+    def _hook(self) -> MqsHook:
+        from airflow_provider_mqs.hooks.mqs import MqsHook  # noqa: PLC0415 - not to parse a DAG
+
+        return MqsHook(self.mqs_conn_id, self.instance_id)
 
     def _wait_for(self, context: Context) -> _WindowWait:
         """Resolve and check the arguments, once in each execution."""
@@ -219,15 +222,12 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
                 "message_filter does not work with deferrable=True, since the triggerer cannot be sent a function: set "
                 "deferrable=False, or leave the filter to the query."
             )
-        window = window_of_task(
-            context,
-            WindowArguments.read(start=self.start, end=self.end, lookback=self.lookback),
-            topic=topic_name(self.topic),
-            mqs_conn_id=self.mqs_conn_id,
-            instance_id=self.instance_id,
-        )
+        arguments = WindowArguments.read(start=self.start, end=self.end, lookback=self.lookback)
+        topic = topic_name(self.topic)
+        with self._hook() as hook:
+            window = window_of(context, arguments, lambda: topic_ref_of(hook, topic))
         condition = Condition.read(
-            topic=self.topic,
+            topic=topic,
             window=window,
             min_messages=self.min_messages,
             min_per_partition=self.min_per_partition,

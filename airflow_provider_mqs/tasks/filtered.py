@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_mqs.core.query.filters import Filters
-
-if TYPE_CHECKING:
-    from airflow_provider_mqs.core.query.filters import MessageFilter, PartitionsArgument
+from airflow_provider_mqs.core.query.filters import Filters, MessageFilter, PartitionsArgument
 
 _MARKER = re.compile(r"^( *)\{filter_params\}$", re.MULTILINE)
 
 
 class FilteredOperator(BaseOperator):
     """
-    Takes the filter arguments; they document themselves where a subclass writes ``{filter_params}`` in its docstring.
+    Takes the filter arguments, and documents them in place of ``{filter_params}`` in the docstring of a subclass.
 
     {filter_params}
     """
@@ -36,7 +33,8 @@ class FilteredOperator(BaseOperator):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.__doc__:  # there is none with -OO
-            cls.__doc__ = _MARKER.sub(_documented, cls.__doc__)
+            params = [f":param {one.name}: {one.metadata['help']}" for one in fields(Filters)]
+            cls.__doc__ = _MARKER.sub(lambda marker: "\n".join(marker[1] + param for param in params), cls.__doc__)
 
     def __init__(
         self,
@@ -70,7 +68,3 @@ class FilteredOperator(BaseOperator):
             message_filter=self.message_filter,
             fetch_values=self.fetch_values,
         )
-
-
-def _documented(marker: re.Match[str]) -> str:
-    return "\n".join(f"{marker[1]}:param {one.name}: {one.metadata['help']}" for one in fields(Filters))

@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs._compat import mask_secret
-from airflow_provider_mqs.core.ledger.account import Account
+from airflow_provider_mqs.core.ledger.account import Account, Counts
+from airflow_provider_mqs.core.ledger.index import wall_clock_ms
 from airflow_provider_mqs.core.ledger.ledger import Owner
-from airflow_provider_mqs.core.ledger.session import session_for
+from airflow_provider_mqs.core.ledger.session import LedgerSession, session_for
 from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
-from airflow_provider_mqs.core.offsets.plan import plan_of, receivers_of
+from airflow_provider_mqs.core.offsets.plan import Plan, plan_of, receivers_of
 from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
 from airflow_provider_mqs.core.resend.claims import CLAIM
 from airflow_provider_mqs.core.resend.replay import Replay
-from airflow_provider_mqs.core.resend.report import Report
+from airflow_provider_mqs.core.resend.report import Progress, Report
 from airflow_provider_mqs.core.resend.signals import interrupts
 from airflow_provider_mqs.core.values.arguments import is_absent
 from airflow_provider_mqs.core.values.time_window import iso
@@ -29,13 +30,9 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_mqs.core.ledger.account import Counts
-    from airflow_provider_mqs.core.ledger.session import LedgerSession
     from airflow_provider_mqs.core.ledger.stores import ReplayStores
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
-    from airflow_provider_mqs.core.offsets.plan import Plan
     from airflow_provider_mqs.core.resend.options import ResendOptions
-    from airflow_provider_mqs.core.resend.pacing import Progress
     from airflow_provider_mqs.hooks.mqs import MqsHook
 
 _log = logging.getLogger(__name__)
@@ -66,13 +63,13 @@ class ResendJob:
 
     def run(self, *more_signals: signal.Signals) -> Exception | None:
         """
-        Send, or see what would be sent. Return what went wrong, since no error may cost the report.
+        Send, or find out what would be sent. Return an error rather than raise it, so that the report is never lost.
 
         ``more_signals`` stop the work besides SIGTERM and SIGALRM.
         """
-        self._started_ms = _now_ms()
+        self._started_ms = wall_clock_ms()
         if self.plan.repeats:
-            _log.warning("%d items were given more than once; each message is sent once.", self.plan.repeats)
+            _log.warning("%d items are repeated; each message is sent once.", self.plan.repeats)
         if not self.plan.count:
             _log.info("There is nothing to send.")
             return None
@@ -101,6 +98,11 @@ class ResendJob:
         """Whether other runs had sent everything before this one began."""
         is_retry = self.replay is not None and self.replay.history.is_retry
         return not is_retry and 0 < self.counts.already_sent == self.plan.count
+
+    @property
+    def sent_by(self) -> Owner | None:
+        """The last run that sent something of the plan before this one."""
+        return self.replay.history.sent_by if self.replay else None
 
     @property
     def succeeded(self) -> bool:
@@ -133,7 +135,7 @@ class ResendJob:
             "dry_run": self.dry_run,
             "plan": self._plan_document(),
             "started_at": iso(self._started_ms),
-            "finished_at": iso(_now_ms()),
+            "finished_at": iso(wall_clock_ms()),
             "rate": round(self.replay.rate, 1) if self.replay else 0.0,
             "run": dict(run),
         }
@@ -220,7 +222,3 @@ def resend_job(
         stores=stores,
     )
     return ResendJob(hook, plan, options, session, dry_run, brake)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -1,7 +1,7 @@
 """
 Where Airflow keeps ledgers and the replay record, and which of these stores a task, a trigger and a command use.
 
-``choose_stores`` is the only place that decides. *Folder* is ``ledger_path``, else ``[mqs] ledger_path``, and for a
+``choose_stores`` alone decides. *Folder* is ``ledger_path``, else ``[mqs] ledger_path``, and for a
 command else the user's state folder.
 
 =====================  ===================================  =================================================
@@ -27,15 +27,14 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.providers.common.compat.sdk import Asset, Variable, conf
 
 from airflow_provider_mqs._compat import AIRFLOW_VERSION
-from airflow_provider_mqs.core.ledger.stores import FileStore, ReplayStores
+from airflow_provider_mqs.core.ledger.stores import FileStore, ReplayStores, Store
 from airflow_provider_mqs.core.values.arguments import is_absent
-from airflow_provider_mqs.core.values.asset_uri import RECORD_HOST
+from airflow_provider_mqs.core.values.topic_ref import RECORD_HOST
 from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_mqs.core.ledger.stores import Store
 
 RECORD_NAME: Final = "mqs-replay-record"
 RECORD_URI: Final = f"mqs://{RECORD_HOST}"
@@ -71,7 +70,7 @@ def stores_of_task(context: Mapping[str, Any], ledger_path: Any) -> ReplayStores
         configured_folder(ledger_path),
         record_state=None if assets is None else assets[record_inlets()[0]],
         task_state=context.get("task_state_store"),
-        # a stand-in from somebody's unit test has no Airflow behind it
+        # a stand-in from a unit test comes without an Airflow
         variables=type(context.get("ti")).__module__.startswith("airflow."),
     )
 

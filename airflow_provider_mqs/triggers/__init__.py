@@ -2,12 +2,9 @@
 Triggers. They wait in the triggerer, and only ever read: a resend belongs on a worker.
 
 - ``mqs``: ``MessagesInWindowTrigger``, the wait of a deferred sensor, and ``NewMessagesTrigger``, which watches a topic
-- ``topic_watcher``: one poll of a watched topic, and where its cursor stands
+- ``topic_watcher``: one poll of a watched topic, and where its cursor is kept
 - ``shared_reading``: one reading of a topic for all of its watchers
-- ``cursor_store``: where a cursor is kept, and where a trigger finds the record of replays
 
 A triggerer imports ``mqs`` in its event loop, and a DAG file imports it for an ``AssetWatcher``, so that one loads no
 client. The others bring it, and are imported in a thread by the first poll.
 """
-
-from __future__ import annotations

@@ -17,19 +17,18 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.triggers import base
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_mqs.core.client.concurrency import wait_at_most
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, is_absent
-from airflow_provider_mqs.core.watch.condition import Condition, Decision, PollPolicy, PollState, decide
+from airflow_provider_mqs.core.watch.condition import Condition, Decision, PollPolicy, PollState, WindowCount, decide
 from airflow_provider_mqs.core.watch.watch_options import NOW, WatchOptions
-from airflow_provider_mqs.exceptions import MqsError
+from airflow_provider_mqs.exceptions import PERMANENT, MqsError
 from airflow_provider_mqs.process_state import process_wide
-from airflow_provider_mqs.tasks.permanent_errors import PERMANENT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from airflow.triggers.base import BaseEventTrigger
 
-    from airflow_provider_mqs.core.watch.condition import WindowCount
     from airflow_provider_mqs.hooks.client_pool import SharedClient
 else:
     # Airflow 2 has no watchers; the module must be importable there all the same
@@ -183,7 +182,7 @@ class MessagesInWindowTrigger(BaseTrigger):
 
     async def _poll(self, shared: SharedClient) -> Decision:
         try:
-            counted = await asyncio.wait_for(self._count(shared), max(self.deadline_s - self._now_s(), _LAST_POLL_S))
+            counted = await wait_at_most(max(self.deadline_s - self._now_s(), _LAST_POLL_S), self._count(shared))
         except PERMANENT as error:
             return Decision("fail", str(error))
         except MqsError as error:

@@ -67,7 +67,7 @@ def test_exit_code_is_that_of_the_command(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit) as caught:
         args.func(args)
     assert caught.value.code == 2
-    assert "give either --start or --lookback" in capsys.readouterr().err
+    assert "set either --start or --lookback" in capsys.readouterr().err
 
 
 def test_parser_can_be_used_twice() -> None:

@@ -36,7 +36,7 @@ def test_default_is_the_state_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_configured_folder_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``[mqs] ledger_path`` is where the operators keep theirs; what the user gives goes before it."""
+    """``[mqs] ledger_path`` is that of the operators; the argument takes precedence."""
     monkeypatch.setenv("AIRFLOW__MQS__LEDGER_PATH", "/shared")
     assert _folder() == "/shared"
     assert _folder("/mine") == "/mine"

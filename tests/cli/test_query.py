@@ -96,8 +96,8 @@ def test_filters(words: tuple[str, ...], count: int, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--topic", "orders"], "give either --start or --lookback"),
-        (["--topic", "orders", *WINDOW, "--lookback", "60"], "give either --start or --lookback"),
+        (["--topic", "orders"], "set either --start or --lookback"),
+        (["--topic", "orders", *WINDOW, "--lookback", "60"], "set either --start or --lookback"),
         (["--topic", "orders", "--start", "soon"], "start must be ISO text"),
         (["--topic", "orders", "--start", "2026-01-01", "--end", "9999-01-01"], "end is in the future"),
         (["--topic", "orders", *WINDOW[2:], "--start", "9998-01-01"], "window is empty"),

@@ -151,6 +151,15 @@ def test_iter_messages_comes_in_order_of_time(hour: tuple[int, int]) -> None:
     assert refs == sorted(refs)
 
 
+async def test_messages_of_a_window_that_ends_in_the_future_are_refused_in_a_coroutine_too(
+    mqs_emulator: MqsEmulator,
+) -> None:
+    """The rule of ``aquery`` holds for ``aiter_messages``; nothing is asked."""
+    with pytest.raises(ConfigurationError, match="end is in the future"):
+        [message async for message in MqsHook().aiter_messages("orders", 5_000_000_000_000, 5_000_000_000_001)]
+    assert mqs_emulator.requests() == []
+
+
 async def test_sync_query_works_inside_a_loop(hour: tuple[int, int]) -> None:
     """In a notebook, where a loop runs already, the synchronous query still answers."""
     assert MqsHook().query("orders", *hour).count == 120
@@ -194,6 +203,7 @@ def test_absent_message(hour: tuple[int, int]) -> None:
         (lambda hook: hook.query("orders", 1_700_000_000_000, 1_700_000_000_001, on_incomplete="x"), "on_incomplete"),
         (lambda hook: hook.query("orders", 1_700_000_000_000, 1_700_000_000_001, partitions=[]), "partitions"),
         (lambda hook: list(hook.iter_messages("orders", "yesterday", 1)), "start"),
+        (lambda hook: list(hook.iter_messages("orders", 5_000_000_000_000, 5_000_000_000_001)), "end is in the future"),
         (lambda hook: type(hook)(instance_id="a/b"), "instance_id"),
     ],
 )

@@ -91,7 +91,7 @@ def test_events_of_another_topic_give_the_query_no_window(mqs: MqsEmulator) -> N
     mqs.seed("payments", 3, START, END)
     events = started_by(query(topic="payments"))
 
-    with pytest.raises(AirflowFailException, match=r"none carries offsets of topic 'orders' .* give start and end"):
+    with pytest.raises(AirflowFailException, match=r"none carries offsets of topic 'orders' .* set start and end"):
         query(events)
     with pytest.raises(AirflowFailException, match="topic must start with a letter"):
         query(events, topic="")

@@ -161,7 +161,7 @@ def test_a_message_that_was_lost_is_sent_after_the_wait(mqs: MqsEmulator, messag
 
 
 def test_on_unknown_fail_names_the_message_in_doubt(mqs: MqsEmulator, messages: Any) -> None:
-    """Nobody looks for the copy, and nobody sends it again."""
+    """The copy is not looked for, and the message is not sent again."""
     mqs.faults.timeout_504 = Rule(next=1, operations=frozenset({"resend"}))
     pushed = PushedXComs()
 
@@ -373,7 +373,7 @@ def _try(run: int, number: int) -> dict[str, Any]:
 
 
 def test_a_dry_run_and_a_real_run_have_the_same_plan(mqs: MqsEmulator, messages: Any) -> None:
-    """What is shown to a person is what is sent; only the estimated time is measured anew."""
+    """What is shown to a person is what is sent; only the estimated time is measured again."""
     plans = [resend(messages, dry_run=dry, max_rate=500, canary=2)["plan"] for dry in (True, False)]
 
     assert {**plans[0], "expected_s": 0} == {**plans[1], "expected_s": 0}
@@ -499,7 +499,7 @@ def test_messages_that_are_missing_are_never_those_of_the_events(mqs: MqsEmulato
 
 
 def test_a_run_that_no_event_started_has_no_messages_of_events(mqs: MqsEmulator, messages: Any) -> None:
-    """Somebody pressed the button: the error says what to give."""
+    """A person triggered the run: the error says what to set."""
     run = SimpleNamespace(run_type="manual")
 
     with pytest.raises(AirflowFailException, match="no event started this one"):

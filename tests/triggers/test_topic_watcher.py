@@ -15,7 +15,7 @@ from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
 from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.emulator.faults import ALWAYS
 from airflow_provider_mqs.exceptions import ConfigurationError
-from airflow_provider_mqs.triggers import cursor_store
+from airflow_provider_mqs.triggers import topic_watcher
 from airflow_provider_mqs.triggers.mqs import NewMessagesTrigger
 from tests.support import START_MS, MemoryStore
 
@@ -112,7 +112,7 @@ def service(mqs: MqsEmulator, monkeypatch: pytest.MonkeyPatch) -> MqsEmulator:
 @pytest.fixture(autouse=True)
 def no_record(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no triggerer here to answer for the record's asset."""
-    monkeypatch.setattr(cursor_store, "_record_accessor", AssetStore)
+    monkeypatch.setattr(topic_watcher, "_record_accessor", AssetStore)
     monkeypatch.setattr("airflow_provider_mqs.tasks.stores.VariableStore", MemoryStore)
 
 
@@ -120,7 +120,7 @@ def no_record(monkeypatch: pytest.MonkeyPatch) -> None:
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Collect the warnings of the store; Airflow switches loggers off when other tests load its logging."""
     said: list[str] = []
-    monkeypatch.setattr(cursor_store._log, "warning", lambda form, *values: said.append(form % values))
+    monkeypatch.setattr(topic_watcher._log, "warning", lambda form, *values: said.append(form % values))
     return said
 
 
@@ -360,7 +360,7 @@ async def test_copies_of_replays_raise_no_event(
     service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the record calls a copy is left out, and counted."""
-    monkeypatch.setattr(cursor_store, "known_copies_in", lambda *_, **__: KnownCopies({1: ((10, 10),)}))
+    monkeypatch.setattr(topic_watcher, "known_copies_in", lambda *_, **__: KnownCopies({1: ((10, 10),)}))
     append_at(service, time, START_MS + 1, START_MS + 1, START_MS + 1)
 
     (payload,) = await polled(trigger(AssetStore()), time, 3)
@@ -373,7 +373,7 @@ async def test_messages_that_may_be_copies_are_held_back_and_then_published_as_i
     service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A replay that never records its copies holds messages back, but not for ever."""
-    monkeypatch.setattr(cursor_store, "known_copies_in", lambda *_, **__: KnownCopies({}, ("A replay.",)))
+    monkeypatch.setattr(topic_watcher, "known_copies_in", lambda *_, **__: KnownCopies({}, ("A replay.",)))
     append_at(service, time, START_MS + 1)
 
     (payload,) = await polled(trigger(AssetStore()), time, 20)
@@ -387,7 +387,7 @@ async def test_copies_count_as_messages_on_request(
     service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With ``exclude_copies=False`` no record is read."""
-    monkeypatch.setattr(cursor_store, "known_copies_in", lambda *_, **__: pytest.fail("read"))
+    monkeypatch.setattr(topic_watcher, "known_copies_in", lambda *_, **__: pytest.fail("read"))
     append_at(service, time, START_MS + 1)
 
     assert len(await polled(trigger(AssetStore(), exclude_copies=False), time, 3)) == 1
@@ -491,7 +491,7 @@ async def test_a_bug_does_not_end_the_watcher(
     service: MqsEmulator, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is logged, and retried as rarely as a wrong password."""
-    monkeypatch.setattr(cursor_store.CursorStore, "known_copies", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(topic_watcher.CursorStore, "known_copies", lambda *_, **__: 1 / 0)
 
     await polled(trigger(AssetStore(), start=START_MS - 60_000), time, 2)
 

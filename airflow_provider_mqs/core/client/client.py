@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_mqs.core.client.api import MqsApi
 from airflow_provider_mqs.core.client.auth import auth_for
+from airflow_provider_mqs.core.client.concurrency import side_by_side
 from airflow_provider_mqs.core.client.flow import Flow, Parallel, Request, Sleep, Step, Wait, adrive, drive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable
 
     from typing_extensions import Self
 
@@ -155,17 +156,6 @@ class AsyncMqsClient:
             if self._transport is None:  # another request may have opened it meanwhile
                 self._transport = module.AiohttpTransport(self.settings, connections=self.concurrency)
         return self._transport
-
-
-async def side_by_side(workers: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run coroutines until all have ended; if one fails, or the caller is cancelled, the others are cancelled too."""
-    tasks = [asyncio.ensure_future(worker) for worker in workers]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _log_retry(sleep: Sleep) -> None:

@@ -1,5 +1,5 @@
 """
-The account of a resend: what has become of each message of the plan. This is the one place that knows.
+The account of a resend: what has become of each message of the plan. Nothing else keeps count.
 
 The ledger serialises it, the report renders it, verification reads it. Claims and sender change it, only by the methods
 named here. A message is in one state at a time::
@@ -143,7 +143,7 @@ class Account:
 
     @property
     def complete(self) -> bool:
-        """Whether every message was surely sent, by whomever."""
+        """Whether every message was surely sent, by this run or another."""
         return self._sent_before + self.sent_now + self._already_sent == self._requested
 
     def take_over(self, ledger: Ledger) -> None:

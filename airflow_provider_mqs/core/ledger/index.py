@@ -6,7 +6,7 @@ it ends. The entries of a topic are spread over a few keys, so that tasks that s
 
 No store has compare-and-set. ``put`` merges its entry into what it reads and repeats that until it has read the entry
 back twice. What a crash leaves: a ledger without an entry has sent nothing; of an entry without an end, the ledger's
-last write tells how long it was alive. One loss is possible: a writer that stalls between reading and writing, for
+last write shows how long it was alive. One loss is possible: a writer that stalls between reading and writing, for
 longer than another's whole ``put`` takes, drops the other's entry until that replay ends and puts it again.
 """
 
@@ -112,7 +112,13 @@ class ReplayIndex:
                     return
             else:
                 confirmed = 0
-                kept = [one for one in entries.values() if self._is_kept(one) and one.replay_id != entry.replay_id]
+                oldest_ms = self._now_ms() - _RETENTION_MS
+                kept = [
+                    one
+                    for one in entries.values()
+                    if one.replay_id != entry.replay_id
+                    and (one.since_ms if one.until_ms is None else one.until_ms) > oldest_ms
+                ]
                 self.store.set(key, [one.to_json() for one in (*kept, entry)])
             # jitter, so that two writers fall out of step
             self._sleep(_PAUSE_S * (0.2 + self._jitter()))
@@ -121,10 +127,6 @@ class ReplayIndex:
     def _read(self, key: str) -> dict[str, IndexEntry]:
         entries = map(IndexEntry.from_json, self.store.get(key) or [])
         return {entry.replay_id: entry for entry in entries}
-
-    def _is_kept(self, entry: IndexEntry) -> bool:
-        last_ms = entry.since_ms if entry.until_ms is None else entry.until_ms
-        return self._now_ms() - last_ms < _RETENTION_MS
 
 
 def load_ledger(stores: Iterable[Store], replay_id: str) -> Ledger | None:

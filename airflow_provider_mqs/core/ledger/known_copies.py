@@ -11,20 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.core.ledger.index import ReplayIndex, load_ledgers, wall_clock_ms
-from airflow_provider_mqs.core.ledger.ledger import MARGIN_MS
+from airflow_provider_mqs.core.ledger.index import IndexEntry, ReplayIndex, load_ledgers, wall_clock_ms
+from airflow_provider_mqs.core.ledger.ledger import MARGIN_MS, Ledger
 from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
-from airflow_provider_mqs.core.values.time_window import iso
+from airflow_provider_mqs.core.values.time_window import TimeWindow, iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_provider_mqs.core.ledger.index import IndexEntry
-    from airflow_provider_mqs.core.ledger.ledger import Ledger
     from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.values.message import Message, Row, Rows
-    from airflow_provider_mqs.core.values.time_window import TimeWindow
     from airflow_provider_mqs.core.values.topic_ref import TopicRef
 
 

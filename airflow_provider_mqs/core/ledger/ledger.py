@@ -25,10 +25,10 @@ What a crash leaves of a message, depending on when it comes:
 
 ==================================  ==================================================================================
 before its claim is written         Not sent, and the ledger says so: the next try sends it.
-between its claim and its POST      Not sent, but the ledger cannot tell: it is in doubt.
+between its claim and its POST      Not sent, but the ledger does not show it: it is in doubt.
 between its POST and the next       Perhaps sent: it is in doubt.
 write
-after the write that has it done    Sent, and the ledger says so: no later run sends it again, unless it is told to.
+after the write that has it done    Sent, and the ledger says so: no later run sends it again by itself.
 ==================================  ==================================================================================
 
 So after a crash at most 500 messages are in doubt, and their copies are looked for. Nothing else is a guess.
@@ -107,7 +107,7 @@ class Ledger:
     done: OffsetsByPartition = field(default_factory=dict)
     claimed: OffsetsByPartition = field(default_factory=dict)
     sent_earlier: OffsetsByPartition = field(default_factory=dict)
-    """What earlier runs sent or may have sent, before a run was told to send it again."""
+    """What was sent, or may have been, before a run with ``on_replayed="resend"`` began again."""
     possible_doubles: OffsetsByPartition = field(default_factory=dict)
     """Sent although an earlier POST of theirs may have worked."""
     copies: OffsetsByPartition = field(default_factory=dict)
@@ -115,7 +115,7 @@ class Ledger:
     copies_known: bool = True
     """Whether ``copies`` holds every copy."""
     last_offsets: Mapping[int, int] = field(default_factory=dict)
-    """By partition, the last offset before the first message was sent: copies lie behind it."""
+    """By partition, the last offset before the first message was sent: copies come after it."""
     first_ms: int = 0
     """The service's time before any run sent the first message, epoch ms."""
     since_ms: int = 0
@@ -138,6 +138,13 @@ class Ledger:
     def alive(self, now_ms: int) -> bool:
         """Return whether its owner may still be sending, at this machine's time ``now_ms``."""
         return self.state in (OPENING, SENDING) and now_ms - self.updated_ms < LEASE_MS
+
+    def is_continued_by(self, other: Owner) -> bool:
+        """Return whether the other execution is a retry of this one, whose messages count as its own."""
+        if self.state == COMPLETE:
+            return self.owner.is_retried_by(other)
+        # a command has no task instance, and continues any call that broke off
+        return self.owner.task_instance == other.task_instance
 
     def to_json(self) -> dict[str, Any]:
         """Return the value for a store. Its keys are older than the names of the fields, and stay as they are."""
@@ -170,12 +177,12 @@ class Ledger:
         }
 
     @classmethod
-    def from_json(cls, value: Any, where: str) -> Ledger:
-        """Read what ``to_json`` wrote, perhaps in another version; ``where`` names the store in errors."""
+    def from_json(cls, value: Any, store: str) -> Ledger:
+        """Read what ``to_json`` wrote, perhaps in another version; ``store`` is its name for errors."""
         schema = value.get("schema") if isinstance(value, Mapping) else None
         if schema != SCHEMA:
             raise StoreError(
-                f"The ledger in {where} has schema {str(schema)[:40]!r}, this version reads {SCHEMA!r}: "
+                f"The ledger in {store} has schema {str(schema)[:40]!r}, this version reads {SCHEMA!r}: "
                 "upgrade the provider, or remove the record if you know what was sent."
             )
 
@@ -205,7 +212,7 @@ class Ledger:
             )
         except (KeyError, TypeError, ValueError, AttributeError, ConfigurationError) as error:
             raise StoreError(
-                f"The ledger in {where} cannot be read ({error}), and nothing is sent on a guess: "
+                f"The ledger in {store} cannot be read ({error}), and nothing is sent on a guess: "
                 "restore it, or remove it if you know what was sent."
             ) from error
 
@@ -219,7 +226,7 @@ def merged(left: Ledger | None, right: Ledger | None) -> Ledger | None:
     if left is None or right is None:
         return left or right
     newer, older = sorted((left, right), key=lambda ledger: ledger.updated_ms, reverse=True)
-    # a run that was told to send everything again has moved what was done into ``sent_earlier``
+    # a run that sends everything again has moved what was done into ``sent_earlier``
     done = partition_offsets.union(newer.done, older.done if newer.sent_earlier == older.sent_earlier else {})
     claimed = newer.claimed if newer.owner == older.owner else partition_offsets.union(newer.claimed, older.claimed)
     return replace(

@@ -1,20 +1,20 @@
 """
 What a replay starts from: what was sent before, by whom, and what is in doubt. Pure decisions over ledgers.
 
-Three cases, told apart by who wrote the last ledger of the same replay:
+There are three cases; who wrote the last ledger of the same replay decides:
 
 * *A retry*: an earlier try of the same task instance (or an earlier call of the command) broke off, or Airflow itself
   tries again. What it sent counts as sent by this task; this try sends the rest, whatever ``on_replayed`` says.
 * *Another run* sent all or part of it, or sent an overlapping plan to the same consumer: ``on_replayed`` decides
   whether its messages are left out, fail the task, or are sent again.
-* *Sent again* (``on_replayed="resend"``): the ledger begins anew, but keeps the copies and what was ever sent, since
+* *Sent again* (``on_replayed="resend"``): the ledger starts empty, but keeps the copies and what was ever sent, since
   those copies are in the topic.
 
 A message is in doubt if one ledger has it claimed and none has it done. It stays in doubt, whatever the options of the
 runs in between, until its copy is found or is surely missing. A message that no ledger contains is never left out.
 
-Whoever takes over keeps the offsets and the time behind which copies are looked for: those before the *first* message
-was sent, by whichever try.
+A copy of any of these messages comes after the *first* of them was sent, by whichever try. So each execution that
+takes over keeps the last offsets and the time from before that.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.ledger.account import Account, Failure
-from airflow_provider_mqs.core.ledger.ledger import COMPLETE
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.exceptions import ConfigurationError
 
@@ -54,7 +53,7 @@ def history_of(first: Ledger, mine: Ledger | None, others: Sequence[Ledger], on_
     ``first`` is this execution's ledger before anything was sent, ``mine`` what the stores hold of the same replay,
     ``others`` are other replays that have messages in common with it, for the same consumer.
     """
-    is_retry = mine is not None and _is_retry(mine, first.owner)
+    is_retry = mine is not None and mine.is_continued_by(first.owner)
     resumed = mine.done if mine and is_retry else {}
     ledgers = [ledger for ledger in (mine, *others) if ledger and ledger.has_copies]
     already_sent = partition_offsets.difference(
@@ -88,7 +87,7 @@ def history_of(first: Ledger, mine: Ledger | None, others: Sequence[Ledger], on_
 
 
 def taken_over(first: Ledger, mine: Ledger, history: History, on_replayed: str) -> Ledger:
-    """Return the ledger to write: it goes on where the last owner was, or begins anew if everything is sent again."""
+    """Return the ledger to write: it goes on where the last owner was, or starts empty if everything is sent again."""
     kept = replace(
         first,
         copies=mine.copies,
@@ -109,10 +108,3 @@ def taken_over(first: Ledger, mine: Ledger, history: History, on_replayed: str) 
         since_ms=mine.since_ms,
         until_ms=mine.until_ms,
     )
-
-
-def _is_retry(mine: Ledger, me: Owner) -> bool:
-    if mine.state == COMPLETE:
-        return mine.owner.is_retried_by(me)
-    # a call has no task instance, and goes on with any call that broke off
-    return mine.owner.task_instance == me.task_instance

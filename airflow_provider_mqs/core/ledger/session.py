@@ -1,14 +1,14 @@
 """
 One execution's hold on the ledger of a replay: how it is taken over, written and closed, so that nothing is sent twice.
 
-No store has compare-and-set, so there is no lock. A replay announces itself, then looks around, and only then sends: of
-two that want the same messages at once, at least one sees the other. Who may be alive is decided by a lease.
+No store has compare-and-set, so there is no lock. A replay announces itself, then looks for rivals, and only then
+sends: of two that want the same messages at once, at least one sees the other. Who may be alive is decided by a lease.
 
 ================  ======================================================================================================
 ``preview``       Read the ledgers of this replay and of others that have messages in common with it, for the same
                   consumer. If the owner of one may be alive, stop with ``ReplayInProgressError``. Writes nothing.
 ``open``          1. Preview once more. 2. Take over what the last owner left (``resume.py``). 3. Announce: write the
-                  ledger as ``opening`` under a token of its own, then the index entry. 4. Look around: a rival that is
+                  ledger as ``opening`` under a token of its own, then the index entry. 4. Look for rivals: one that is
                   ``sending``, or ``opening`` with a smaller token, goes first, and this one gives way: it closes as
                   ``ended`` and stops. Rivals with a larger token have 5 s to give way; if one does not, this one
                   does. 5. Write once more.
@@ -22,12 +22,12 @@ lease, heartbeat  A ledger in ``opening`` or ``sending`` is alive for 60 s after
 ================  ======================================================================================================
 
 A store that fails stops the sending. An execution that stalled and was taken over finds another owner's token at its
-next write and stops, too. If two owners write at the same moment, one value survives, and whoever finds the other's
-token at the next write stops. Not covered: an execution that stalls for longer than the lease between a write and the
-posts that it allows still posts those messages, although another has taken over.
+next write and stops, too. If two owners write at the same moment, one value survives, and the owner that finds the
+other's token at its next write stops. Not covered: an execution that stalls for longer than the lease between a write
+and the posts that it allows still posts those messages, although another has taken over.
 
 ==============================================  ========================================================================
-crash                                           what is left, and what the next execution makes of it
+crash                                           what is left, and what it means for the next execution
 ==============================================  ========================================================================
 in ``preview``, or in ``open`` before step 3    Nothing was written: as if this execution had never been.
 after the ledger, before the index entry        Only the same replay finds this ledger. Nothing was sent, so nobody else
@@ -35,7 +35,7 @@ after the ledger, before the index entry        Only the same replay finds this 
 after the index entry, before the first claim   Other runs are refused until the lease ends; the next try of the task is
                                                 not. Nothing new is in doubt.
 after a claim                                   The same, and at most 500 messages are claimed (``MOST_CLAIMED``). They
-                                                are in doubt for whoever takes over or wants the same messages.
+                                                are in doubt for every execution that takes over or wants them.
 between two stores                              The stores differ. Readers merge them: the newer one counts, with what
                                                 either of them knows as done.
 in ``close``, before the index entry            The entry has no end; the ledger's last write stands in for it.
@@ -47,27 +47,38 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from airflow_provider_mqs.core.ledger.index import IndexEntry, ReplayIndex, load_ledger, load_ledgers, wall_clock_ms
-from airflow_provider_mqs.core.ledger.ledger import ENDED, OPENING, SENDING, Ledger
-from airflow_provider_mqs.core.ledger.resume import history_of, taken_over
+from airflow_provider_mqs.core.ledger.ledger import ENDED, OPENING, SENDING, Ledger, Owner
+from airflow_provider_mqs.core.ledger.resume import History, history_of, taken_over
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.offsets.plan import replay_id_of
+from airflow_provider_mqs.core.offsets.plan import Plan, replay_id_of
 from airflow_provider_mqs.core.values.time_window import iso
 from airflow_provider_mqs.exceptions import ReplayInProgressError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from airflow_provider_mqs.core.ledger.ledger import Owner
-    from airflow_provider_mqs.core.ledger.resume import History
+    from typing_extensions import Unpack
+
     from airflow_provider_mqs.core.ledger.stores import ReplayStores, Store
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
-    from airflow_provider_mqs.core.offsets.plan import Plan
 
 _GIVE_WAY_ROUNDS = 20
 _GIVE_WAY_PAUSE_S = 0.25
+
+
+class LedgerChanges(TypedDict, total=False):
+    """Fields of ``Ledger`` that change while its owner sends."""
+
+    state: str
+    done: OffsetsByPartition
+    claimed: OffsetsByPartition
+    possible_doubles: OffsetsByPartition
+    copies: OffsetsByPartition
+    copies_known: bool
+    until_ms: int
 
 
 class LedgerSession:
@@ -115,7 +126,7 @@ class LedgerSession:
         return history_of(self.ledger, mine, others, on_replayed)
 
     def open(self, on_replayed: str) -> History:
-        """Take the ledger over from whoever had it and announce this replay; see the table above."""
+        """Take the ledger over from its last owner and announce this replay; see the table above."""
         history = self.preview(on_replayed)
         mine = load_ledger(self._stores, self.ledger.replay_id)
         if mine is not None:
@@ -126,7 +137,7 @@ class LedgerSession:
         self._give_way_or_wait()
         return history
 
-    def write(self, **changes: Any) -> None:
+    def write(self, **changes: Unpack[LedgerChanges]) -> None:
         """Write the ledger with changed fields; if this raises ``StoreError``, nothing more may be sent."""
         ledger = replace(self.ledger, **changes, updated_ms=self._now_ms())
         for store in self._stores:
@@ -140,7 +151,7 @@ class LedgerSession:
             store.set(ledger.replay_id, ledger.to_json())
         self.ledger = ledger
 
-    def close(self, **changes: Any) -> None:
+    def close(self, **changes: Unpack[LedgerChanges]) -> None:
         """Write the ledger for the last time; its ``state`` says how it ended."""
         self.write(**changes)
         self._put_index_entry(until_ms=self.ledger.until_ms)
@@ -167,7 +178,7 @@ class LedgerSession:
         return load_ledgers(self._indexes, lambda entry: entry.replay_id != self.ledger.replay_id and matches(entry))
 
     def _is_busy(self, ledger: Ledger) -> bool:
-        """Tell whether another execution may be sending at this moment."""
+        """Return whether another execution may be sending at this moment."""
         owner, me = ledger.owner, self.ledger.owner
         if not ledger.alive(self._now_ms()) or owner.token == me.token or owner.same_task(me):
             return False

@@ -7,5 +7,3 @@ Sets of offsets, and the documents that carry them.
 * ``partition_offsets``: the same by partition, with set operations.
 * ``plan``: what a resend is asked to send, from every shape that XComs and people give it.
 """
-
-from __future__ import annotations

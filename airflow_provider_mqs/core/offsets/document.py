@@ -2,7 +2,7 @@
 The offsets of a window, as the query pushes them to XCom and the resend takes them (``mqs.offsets/1``).
 
 The digest guards against accident and mix-up (an XCom edited by hand, or of another instance), not against somebody who
-computes it anew.
+recomputes it.
 """
 
 from __future__ import annotations
@@ -34,12 +34,27 @@ class PartitionOffsets:
     first_timestamp: int
     """Smallest timestamp in the window, epoch ms; in a batch it is that of the whole window, and so a bound."""
     last_timestamp: int
-    """Largest timestamp, likewise."""
+    """Largest timestamp, with the same meaning."""
 
     @property
     def count(self) -> int:
         """How many offsets."""
         return offset_ranges.count(self.ranges)
+
+    def to_xcom(self, written: Any) -> dict[str, Any]:
+        """Write it as JSON; ``written`` are its ranges, packed or not."""
+        return {
+            "count": self.count,
+            ("packed" if isinstance(written, str) else "ranges"): written,
+            "first_timestamp": self.first_timestamp,
+            "last_timestamp": self.last_timestamp,
+        }
+
+    @classmethod
+    def from_xcom(cls, value: Mapping[str, Any], name: str) -> PartitionOffsets:
+        """Read what ``to_xcom`` wrote; ``name`` is for the error."""
+        ranges = offset_ranges.from_json(value["packed"] if "packed" in value else value["ranges"], name)
+        return cls(ranges, int(value["first_timestamp"]), int(value["last_timestamp"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +79,9 @@ class Offsets:
     :param topic: topic name
     :param window: the time window
     :param partitions: by partition, only those that hold something
-    :param filters: the filters that were applied, as given
+    :param filters: the filters that were applied
     :param complete: whether every message of the window is in
-    :param on_incomplete: what the query was told to do if it is not: ``fail`` or ``warn``
+    :param on_incomplete: what the query does if it is not: ``fail`` or ``warn``
     :param excluded_copies: copies of earlier replays that were left out
     :param batch: which part this is, ``None`` for the whole
     """
@@ -111,15 +126,7 @@ class Offsets:
             "on_incomplete": self.on_incomplete,
             "excluded_copies": self.excluded_copies,
             "batch": None if self.batch is None else asdict(self.batch),
-            "partitions": {
-                number: {
-                    "count": self.partitions[int(number)].count,
-                    ("packed" if isinstance(written, str) else "ranges"): written,
-                    "first_timestamp": self.partitions[int(number)].first_timestamp,
-                    "last_timestamp": self.partitions[int(number)].last_timestamp,
-                }
-                for number, written in ranges.items()
-            },
+            "partitions": {number: self.partitions[int(number)].to_xcom(written) for number, written in ranges.items()},
         }
         return {**document, "digest": digest_of(document)}
 
@@ -137,7 +144,7 @@ class Offsets:
                 f"messages has schema {document.get('schema')!r:.60}; this version reads {SCHEMA!r}."
             )
         try:
-            # first: whoever edited a document is told so, and not what is wrong with the edit
+            # first: that a document was edited is the better message than what is wrong with the edit
             _check_digest(document)
             batch = document["batch"]
             offsets = cls(
@@ -146,7 +153,8 @@ class Offsets:
                 topic=str(document["topic"]),
                 window=TimeWindow.from_xcom(document["window"]),
                 partitions={
-                    int(number): _read_partition(number, value) for number, value in document["partitions"].items()
+                    int(number): PartitionOffsets.from_xcom(value, f"partitions.{number}")
+                    for number, value in document["partitions"].items()
                 },
                 filters=dict(document["filters"]),
                 complete=document["complete"] is True,
@@ -157,9 +165,9 @@ class Offsets:
         except ConfigurationError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise ConfigurationError("messages is not a whole mqs.offsets/1 document.") from error
+            raise ConfigurationError("messages is not a valid mqs.offsets/1 document.") from error
         if offsets.count != document.get("count"):
-            raise ConfigurationError("messages says another count than its ranges hold.")
+            raise ConfigurationError("messages has another count than its ranges hold.")
         return offsets
 
     def batches(self, size: int) -> list[Offsets]:
@@ -211,7 +219,7 @@ def digest_of(document: Mapping[str, Any]) -> str:
 def _check_digest(document: Mapping[str, Any]) -> None:
     if document.get("digest") != digest_of(document):
         raise ConfigurationError(
-            "messages was changed after the query wrote it (its digest does not fit); run the query again."
+            "messages was changed after the query wrote it (its digest does not match): run the query again."
         )
 
 
@@ -231,9 +239,3 @@ def _cut(offsets: OffsetsByPartition, size: int) -> Iterator[dict[int, list[tupl
                     cut, room = {}, size
     if cut:
         yield cut
-
-
-def _read_partition(number: str, value: Mapping[str, Any]) -> PartitionOffsets:
-    name = f"partitions.{number}"
-    ranges = offset_ranges.from_json(value["packed"] if "packed" in value else value["ranges"], name)
-    return PartitionOffsets(ranges, int(value["first_timestamp"]), int(value["last_timestamp"]))

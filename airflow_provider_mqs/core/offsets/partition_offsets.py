@@ -6,16 +6,13 @@ A partition without offsets is left out, so that equal sets are equal values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice, zip_longest
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from airflow_provider_mqs.core.offsets import offset_ranges
 from airflow_provider_mqs.core.offsets.offset_ranges import Ranges
 from airflow_provider_mqs.exceptions import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 MessageRef: TypeAlias = tuple[int, int]
 """Partition and message_offset."""

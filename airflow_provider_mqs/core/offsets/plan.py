@@ -1,5 +1,5 @@
 """
-What a resend is asked to send: read from every shape that XComs and people give it, checked before anything is sent.
+What a resend is asked to send: read from every shape that XComs and people use, checked before anything is sent.
 
 Taken are: a document of the query, a list (or lazy sequence) of them, plain ``{"partition", "message_offset"}`` items,
 nested lists of these, and JSON text (or Python text, as Jinja writes it) of any of them.
@@ -36,7 +36,7 @@ class Plan:
     sources: tuple[Offsets, ...] = ()
     """The documents of the query that they come from; none for plain items."""
     repeats: int = 0
-    """Plain items that were given more than once, and are sent once."""
+    """Plain items that came more than once, and are sent once."""
     digest: str | None = None
     """That of the one document that this comes from; ``None`` if it comes from several or none."""
 
@@ -58,7 +58,7 @@ class Plan:
 
 
 def receivers_of(consumer_key: str | None) -> str:
-    """Say who receives the copies, for logs and approvals: half a sentence."""
+    """Name who receives the copies, for a sentence in logs and approvals."""
     if not consumer_key:
         return "every consumer of the topic"
     return f"consumers that honour the header consumer_key={consumer_key!r}, which is advisory"
@@ -73,19 +73,28 @@ def plan_of(messages: Any, topic: str | None, *, endpoint: str, instance_id: str
     try:
         parts = list(_flatten(messages))
     except RecursionError as error:
-        raise ConfigurationError("messages is nested too deeply: give one list.") from error
+        raise ConfigurationError("messages is nested too deeply: pass one list.") from error
     # either field makes a document of it, so that a broken one is not taken for a plain item
     documents = [part for part in parts if "partitions" in part or "schema" in part]
     if documents and len(documents) < len(parts):
-        raise ConfigurationError("messages mixes documents of the query with plain items; give one kind.")
+        raise ConfigurationError("messages mixes documents of the query with plain items: pass one kind.")
     if not documents:
         return _plan_of_items(parts, topic)
     sources = tuple(Offsets.from_xcom(document) for document in documents)
+    union: dict[int, Ranges] = {}
     for source in sources:
         _check_source(source, endpoint, instance_id)
         topic = _agreed(topic, source.topic)
+        for number, ranges in source.ranges.items():
+            known = union.get(number, ())
+            # batches that overlap would send a message twice, in whatever order their tasks run
+            if offset_ranges.intersection(known, ranges):
+                raise ConfigurationError(
+                    f"messages holds offsets of partition {number} twice: two of its documents overlap."
+                )
+            union[number] = offset_ranges.merge((*known, *ranges))
     digest = documents[0]["digest"] if len(documents) == 1 else None
-    return Plan(topic_name(topic), _disjoint_union(sources), sources, digest=digest)
+    return Plan(topic_name(topic), dict(sorted(union.items())), sources, digest=digest)
 
 
 def replay_id_of(endpoint: str, instance_id: str, plan: Plan, consumer_key: str | None) -> str:
@@ -102,7 +111,7 @@ def _flatten(messages: Any) -> Iterator[Mapping[str, Any]]:
         yield messages
     elif messages is None:
         raise ConfigurationError(
-            "messages is empty: give the query's output (query.output), or a list of partition and message_offset."
+            "messages is empty: pass the query's output (query.output), or a list of partition and message_offset."
         )
     else:
         try:
@@ -122,16 +131,24 @@ def _parse(text: str | bytes) -> Any:
             parsed = ast.literal_eval(text.decode() if isinstance(text, bytes) else text.strip())
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
             raise ConfigurationError(
-                "messages is text, but neither JSON nor a Python literal; give query.output instead of a template."
+                "messages is text, but neither JSON nor a Python literal: pass query.output instead of a template."
             ) from error
     if isinstance(parsed, str | bytes):
-        raise ConfigurationError("messages is text inside text; give query.output instead of a template.")
+        raise ConfigurationError("messages is text inside text: pass query.output instead of a template.")
     return parsed
 
 
 def _plan_of_items(items: list[Mapping[str, Any]], topic: str | None) -> Plan:
-    refs = [_read_item(item) for item in items]
+    refs: list[MessageRef] = []
     for item in items:
+        unknown = set(item) - {"topic", "partition", "message_offset"}
+        if unknown:
+            raise ConfigurationError(f"messages has an item with the unknown field {min(map(str, unknown))[:40]!r}.")
+        partition = partition_number(item.get("partition"), "messages[].partition")
+        offset = item.get("message_offset")
+        if not offset_ranges.is_offset(offset):
+            raise ConfigurationError(f"messages[].message_offset must be a whole number from 0; got {offset!r:.40}.")
+        refs.append((partition, int(offset)))  # type: ignore[arg-type]  # is_offset saw an int
         topic = _agreed(topic, item.get("topic"))
     if not items:
         return Plan(topic or "", {})
@@ -139,17 +156,6 @@ def _plan_of_items(items: list[Mapping[str, Any]], topic: str | None) -> Plan:
         raise ConfigurationError("topic is missing: plain messages do not say which topic they are in.")
     offsets = partition_offsets.from_refs(refs)
     return Plan(topic_name(topic), offsets, repeats=len(items) - partition_offsets.count(offsets))
-
-
-def _read_item(item: Mapping[str, Any]) -> MessageRef:
-    unknown = set(item) - {"topic", "partition", "message_offset"}
-    if unknown:
-        raise ConfigurationError(f"messages holds an item with the unknown field {min(map(str, unknown))[:40]!r}.")
-    partition = partition_number(item.get("partition"), "messages[].partition")
-    offset = item.get("message_offset")
-    if not offset_ranges.is_offset(offset):
-        raise ConfigurationError(f"messages[].message_offset must be a whole number from 0; got {offset!r:.40}.")
-    return partition, int(offset)  # type: ignore[arg-type]  # is_offset saw an int
 
 
 def _agreed(topic: str | None, other: Any) -> str | None:
@@ -171,20 +177,6 @@ def _check_source(source: Offsets, endpoint: str, instance_id: str) -> None:
             )
     if not source.complete and source.on_incomplete != "warn":
         raise ConfigurationError(
-            "messages is not complete (the query could not read all of its window); "
-            "query a shorter window, or let the query say on_incomplete='warn'."
+            "messages is not complete (the query could not read all of its window): "
+            "query a shorter window, or set on_incomplete='warn' in the query."
         )
-
-
-def _disjoint_union(sources: tuple[Offsets, ...]) -> OffsetsByPartition:
-    union: dict[int, Ranges] = {}
-    # batches that overlap would send a message twice, in whatever order their tasks run
-    for source in sources:
-        for number, ranges in source.ranges.items():
-            known = union.get(number, ())
-            if offset_ranges.intersection(known, ranges):
-                raise ConfigurationError(
-                    f"messages holds offsets of partition {number} twice: two of its documents overlap."
-                )
-            union[number] = offset_ranges.merge((*known, *ranges))
-    return dict(sorted(union.items()))

@@ -7,5 +7,3 @@ Reading a time window whole, and saying why it may not be.
 * ``slices``: parts of a window, and how the pages of one are read.
 * ``window_reader``: every row of a window; how completeness is shown.
 """
-
-from __future__ import annotations

@@ -10,7 +10,7 @@ argument in ``tasks/filtered.py``. JSON, command-line option and documentation f
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
 
@@ -18,8 +18,6 @@ from airflow_provider_mqs.core.values.arguments import flag, is_absent, whole_nu
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from typing_extensions import Self
 
     from airflow_provider_mqs.core.values.message import Message, Row, Rows

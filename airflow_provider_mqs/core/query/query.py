@@ -16,7 +16,13 @@ from airflow_provider_mqs.core.query.slices import Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.core.values.arguments import choice, flag, optional_number, topic_name, whole_number
 from airflow_provider_mqs.core.values.text import plural
-from airflow_provider_mqs.core.values.time_window import TimeWindow, WindowArguments, iso
+from airflow_provider_mqs.core.values.time_window import (
+    DurationArgument,
+    TimeArgument,
+    TimeWindow,
+    WindowArguments,
+    iso,
+)
 from airflow_provider_mqs.exceptions import (
     ConfigurationError,
     IncompleteWindowError,
@@ -31,7 +37,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_mqs.core.client.api import MqsApi
     from airflow_provider_mqs.core.values.message import Message, Rows, Topic
-    from airflow_provider_mqs.core.values.time_window import DurationArgument, TimeArgument
 
 _log = logging.getLogger(__name__)
 _HOUR_MS = 3_600_000

@@ -23,15 +23,11 @@ does not matter whether the service includes the end of a range.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.client.flow import Flow, Parallel
 from airflow_provider_mqs.core.query.saturated_millisecond import read_millisecond
-from airflow_provider_mqs.core.query.slices import SlicePages, SliceReader
+from airflow_provider_mqs.core.query.slices import Slice, SlicePages, SliceReader
 from airflow_provider_mqs.exceptions import ServerError, WindowTooLargeError
-
-if TYPE_CHECKING:
-    from airflow_provider_mqs.core.query.slices import Slice
 
 _PASSES = 3
 _CUTS_AFTER_ERRORS = 64

@@ -8,6 +8,7 @@ one after the other; and the event loop must not wait for them.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -15,9 +16,6 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-
     from typing_extensions import Self
 
 T = TypeVar("T")
@@ -50,9 +48,7 @@ class AirflowThread:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._closed = True
         while True:
             try:
@@ -62,7 +58,7 @@ class AirflowThread:
             if item is not None:
                 item[0].cancel()
         self._calls.put(None)
-        # a call that hangs must not keep a task that was told to stop
+        # a call that hangs must not hold up a task that must end
         self._thread.join(_LAST_CALL_S)
 
     def _work(self) -> None:
@@ -72,7 +68,7 @@ class AirflowThread:
                 continue
             try:
                 result = call()
-            except BaseException as error:  # noqa: BLE001 - whoever asked gets it, whatever it was
+            except BaseException as error:  # noqa: BLE001 - the caller gets it, whatever it is
                 future.set_exception(error)
             else:
                 future.set_result(result)

@@ -2,7 +2,7 @@
 Hand out messages to be posted, none before its claim is written into the ledger.
 
 A claim says in the ledger that a message may be posted from now on. It is written before the message is handed out, so
-whoever reads the ledger after a crash knows every message that may have been sent: those are in doubt, and no others.
+after a crash the ledger names every message that may have been sent: those are in doubt, and no others.
 At most 500 messages are claimed and not done at any time, which limits how many copies must be looked for.
 
 One write closes what is finished and opens the next claim, since a ledger is written whole anyway. It starts while
@@ -90,7 +90,7 @@ class Claims:
                 lane.busy = lane.exclusive
                 self._offer(lane)
                 return lane, ref
-            if self._writing is None and (self._drained or not self._out):
+            if self._writing is None and (not self._out or all(lane.drained for lane in self.lanes)):
                 return None
             self._changed.clear()
             await self._changed.wait()
@@ -110,7 +110,7 @@ class Claims:
         self._changed.set()
 
     async def flush(self) -> None:
-        """Write the last word of the round; what was claimed and never handed out is released. Raise what failed."""
+        """Write the ledger at the end of a round; what was never handed out is released. Raise what failed before."""
         if self._writing is not None:
             await self._writing
         for lane in self.lanes:
@@ -123,23 +123,29 @@ class Claims:
         if self.error is not None:
             raise self.error
 
-    @property
-    def _drained(self) -> bool:
-        return all(lane.drained for lane in self.lanes)
-
-    @property
-    def _room(self) -> int:
-        return min(CLAIM, MOST_CLAIMED - self._account.maybe_sent_count)
-
     def _offer(self, lane: Lane) -> None:
         if lane.ready and not lane.busy:
             self._free.append(lane)
 
     def _claim_ahead(self) -> None:
-        if self._writing is not None or self._room <= 0 or self._drained:
+        """Start to claim more messages, if few are ready and there is room for more."""
+        room = min(CLAIM, MOST_CLAIMED - self._account.maybe_sent_count)
+        if self._writing is not None or room <= 0:
             return
-        if self._ready < self._margin or any(len(lane.ready) < _LOW and not lane.drained for lane in self.lanes):
-            self._writing = asyncio.ensure_future(self._claim(self._next_batch()))
+        unclaimed = [lane for lane in self.lanes if not lane.drained]
+        if not unclaimed or (self._ready >= self._margin and all(len(lane.ready) >= _LOW for lane in unclaimed)):
+            return
+        # those with the fewest ready come first, so that a fast lane does not wait for a slow one
+        unclaimed.sort(key=lambda lane: len(lane.ready))
+        batch = []
+        for others, lane in zip(range(len(unclaimed), 0, -1), unclaimed, strict=True):
+            share = -(-room // others)
+            if share <= 0:
+                break
+            drawn = lane.draw(share)
+            room -= len(drawn)
+            batch.append((lane, drawn))
+        self._writing = asyncio.ensure_future(self._claim(batch))
 
     async def _claim(self, batch: list[tuple[Lane, list[MessageRef]]]) -> None:
         refs = [ref for _, drawn in batch for ref in drawn]
@@ -162,17 +168,3 @@ class Claims:
         finally:
             self._writing = None
             self._changed.set()
-
-    def _next_batch(self) -> list[tuple[Lane, list[MessageRef]]]:
-        """Draw from the lanes that have least ready, so that a fast one does not wait for a slow one."""
-        room = self._room
-        hungry = sorted((lane for lane in self.lanes if not lane.drained), key=lambda lane: len(lane.ready))
-        batch = []
-        for others, lane in zip(range(len(hungry), 0, -1), hungry, strict=True):
-            share = -(-room // others)
-            if share <= 0:
-                break
-            drawn = lane.draw(share)
-            room -= len(drawn)
-            batch.append((lane, drawn))
-        return batch

@@ -1,8 +1,8 @@
 """
-How a resend is asked for, and what the connection allows of it.
+The arguments of a resend, and what the connection allows of it.
 
-``ResendOptions.read`` is the one reader of the arguments of operator and command; ``allowed_by`` holds what was read
-against a plan and the guard rails of its connection, which no argument loosens.
+``ResendOptions.read`` is the one reader of the arguments of operator and command; ``allowed_by`` checks
+them against a plan and the guard rails of its connection, which no argument loosens.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How fast, and how far: rate limit, throttling, circuit breaker and progress of a resend. The clock is given."""
+"""How fast a resend goes, and when it gives up: rate limit, throttling, circuit breaker. Callers pass the clock."""
 
 from __future__ import annotations
 
@@ -6,18 +6,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
-
-from airflow_provider_mqs.core.ledger.account import Counts
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from airflow_provider_mqs.core.resend.report import Report
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 _log = logging.getLogger(__name__)
-_LOG_EVERY_S = 5.0
 # bad messages come in small numbers; a service that is down fails all of them
 BREAKER = 20
 """How many failures in a row end the sending."""
@@ -102,59 +94,3 @@ class Breaker:
         """Count an outcome, and return whether it is time to stop."""
         self._row = 0 if sent else self._row + 1
         return self._row >= self.most
-
-
-@dataclass(frozen=True)
-class Progress(Counts):
-    """
-    How far a resend is, as a ``brake`` sees it.
-
-    :param requested: messages of the plan
-    :param sent: surely sent, by this try and earlier ones
-    :param already_sent: sent by other runs
-    :param failed: surely not sent
-    :param unknown: may have been sent
-    :param not_attempted: everything else
-    :param elapsed_s: seconds since the sending began
-    :param rate: messages a second
-    """
-
-    elapsed_s: float
-    rate: float
-
-
-@dataclass(slots=True)
-class Meter:
-    """Measures a running resend, and logs its progress every five seconds at most."""
-
-    report: Report
-    clock: Callable[[], float] = time.monotonic
-    _started_at: float = field(init=False)
-    _logged_at: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._started_at = self._logged_at = self.clock()
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds since the beginning."""
-        return self.clock() - self._started_at
-
-    @property
-    def rate(self) -> float:
-        """Messages a second whose outcome this try has found, whichever it is."""
-        counts = self.report.counts
-        found = self.report.account.sent_now + counts.failed + counts.unknown
-        return found / self.elapsed_s if self.elapsed_s > 0 else 0.0
-
-    def progress(self) -> Progress:
-        """Return the progress at this moment."""
-        return Progress(**asdict(self.report.counts), elapsed_s=self.elapsed_s, rate=self.rate)
-
-    def tick(self) -> None:
-        """Log the progress, if the last line is old enough."""
-        if self.clock() - self._logged_at < _LOG_EVERY_S:
-            return
-        self._logged_at = self.clock()
-        counts, rate = self.report.counts, self.rate
-        _log.info("%s; %.1f messages/s, about %d s to go", counts, rate, counts.not_attempted / rate if rate else 0)

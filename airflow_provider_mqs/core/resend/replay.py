@@ -4,7 +4,7 @@ One replay from beginning to end; the same for the operator and for the command.
 Its phases:
 
 1. **Prepare**: read what earlier tries and runs left; check that the messages are still there. A dry run ends here.
-2. **Open**: note where the topic ends, so that copies are looked for behind it; then take the ledger over.
+2. **Open**: note the last offset of each partition, since copies come after it; then take the ledger over.
 3. **Send**: a pilot, so that there is a copy to compare others with; resolve what an earlier try left in doubt; send
    the canary, if there is one, and everything else. Meanwhile the lease of the ledger is kept, and the brake is asked.
 4. **Verify**: look for the copy of each message, unless the task must end at once.
@@ -20,14 +20,13 @@ import asyncio
 import logging
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.ledger.account import Account
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, SENDING
 from airflow_provider_mqs.core.ledger.resume import History
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.resend.pacing import Meter
-from airflow_provider_mqs.core.resend.report import Report
+from airflow_provider_mqs.core.resend.report import Meter, Progress, Report
 from airflow_provider_mqs.core.resend.sender import Sender
 from airflow_provider_mqs.core.resend.verifier import Verifier
 from airflow_provider_mqs.core.verify.copy_search import find_last_offsets
@@ -37,11 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
-    from airflow_provider_mqs.core.ledger.session import LedgerSession
+    from airflow_provider_mqs.core.ledger.session import LedgerChanges, LedgerSession
     from airflow_provider_mqs.core.offsets.plan import Plan
     from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
     from airflow_provider_mqs.core.resend.options import ResendOptions
-    from airflow_provider_mqs.core.resend.pacing import Progress
 
 _log = logging.getLogger(__name__)
 # a quarter of the lease
@@ -111,7 +109,7 @@ class Replay:
         await self._client.run(self._verifier.sources.check_ends(to_check))
 
     async def run(self) -> None:
-        """Run all phases. If this raises ``StoreError``, the report is right all the same; else nothing was sent."""
+        """Run all phases. After a ``StoreError`` the report is right; any other error means that nothing was sent."""
         self._loop = asyncio.get_running_loop()
         try:
             await self.prepare()
@@ -166,7 +164,7 @@ class Replay:
                 helper.cancel()
 
     async def _send_pilot(self) -> None:
-        """Send one message before all others, so that there is a copy to compare with; others if it fails."""
+        """Send one message before all others, so that there is a copy to compare with; if it fails, the next."""
         account, remaining = self.account, self.account.remaining
         if self._options.ordering == "none":
             pilots = partition_offsets.expand(remaining)
@@ -185,7 +183,7 @@ class Replay:
         if self.stopped:
             return
         await self._verifier.verify()
-        # that of all messages is found out at the end
+        # the report says whether all messages are verified, which is found out at the end
         verified, self.report.verified = self.report.verified, None
         if not verified:
             self._sender.stop(f"the copies of the canary ({self.report.counts}) could not be verified", hurry=False)
@@ -217,27 +215,27 @@ class Replay:
             await self._verifier.verify()
         all_known = bool(report.verified) and not self.account.maybe_sent_count
         try:
-            await self._save(
-                session.close,
-                state=COMPLETE if self.account.complete else ENDED,
-                copies=partition_offsets.union(session.ledger.copies, report.copies),
+            changes: LedgerChanges = {
+                **self._account_changes(),
+                "state": COMPLETE if self.account.complete else ENDED,
+                "copies": partition_offsets.union(session.ledger.copies, report.copies),
                 # the copies of what is being sent once more are not looked for: they are known if they were before
-                copies_known=session.ledger.copies_known or (all_known and self._earlier_copies_known),
-            )
+                "copies_known": session.ledger.copies_known or (all_known and self._earlier_copies_known),
+            }
+            await self._airflow.ask(lambda: session.close(**changes))
         except StoreError as error:
             self._error = self._error or error
 
     async def _write(self) -> None:
         """Write the account into the ledger; what it claims may be posted when this returns."""
-        await self._save(self._session.write, state=SENDING, copies_known=False)
+        changes: LedgerChanges = {**self._account_changes(), "state": SENDING, "copies_known": False}
+        await self._airflow.ask(lambda: self._session.write(**changes))
 
-    async def _save(self, write: Callable[..., None], **changes: Any) -> None:
-        # read here, in the event loop, which the account belongs to
-        account = self.account
-        changes |= {
-            "done": account.done,
-            "claimed": account.maybe_sent,
-            "possible_doubles": account.possible_doubles,
+    def _account_changes(self) -> LedgerChanges:
+        """Return what the ledger takes from the account, which must be read here, in its event loop."""
+        return {
+            "done": self.account.done,
+            "claimed": self.account.maybe_sent,
+            "possible_doubles": self.account.possible_doubles,
             "until_ms": self._client.api.now_ms(),
         }
-        await self._airflow.ask(lambda: write(**changes))

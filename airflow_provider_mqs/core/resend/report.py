@@ -1,5 +1,5 @@
 """
-What a resend did, as XCom (``mqs.replay/1``).
+How far a resend is, and what it did in the end, as XCom (``mqs.replay/1``).
 
 The cloud keeps no audit of resends: this document and the log are the record. It renders the account of the resend, so
 ``requested == sent + already_sent + failed + unknown + not_attempted`` at any moment, also in the report of a task that
@@ -8,16 +8,21 @@ was killed.
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_mqs.core.ledger.account import Account, Counts
 from airflow_provider_mqs.core.offsets import offset_ranges
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.core.ledger.account import Account, Counts
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.offsets.plan import Plan
 
+_log = logging.getLogger(__name__)
+_LOG_EVERY_S = 5.0
 SCHEMA = "mqs.replay/1"
 
 
@@ -32,7 +37,7 @@ class Report:
     missing: OffsetsByPartition = field(default_factory=dict)
     """Sent messages for which no copy was found, though others of their partition have theirs."""
     verified: bool | None = None
-    """Whether every sent message has a copy; ``None`` if that could not be told, or nobody looked."""
+    """Whether every sent message has a copy; ``None`` if that is not known, or was not checked."""
     requests: int = 0
 
     @property
@@ -49,7 +54,7 @@ class Report:
             "endpoint": endpoint,
             "instance_id": instance_id,
             "topic": plan.topic,
-            # several windows are not made one: what lies between them was not sent
+            # several windows are not merged: what lies between them was not sent
             "window": windows.pop().to_xcom() if len(windows) == 1 else None,
             "digest": plan.digest,
             **asdict(counts),
@@ -72,3 +77,59 @@ class Report:
             "failures_omitted": counts.failed + counts.unknown - len(account.failures),
             "requests": self.requests,
         }
+
+
+@dataclass(frozen=True)
+class Progress(Counts):
+    """
+    How far a resend is, as a ``brake`` sees it.
+
+    :param requested: messages of the plan
+    :param sent: surely sent, by this try and earlier ones
+    :param already_sent: sent by other runs
+    :param failed: surely not sent
+    :param unknown: may have been sent
+    :param not_attempted: everything else
+    :param elapsed_s: seconds since the sending began
+    :param rate: messages a second
+    """
+
+    elapsed_s: float
+    rate: float
+
+
+@dataclass(slots=True)
+class Meter:
+    """Measures a running resend, and logs its progress every five seconds at most."""
+
+    report: Report
+    clock: Callable[[], float] = time.monotonic
+    _started_at: float = field(init=False)
+    _logged_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started_at = self._logged_at = self.clock()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the beginning."""
+        return self.clock() - self._started_at
+
+    @property
+    def rate(self) -> float:
+        """Messages a second whose outcome this try has found, whichever it is."""
+        counts = self.report.counts
+        found = self.report.account.sent_now + counts.failed + counts.unknown
+        return found / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    def progress(self) -> Progress:
+        """Return the progress at this moment."""
+        return Progress(**asdict(self.report.counts), elapsed_s=self.elapsed_s, rate=self.rate)
+
+    def tick(self) -> None:
+        """Log the progress, if the last line is old enough."""
+        if self.clock() - self._logged_at < _LOG_EVERY_S:
+            return
+        self._logged_at = self.clock()
+        counts, rate = self.report.counts, self.rate
+        _log.info("%s; %.1f messages/s, about %d s to go", counts, rate, counts.not_attempted / rate if rate else 0)

@@ -24,33 +24,30 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mqs.core.client.client import side_by_side
-from airflow_provider_mqs.core.client.flow import Sleep, adrive
+from airflow_provider_mqs.core.client.concurrency import side_by_side, wait_at_most
+from airflow_provider_mqs.core.client.flow import Sleep, Step, adrive
 from airflow_provider_mqs.core.client.retry import surely_not_executed
-from airflow_provider_mqs.core.ledger.account import Failure
+from airflow_provider_mqs.core.ledger.account import Account, Failure
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.resend.claims import Claims, Lane
-from airflow_provider_mqs.core.resend.in_doubt import Resolver
-from airflow_provider_mqs.core.resend.pacing import Breaker, Meter, Pacer, Throttle
+from airflow_provider_mqs.core.resend.pacing import Breaker, Pacer, Throttle
+from airflow_provider_mqs.core.resend.report import Meter, Report
+from airflow_provider_mqs.core.resend.verifier import FindCopies, Resolver
 from airflow_provider_mqs.exceptions import ApiError, AuthenticationError, MqsError, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
-    from airflow_provider_mqs.core.client.flow import Step
-    from airflow_provider_mqs.core.ledger.account import Account
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
-    from airflow_provider_mqs.core.resend.in_doubt import FindCopies
     from airflow_provider_mqs.core.resend.options import ResendOptions
-    from airflow_provider_mqs.core.resend.report import Report
 
 _log = logging.getLogger(__name__)
 
 # Airflow sends SIGKILL five seconds after SIGTERM; ledger and report must be written in what is left of them
 DRAIN_S = 3.0
 """Seconds to wait for requests in flight once the task must stop."""
-# resolving reads the topic: the more messages share one reading, the better; but each keeps room of a claim
+# resolving reads the topic, best for many messages at once; but each takes up room for claims until then
 _MOST_IN_DOUBT = 100
 REFUSED_STATUSES = frozenset({400, 401, 403, 404, 405, 413})
 """
@@ -150,16 +147,18 @@ class Sender:
         crew = side_by_side(self._work(claims) for _ in range(workers))
         work, hurry = asyncio.ensure_future(crew), asyncio.ensure_future(self._hurry.wait())
         try:
-            try:
-                await asyncio.wait({work, hurry}, return_when=asyncio.FIRST_COMPLETED)
-                await asyncio.wait({work}, timeout=DRAIN_S)
-            finally:
-                hurry.cancel()
-                work.cancel()
-                with suppress(asyncio.CancelledError):
-                    await work
+            await asyncio.wait({work, hurry}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work}, timeout=DRAIN_S)
         finally:
-            await claims.flush()
+            hurry.cancel()
+            work.cancel()
+            try:
+                # gathered: if it were awaited, our own cancel could not be told from its end
+                await asyncio.gather(work, return_exceptions=True)
+            finally:
+                await claims.flush()
+        if not work.cancelled():
+            work.result()
 
     async def _work(self, claims: Claims) -> None:
         account = self._account
@@ -227,7 +226,7 @@ class Sender:
             self._throttle.slow_down()
         _log.info("Trying again in %.1f s (%s)", step.seconds, step.reason)
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), step.seconds)
+            await wait_at_most(step.seconds, self._hurry.wait())
         if self.stopped:
             raise _StoppedError
         return None

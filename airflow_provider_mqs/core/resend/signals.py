@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType
 
 REASONS = {
-    signal.SIGTERM: "the task was told to end (SIGTERM)",
+    signal.SIGTERM: "the task received SIGTERM",
     signal.SIGALRM: "the execution_timeout of the task has passed",
     signal.SIGINT: "interrupted",
 }
@@ -28,12 +24,12 @@ def interrupts(stop: Callable[[str], None], *more: signal.Signals) -> Iterator[l
     """
     Let signals stop the work, and yield the list of those that have come; at the end the former handlers are back.
 
-    ``stop`` is given the reason. It runs in the handler, so it must only set a flag. Outside the main thread, where no
-    handler can be set, nothing is changed.
+    ``stop`` is called with the reason, in the handler, so it must only set a flag. Outside the main thread, no handler
+    can be set and nothing changes.
     """
     received: list[int] = []
 
-    def handle(number: int, _: FrameType | None) -> None:
+    def handle(number: int, _: object) -> None:
         received.append(number)
         stop(REASONS[signal.Signals(number)])
 

@@ -2,11 +2,8 @@
 Small values that everything else uses.
 
 * ``arguments``: checks of single arguments, as people and templates write them.
-* ``asset_uri``: the URI of a topic, its name among Airflow's assets.
 * ``message``: messages, rows, pages and topics, read defensively from answers.
 * ``text``: how logs and errors put things.
 * ``time_window``: half-open windows in epoch milliseconds, and how times and durations are read.
-* ``topic_ref``: endpoint, instance and name of a topic.
+* ``topic_ref``: endpoint, instance and name of a topic, and its URI among Airflow's assets.
 """
-
-from __future__ import annotations

@@ -6,5 +6,3 @@ Finding the copies of messages in their topic, to prove what was sent and to res
 - ``copy_matching``: which candidates are copies, and so which messages were sent: by counting, then by contents
 - ``copy_search``: reads the candidates and repeats the search until it is decided; begin here
 """
-
-from __future__ import annotations

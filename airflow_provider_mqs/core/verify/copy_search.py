@@ -29,20 +29,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.client.flow import Flow, Parallel, Sleep
 from airflow_provider_mqs.core.ledger.ledger import MARGIN_MS
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.query.slices import Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
-from airflow_provider_mqs.core.verify.copy_matching import (
-    group_by_key,
-    groups_to_compare,
-    match_by_content,
-    match_by_count,
-)
-from airflow_provider_mqs.core.verify.copy_traits import traits_all_keep, traits_most_keep, traits_of
+from airflow_provider_mqs.core.verify import copy_matching, copy_traits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,10 +45,8 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.values.message import Rows
     from airflow_provider_mqs.core.verify.copy_matching import MatchGroup, Matching
-    from airflow_provider_mqs.core.verify.copy_traits import KeptTraits, Traits
+    from airflow_provider_mqs.core.verify.copy_traits import KeptTraits, TraitsByOffset
     from airflow_provider_mqs.core.verify.source_messages import SourceMessages
-
-    TraitsByOffset: TypeAlias = dict[int, dict[int, Traits]]
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _CONFIRM_PAUSE_S = 2.0
@@ -143,18 +135,18 @@ def find_copies(
 
 def _search_once(api: MqsApi, topic: str, search: CopySearch, sources: SourceMessages, *, last: bool) -> Flow[Finding]:
     candidates, whole = yield from _read_candidates(api, topic, search)
-    known_sent, in_doubt = (_traits_of_sources(offsets, sources) for offsets in (search.known_sent, search.in_doubt))
+    known_sent, in_doubt = sources.traits(search.known_sent), sources.traits(search.in_doubt)
     every_source_known = sum(map(len, known_sent.values())) == partition_offsets.count(search.known_sent)
     learned_from = {partition: list(found.values()) for partition, found in known_sent.items()}
     rows = {partition: list(found.values()) for partition, found in candidates.items()}
-    calibration = traits_all_keep(learned_from, rows) if whole and every_source_known else None
-    kept = calibration or traits_most_keep(learned_from, rows)
+    calibration = copy_traits.traits_all_keep(learned_from, rows) if whole and every_source_known else None
+    kept = calibration or copy_traits.traits_most_keep(learned_from, rows)
 
     matchings: dict[int, Matching] = {}
     checkable: list[tuple[int, MatchGroup]] = []
     foreign_rows = False
     for partition in sorted({*search.known_sent, *search.in_doubt}):
-        groups = group_by_key(
+        groups = copy_matching.group_by_key(
             {offset: kept.key_of_source(traits) for offset, traits in known_sent.get(partition, {}).items()},
             {offset: kept.key_of_source(traits) for offset, traits in in_doubt.get(partition, {}).items()},
             {offset: kept.key_of_candidate(traits) for offset, traits in candidates.get(partition, {}).items()},
@@ -181,7 +173,7 @@ def _read_candidates(api: MqsApi, topic: str, search: CopySearch) -> Flow[tuple[
     def note(rows: Rows) -> None:
         for row in rows:
             if row.message_offset > search.last_offsets.get(row.partition, -1):
-                candidates.setdefault(row.partition, {})[row.message_offset] = traits_of(row.message)
+                candidates.setdefault(row.partition, {})[row.message_offset] = copy_traits.traits_of(row.message)
 
     now_ms = api.now_ms()
     reader = WindowReader(api, topic, note, partitions, total_may_lag=True)
@@ -202,13 +194,13 @@ def _match_partition(
     api: MqsApi, topic: str, partition: int, groups: list[MatchGroup], search: CopySearch, *, compare: bool
 ) -> Flow[Matching]:
     """Match a partition, by contents if they may be compared and are affordable, else by counting."""
-    matching = match_by_count(groups, ordered=search.ordered, by_content=compare)
-    compared = groups_to_compare(matching, everything=not search.in_doubt)
+    matching = copy_matching.match_by_count(groups, ordered=search.ordered, by_content=compare)
+    compared = copy_matching.groups_to_compare(matching, everything=not search.in_doubt)
     if not compare or not compared:
         return matching
     offsets = [offset for group in compared for offset in (*group.known_sent, *group.in_doubt, *group.candidates)]
     if len(offsets) > _MAX_COMPARED:
-        counted = match_by_count(groups, ordered=search.ordered)
+        counted = copy_matching.match_by_count(groups, ordered=search.ordered)
         counted.unknown += [offset for group in counted.unclear for offset in group.in_doubt]
         return counted
     messages = yield Parallel(api.get_message(topic, partition, offset, download=True) for offset in offsets)
@@ -217,12 +209,12 @@ def _match_partition(
     split: list[MatchGroup] = []
     for group in compared:
         parts = (group.known_sent, group.in_doubt, group.candidates)
-        split += group_by_key(*({offset: contents[offset] for offset in part} for part in parts))
-    return match_by_content(matching, split)
+        split += copy_matching.group_by_key(*({offset: contents[offset] for offset in part} for part in parts))
+    return copy_matching.match_by_content(matching, split)
 
 
 def _have_their_contents(api: MqsApi, topic: str, groups: list[tuple[int, MatchGroup]]) -> Flow[bool]:
-    """Tell whether some known-sent messages, in the smallest groups, have their contents among their candidates."""
+    """Return whether some known-sent messages, in the smallest groups, have their contents among their candidates."""
     for partition, group in sorted(groups, key=lambda pair: len(pair[1].candidates))[:_MAX_CHECKED]:
         offsets = [group.known_sent[-1], *group.candidates]
         messages = yield Parallel(api.get_message(topic, partition, offset, download=True) for offset in offsets)
@@ -256,12 +248,3 @@ def _finding(search: CopySearch, matchings: Mapping[int, Matching], calibration:
 def _single_partition(partitions: OffsetsByPartition) -> int | None:
     """Return the partition to ask for if there is only one; several are read together."""
     return next(iter(partitions)) if len(partitions) == 1 else None
-
-
-def _traits_of_sources(offsets: OffsetsByPartition, sources: SourceMessages) -> TraitsByOffset:
-    found: TraitsByOffset = {}
-    for partition, offset in partition_offsets.expand(offsets):
-        traits = sources.traits(partition, offset)
-        if traits is not None:
-            found.setdefault(partition, {})[offset] = traits
-    return found

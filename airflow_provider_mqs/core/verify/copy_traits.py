@@ -36,6 +36,8 @@ class Traits(NamedTuple):
 
 _POSITIONS = {name: position for position, name in enumerate(Traits._fields)}
 
+TraitsByOffset: TypeAlias = "dict[int, dict[int, Traits]]"
+"""By partition and offset."""
 MatchKey: TypeAlias = tuple[Any, ...]
 """The values of the traits that count; a source and its copy have the same."""
 

@@ -14,7 +14,7 @@ from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.query.slices import CAP, Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.core.values.time_window import iso
-from airflow_provider_mqs.core.verify.copy_traits import Traits, traits_of
+from airflow_provider_mqs.core.verify.copy_traits import TraitsByOffset, traits_of
 from airflow_provider_mqs.exceptions import (
     BadRequestError,
     ConfigurationError,
@@ -42,7 +42,7 @@ class SourceMessages:
         """Whether the service returns single messages by offset; not known before ``check_ends``."""
         self._api = api
         self._plan = plan
-        self._traits: dict[int, dict[int, Traits]] = {}
+        self._traits: TraitsByOffset = {}
         self._times_ms: list[int] = []
         self._checked: OffsetsByPartition = {}
 
@@ -84,12 +84,16 @@ class SourceMessages:
         if self.by_offset:
             yield Parallel(self._read(ref) for ref in partition_offsets.expand(missing))
 
-    def traits(self, partition: int, message_offset: int) -> Traits | None:
-        """Return what a message looks like; ``None`` if it no longer exists, or was not loaded."""
-        return self._traits.get(partition, {}).get(message_offset)
+    def traits(self, offsets: OffsetsByPartition) -> TraitsByOffset:
+        """Return what messages look like, without those that no longer exist or were not loaded."""
+        found: TraitsByOffset = {}
+        for partition, offset in partition_offsets.expand(offsets):
+            if offset in self._traits.get(partition, {}):
+                found.setdefault(partition, {})[offset] = self._traits[partition][offset]
+        return found
 
     def _is_dense(self, wanted: int) -> Flow[bool]:
-        """Tell whether the window takes fewer pages than the messages that are wanted from it."""
+        """Return whether the window takes fewer pages than there are messages wanted from it."""
         whole_window = self._plan.sources and not any(source.filters for source in self._plan.sources)
         if whole_window:
             return True
@@ -99,14 +103,14 @@ class SourceMessages:
         try:
             page = yield from self._api.query_page(self._plan.topic, *window, limit=1, offset=0)
         except (WindowTooLargeError, ServerError):
-            # a range that is too much for the service is too much for the few messages that are wanted from it
+            # a window that the service cannot count is not worth reading for a few messages
             return False
         # a total at the cap may stand for any number
         return page.total != CAP and page.total < wanted * self._api.settings.page_size
 
     def _not_loaded(self, offsets: OffsetsByPartition) -> OffsetsByPartition:
         return partition_offsets.from_refs(
-            ref for ref in partition_offsets.expand(offsets) if self.traits(*ref) is None
+            ref for ref in partition_offsets.expand(offsets) if ref[1] not in self._traits.get(ref[0], {})
         )
 
     def _read(self, ref: MessageRef) -> Flow[Message | None]:

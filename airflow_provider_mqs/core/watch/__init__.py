@@ -7,5 +7,3 @@ Waiting for a window, and watching a topic; both only read.
 - ``cursor``: how far a topic was watched, and which messages are new since then
 - ``new_messages``: read a topic behind a cursor, and make the document of an event of what is new
 """
-
-from __future__ import annotations

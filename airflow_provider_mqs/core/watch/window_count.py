@@ -14,19 +14,13 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.query.query import Query, find_topic, query_offsets, why_expired
 from airflow_provider_mqs.core.query.slices import CAP, Slice, query_page
-from airflow_provider_mqs.core.watch.condition import WindowCount
-from airflow_provider_mqs.exceptions import (
-    ConfigurationError,
-    IncompleteWindowError,
-    ServerError,
-    WindowTooLargeError,
-)
+from airflow_provider_mqs.core.watch.condition import Condition, WindowCount
+from airflow_provider_mqs.exceptions import ConfigurationError, IncompleteWindowError, ServerError, WindowTooLargeError
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.api import MqsApi
     from airflow_provider_mqs.core.client.flow import Flow
     from airflow_provider_mqs.core.values.message import Page, Rows, Topic
-    from airflow_provider_mqs.core.watch.condition import Condition
 
 _log = logging.getLogger(__name__)
 

@@ -154,7 +154,7 @@ def test_a_ledger_that_was_taken_over_adds_what_it_holds() -> None:
 
 
 def test_noting_a_message_joins_no_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each costs the same, however many were sent; whoever reads the ranges pays for joining them, once."""
+    """Each costs the same, however many were sent; the reader of the ranges pays for joining them, once."""
     account = Account({0: ((0, 999),)})
     with monkeypatch.context() as patch:
         patch.setattr(partition_offsets, "union", lambda *_: pytest.fail("joined ranges"))

@@ -17,10 +17,10 @@ SCOPE = {"endpoint": "mqs.example", "instance_id": "i", "topic": "orders", "cons
 RUN = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1, "conn_id": "c"}
 OWNER = Owner("token", RUN, 2, "host", 7)
 LEDGER = Ledger("id", SCOPE, "digest", OWNER, {0: ((0, 9),)}, SENDING, last_offsets={0: 12}, updated_ms=1_000)
-PLACES = st.sets(st.tuples(st.integers(0, 2), st.integers(0, 20))).map(from_refs)
+OFFSETS = st.sets(st.tuples(st.integers(0, 2), st.integers(0, 20))).map(from_refs)
 
 
-@given(PLACES, PLACES, PLACES, st.booleans())
+@given(OFFSETS, OFFSETS, OFFSETS, st.booleans())
 def test_json_brings_a_ledger_back(done: Any, claimed: Any, copies: Any, known: bool) -> None:
     """Every field survives a store."""
     ledger = replace(LEDGER, done=done, claimed=claimed, copies=copies, copies_known=known, possible_doubles=claimed)

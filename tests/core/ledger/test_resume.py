@@ -66,7 +66,7 @@ def test_what_is_left_out(past: Ledger | None, on_replayed: str, sent: Any, alre
 @pytest.mark.parametrize("on_replayed", ["skip", "resend"])
 @pytest.mark.parametrize("state", [SENDING, ENDED, COMPLETE])
 def test_a_call_goes_on_where_another_call_was_broken_off(state: str, on_replayed: str) -> None:
-    """Outside Airflow nobody counts tries; what was complete is a replay of its own."""
+    """Outside Airflow no tries are counted; what was complete is a replay of its own."""
     call = Owner("call", {"conn_id": "mqs_default"})
     past = replace(PAST, owner=replace(call, token="past"), state=state)
 
@@ -105,7 +105,7 @@ def test_a_record_never_leaves_out_what_it_does_not_contain(plan: set[int], done
 
 
 def test_taking_over_goes_on_where_the_last_one_was() -> None:
-    """Copies are looked for behind the last offsets before its first message."""
+    """Copies are looked for after the last offsets before its first message."""
     history = history_of(FIRST, PAST, [], "skip")
 
     ledger = taken_over(FIRST, PAST, history, "skip")

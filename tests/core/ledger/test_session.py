@@ -1,4 +1,4 @@
-"""The session of a ledger: who may send, who gives way, and what a failing store means."""
+"""The session of a ledger: who may send, who gives way, and what a failing store does."""
 
 from __future__ import annotations
 

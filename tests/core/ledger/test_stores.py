@@ -23,7 +23,7 @@ def test_values_come_back(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_the_old_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It leaves no temporary file behind either."""
+    """It leaves no temporary file either."""
     store = FileStore(tmp_path)
     store.set("key", 1)
 

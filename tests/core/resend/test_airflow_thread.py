@@ -54,7 +54,7 @@ async def test_a_caller_that_is_cancelled_leaves_its_call_to_end() -> None:
 
 
 async def test_a_call_that_hangs_does_not_keep_the_exit() -> None:
-    """A task that was told to stop leaves the thread; calls that wait are dropped."""
+    """A task that must end does not wait for it; calls that have not begun are dropped."""
     begun, go_on = threading.Event(), threading.Event()
     with AirflowThread() as airflow:
         hanging = airflow.submit(lambda: (begun.set(), go_on.wait(30)))

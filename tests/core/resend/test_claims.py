@@ -1,4 +1,4 @@
-"""No message is handed out before it is claimed, few are claimed at a time, and nobody waits for that."""
+"""No message is handed out before it is claimed, few are claimed at a time, and no worker waits for that."""
 
 from __future__ import annotations
 

@@ -58,13 +58,13 @@ def spread(count: int, width_ms: int, **behaviour: Any) -> Local:
 def test_a_window_takes_few_requests_more_than_it_has_pages(
     count: int, width_ms: int, behaviour: dict[str, Any], most: float
 ) -> None:
-    """Ten seconds of an hour that hold everything cost twice as many, where the service shows 500 rows at a time."""
-    client, places = spread(count, width_ms, paging="page0", **behaviour), set()
-    reader = WindowReader(client.api, "orders", lambda rows: places.update(map(ref_of, rows)), range(PARTITIONS))
+    """Ten seconds of an hour that hold everything cost twice as many if the service shows 500 rows at a time."""
+    client, refs = spread(count, width_ms, paging="page0", **behaviour), set()
+    reader = WindowReader(client.api, "orders", lambda rows: refs.update(map(ref_of, rows)), range(PARTITIONS))
 
     client.run(reader.read(Slice(START_MS, END_MS)))
 
-    assert (len(places), reader.why_incomplete) == (count, [])
+    assert (len(refs), reader.why_incomplete) == (count, [])
     assert len(client.requests) <= most * -(-count // PAGE)
 
 

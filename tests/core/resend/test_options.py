@@ -30,7 +30,7 @@ def test_defaults_of_reader_and_value_agree() -> None:
 
 
 def test_texts_of_templates_are_understood() -> None:
-    """Numbers, flags and durations come as text; ``None`` as text means not given."""
+    """Numbers, flags and durations come as text; ``None`` as text means that an argument is absent."""
     options = read(
         consumer_key="None",
         max_rate="2.5",

@@ -1,15 +1,12 @@
-"""The rate limit and the progress lines, on a clock that only sleeping moves."""
+"""The rate limit, the throttling and the circuit breaker, on a clock that only sleeping moves."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import pytest
 
-from airflow_provider_mqs.core.ledger.account import Account, Failure
-from airflow_provider_mqs.core.resend.pacing import Breaker, Meter, Pacer, Throttle
-from airflow_provider_mqs.core.resend.report import Report
+from airflow_provider_mqs.core.resend.pacing import Breaker, Pacer, Throttle
 
 
 class Clock:
@@ -68,40 +65,6 @@ async def test_without_a_limit_nobody_waits() -> None:
     await Pacer(None, lambda: pytest.fail("looked at the clock")).wait()
 
 
-def test_progress_is_written_every_five_seconds_at_most(caplog: pytest.LogCaptureFixture) -> None:
-    """A line says what was done, how fast, and how long it will take."""
-    clock, report = Clock(), Report(Account({0: ((0, 99),)}))
-    meter = Meter(report, clock)
-
-    with caplog.at_level(logging.INFO):
-        for offset in range(20):
-            clock.now += 0.5
-            if offset == 4:
-                report.account.mark_failed(Failure(0, offset, "", "No.", "", unknown=False))
-            else:
-                report.account.mark_sent((0, offset))
-            meter.tick()
-
-    assert [record.getMessage() for record in caplog.records] == [
-        f"{sent} of 100 messages sent, 0 already sent, 1 failed, 0 unknown, {left} not attempted; "
-        f"2.0 messages/s, about {left // 2} s to go"
-        for sent, left in ((9, 90), (19, 80))
-    ]
-
-
-def test_progress_without_a_message_has_no_rate(caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing is divided by zero before the first outcome."""
-    clock = Clock()
-    meter = Meter(Report(Account({0: ((0, 4),)})), clock)
-    assert (meter.rate, meter.elapsed_s) == (0.0, 0.0)
-
-    clock.now += 6
-    with caplog.at_level(logging.INFO):
-        meter.tick()
-
-    assert "0.0 messages/s, about 0 s to go" in caplog.text
-
-
 async def test_throttling_halves_what_is_in_flight_once_a_second() -> None:
     """Answers to requests that were already on their way say nothing new."""
     clock = Clock()
@@ -143,7 +106,7 @@ async def test_who_finds_no_room_waits_for_the_next_to_leave() -> None:
 
 
 def test_the_breaker_opens_after_failures_in_a_row() -> None:
-    """A success begins the count anew."""
+    """A success starts the count again."""
     breaker = Breaker(3)
 
     assert [breaker.note(sent=sent) for sent in (False, False, True, False, False, False)] == [False] * 5 + [True]

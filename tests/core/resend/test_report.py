@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.ledger.account import MAX_FAILURES_LISTED, Account, Failure
 from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.core.offsets.plan import Plan, replay_id_of
-from airflow_provider_mqs.core.resend.report import Report
+from airflow_provider_mqs.core.resend.report import Meter, Report
 from airflow_provider_mqs.core.values.time_window import TimeWindow
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def failure(offset: int, *, unknown: bool) -> Failure:
@@ -113,3 +117,37 @@ def test_replay_is_named_after_exactly_what_it_sends() -> None:
 
     assert name == replay_id_of("e", "i", same, None)
     assert len({name, *(replay_id_of(*other) for other in others)}) == 1 + len(others)
+
+
+def test_progress_is_written_every_five_seconds_at_most(caplog: pytest.LogCaptureFixture) -> None:
+    """A line says what was done, how fast, and how long it will take."""
+    now_s, report = 100.0, Report(Account({0: ((0, 99),)}))
+    meter = Meter(report, lambda: now_s)
+
+    with caplog.at_level(logging.INFO):
+        for offset in range(20):
+            now_s += 0.5
+            if offset == 4:
+                report.account.mark_failed(Failure(0, offset, "", "No.", "", unknown=False))
+            else:
+                report.account.mark_sent((0, offset))
+            meter.tick()
+
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{sent} of 100 messages sent, 0 already sent, 1 failed, 0 unknown, {left} not attempted; "
+        f"2.0 messages/s, about {left // 2} s to go"
+        for sent, left in ((9, 90), (19, 80))
+    ]
+
+
+def test_progress_without_a_message_has_no_rate(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is divided by zero before the first outcome."""
+    now_s = 100.0
+    meter = Meter(Report(Account({0: ((0, 4),)})), lambda: now_s)
+    assert (meter.rate, meter.elapsed_s) == (0.0, 0.0)
+
+    now_s += 6
+    with caplog.at_level(logging.INFO):
+        meter.tick()
+
+    assert "0.0 messages/s, about 0 s to go" in caplog.text

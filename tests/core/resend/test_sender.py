@@ -15,8 +15,8 @@ from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.core.ledger.account import Account
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.resend.options import ResendOptions
-from airflow_provider_mqs.core.resend.pacing import Meter, Pacer
-from airflow_provider_mqs.core.resend.report import Report
+from airflow_provider_mqs.core.resend.pacing import Pacer
+from airflow_provider_mqs.core.resend.report import Meter, Report
 from airflow_provider_mqs.core.resend.sender import Sender, failure_of
 from airflow_provider_mqs.core.verify.copy_search import Finding
 from airflow_provider_mqs.emulator.faults import Rule
@@ -36,7 +36,7 @@ from airflow_provider_mqs.exceptions import (
 from tests.support import END_MS, START_MS, until
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.core.client.flow import Request
+    from airflow_provider_mqs.core.client.flow import Request, Step
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
     from airflow_provider_mqs.testing import MqsEmulator
 
@@ -166,7 +166,7 @@ async def most_in_flight(emulator: MqsEmulator, plan: Plan, **options: Any) -> i
             finally:
                 now -= 1
 
-        transport.send = counted  # type: ignore[method-assign]  # to look in
+        transport.send = counted  # type: ignore[method-assign]
         await run(sender_of(client, plan, Report(Account(plan.partitions)), **options), plan)
     return most
 
@@ -197,7 +197,7 @@ async def test_small_plan_needs_few_workers(mqs_emulator: MqsEmulator) -> None:
 
 
 async def test_rate_is_kept(mqs_emulator: MqsEmulator) -> None:
-    """At ten a second, 21 messages take two seconds of the given clock, however many may be in flight."""
+    """At ten a second, 21 messages take two seconds, however many may be in flight."""
     now = 100.0
     times: list[float] = []
 
@@ -381,6 +381,36 @@ async def test_what_was_in_flight_when_it_was_cancelled_is_in_doubt(mqs_emulator
 
     assert set(mqs_emulator.resend_counts("orders")) == {(0, 0), (1, 0), (2, 0)}
     assert (report.counts.sent, report.counts.unknown, report.counts.not_attempted) == (0, 3, 27)
+
+
+async def test_no_cancel_is_lost_while_a_stop_ends_what_is_in_flight(
+    mqs_emulator: MqsEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sending that is cancelled then does not return as if it had ended by itself."""
+    monkeypatch.setattr("airflow_provider_mqs.core.resend.sender.DRAIN_S", 0.01)
+    plan = seeded(mqs_emulator, 1, partitions=1)
+    async with AsyncMqsClient(settings(mqs_emulator)) as client:
+        posted, cancelled = asyncio.Event(), asyncio.Event()
+
+        async def post(_: Step) -> None:
+            posted.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.set()
+                for _ in range(5):
+                    await asyncio.sleep(0)
+
+        monkeypatch.setattr(client, "perform", post)
+        sender = sender_of(client, plan, Report(Account(plan.partitions)))
+        running = asyncio.create_task(sender.send(plan.partitions))
+        await posted.wait()
+        sender.stop("killed")
+        await cancelled.wait()
+        running.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await running
 
 
 async def test_foreign_error_stops_all_workers(mqs_emulator: MqsEmulator) -> None:

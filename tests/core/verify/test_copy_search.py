@@ -230,8 +230,8 @@ def test_the_clock_of_the_service_counts(offset_s: float) -> None:
     assert finding.sent == {0: ((1, 1),)}
 
 
-@pytest.mark.parametrize("behind", [1, 2])
-def test_a_total_behind_the_rows_makes_no_message_unsent(behind: int) -> None:
+@pytest.mark.parametrize("lag", [1, 2])
+def test_a_total_that_lags_makes_no_message_unsent(lag: int) -> None:
     """The newest copy would be on the page that such a total does not announce."""
     case = Case().seed(51).sent(*((0, offset) for offset in range(50))).unanswered((0, 50), sent=True)
 
@@ -242,7 +242,7 @@ def test_a_total_behind_the_rows_makes_no_message_unsent(behind: int) -> None:
         if not isinstance(step, Request) or "start_time=" not in step.url:
             return answer
         body = answer.json()
-        return Response(200, answer.headers, json.dumps({**body, "total": max(0, body["total"] - behind)}).encode())
+        return Response(200, answer.headers, json.dumps({**body, "total": max(0, body["total"] - lag)}).encode())
 
     assert case.found(perform=perform).sent == {0: ((50, 50),)}
 

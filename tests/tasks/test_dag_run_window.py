@@ -18,7 +18,7 @@ from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.core.values.time_window import TimeWindow, WindowArguments, to_ms
 from airflow_provider_mqs.core.values.topic_ref import TopicRef
 from airflow_provider_mqs.exceptions import ConfigurationError
-from airflow_provider_mqs.tasks.window import window_of
+from airflow_provider_mqs.tasks.dag_run import window_of
 from tests.support import started_by
 
 if TYPE_CHECKING:
@@ -58,6 +58,12 @@ def test_an_explicit_window_wins() -> None:
     actual = bounds(context, start="2026-01-01T00:00:00Z", end=1_767_229_200_000)
 
     assert actual == (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 1, tzinfo=UTC), "explicit")
+
+
+def test_start_and_end_win_over_lookback_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """A scheduled DAG with a lookback can be run by hand for another window."""
+    assert bounds({}, start=TEN, end=ELEVEN, lookback=60) == (TEN, ELEVEN, "explicit")
+    assert caplog.messages == ["lookback is ignored, since start and end are both set."]
 
 
 @pytest.mark.parametrize(
@@ -216,9 +222,9 @@ def test_one_end_alone_takes_the_other_from_the_events(
 
 
 def test_events_of_other_topics_give_no_window() -> None:
-    """The error says whose events there should be, and how to give a window."""
+    """The error says whose events there should be, and the remedies."""
     context = started_by(event(TEN, ELEVEN, topic="payments"), event(TEN, ELEVEN, instance_id="i-2"), {"any": "thing"})
-    sentence = r"none carries offsets of topic 'orders' of instance 'i-1' at 'mqs.example.com': give start and end, or"
+    sentence = r"none carries offsets of topic 'orders' of instance 'i-1' at 'mqs.example.com': set start and end, or"
 
     with pytest.raises(ConfigurationError, match=sentence):
         resolved(context, topic_ref=topic_ref)
@@ -234,7 +240,7 @@ def test_events_of_other_topics_give_no_window() -> None:
         ({"logical_date": TEN}, {"lookback": 0}, "longer than 0"),
         ({"logical_date": TEN}, {"lookback": -1}, "lookback must be seconds"),
         ({"logical_date": TEN}, {"lookback": "soon"}, "lookback must be seconds"),
-        ({}, {"start": TEN, "lookback": 60}, "lookback goes with neither"),
+        ({}, {"start": TEN, "lookback": 60}, "lookback does not go with"),
         ({}, {"start": TEN, "end": TEN}, "not before end"),
         ({}, {"start": ELEVEN, "end": TEN}, "not before end"),
         ({}, {"start": "tomorrow", "end": TEN}, "start must be ISO text"),

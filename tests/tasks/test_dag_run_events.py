@@ -18,7 +18,7 @@ from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.core.values.topic_ref import TopicRef
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.hooks.mqs import MqsHook
-from airflow_provider_mqs.tasks.events import events_of, messages_of_events, window_of_events
+from airflow_provider_mqs.tasks.dag_run import events_of, messages_of_events, window_of_events
 from tests.support import START_MS, settings_for, started_by
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def test_events_of_something_else_do_not_count(different: str) -> None:
 )
 def test_events_that_carry_no_offsets_do_not_count(payload: Any) -> None:
     """The report of a resend, and what other people's events carry."""
-    with pytest.raises(ConfigurationError, match=r"none carries offsets of instance .* give the query's output"):
+    with pytest.raises(ConfigurationError, match=r"none carries offsets of instance .* pass the query's"):
         messages(started_by(payload))
 
 
@@ -137,7 +137,7 @@ def test_a_run_that_no_event_started_has_no_such_messages(run_type: str | None) 
     """The error names what to give instead."""
     context = {} if run_type is None else {**started(batch()), "dag_run": SimpleNamespace(run_type=run_type)}
 
-    with pytest.raises(ConfigurationError, match=r"no event started this one: give the query's output"):
+    with pytest.raises(ConfigurationError, match=r"no event started this one: pass the query's output"):
         messages(context)
 
 

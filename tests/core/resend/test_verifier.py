@@ -8,8 +8,8 @@ import pytest
 
 from airflow_provider_mqs.core.ledger.account import Account, Failure
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.resend.in_doubt import Resolver
 from airflow_provider_mqs.core.resend.report import Report
+from airflow_provider_mqs.core.resend.verifier import Resolver
 from airflow_provider_mqs.core.verify.copy_search import Finding
 from airflow_provider_mqs.exceptions import MqsError
 
