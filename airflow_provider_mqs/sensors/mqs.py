@@ -70,7 +70,7 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
     :param lookback: length of a window that ends when the run's interval does: seconds or ``timedelta``; ignored with a
         warning if ``start`` and ``end`` are both set
     :param min_messages: messages that the window must hold, default 1; 0 only waits until it is final
-    :param min_per_partition: messages that each partition of the topic must hold, or each of ``partitions`` if given;
+    :param min_per_partition: messages that each partition of the topic must hold, or each of ``partitions`` if set;
         default any number
     :param expected_keys: keys that must each occur in the window at least once: a list, or text with commas or as JSON;
         default none
@@ -80,7 +80,7 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
     :param on_closed_empty: what to do when a final window holds too few messages: ``skip`` the task (default), ``fail``
         it, or ``wait`` for late messages until the timeout
     :param max_consecutive_errors: errors in a row (no answer, 5xx, throttling …) that fail the task, default 10; an
-        error that no retry can help fails it at once. In reschedule mode below Airflow 3.3, where a poke does not know
+        error that no retry can help fails it at once. In reschedule mode below Airflow 3.3, where a poke knows nothing
         of the one before, only ``timeout`` limits them
     {filter_params}
     :param deferrable: whether to wait in the triggerer; default ``[operators] default_deferrable``. There the first
@@ -170,7 +170,8 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
         try:
             return super().execute(context)
         except AirflowSensorTimeout as error:
-            if self.never_fail:  # which the base class heeds only when a deferred task times out
+            # the base class does this only if a deferred task times out
+            if self.never_fail:
                 raise AirflowSkipException(str(error)) from error
             raise
 
@@ -257,7 +258,7 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
     def _defer(self, wait: _WindowWait, deadline_s: float) -> None:
         from airflow_provider_mqs.triggers.mqs import MessagesInWindowTrigger  # noqa: PLC0415 - not to parse a DAG
 
-        # only where the triggerer does all that a worker would
+        # only if the triggerer does all that a worker would
         ends_there = flag(self.end_from_trigger, "end_from_trigger") and AIRFLOW_VERSION >= (3, 0) and not self.outlets
         trigger = MessagesInWindowTrigger(
             condition=wait.condition.to_json(),
@@ -273,7 +274,7 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=limit_s))
 
     def _end(self, decision: Decision) -> dict[str, Any]:
-        """Return the result, or raise what tells Airflow how the wait ended; the same wherever it did."""
+        """Return the result, or raise Airflow's exception for how the wait ended: the same in worker and triggerer."""
         if decision.status == "satisfied" and decision.result is not None:
             return decision.result
         if decision.status == "skip" or self.soft_fail or self.never_fail:
@@ -334,5 +335,5 @@ class PollStateStore:
         return PollState(**(self._store.get(self._key) or {}))
 
     def save(self, state: PollState) -> None:
-        """Save what the next poke has to know."""
+        """Save what the next poke must know."""
         self._store.set(self._key, state.to_json())

@@ -71,7 +71,7 @@ class MessagesInWindowTrigger(BaseTrigger):
     Wait until a window is final, count its messages, and send exactly one event about it.
 
     Only reads, so a triggerer that restarts may poll again. The arguments are plain JSON without secrets, and times are
-    absolute, so that a restart prolongs nothing. Until the window is final the service is not asked at all; the first
+    absolute, so a restart prolongs nothing. Until the window is final the service is not asked at all; the first
     poll comes at a random moment after that, since a thousand others may wait for the same hour.
 
     :param condition: what is waited for: ``Condition`` as JSON
@@ -175,9 +175,8 @@ class MessagesInWindowTrigger(BaseTrigger):
                     return decision
                 polls += 1
                 wait_s = self.poll_policy.wait_s(polls, self.poll_state.errors, random.random())  # noqa: S311 - jitter
-                await self._sleep(
-                    max(0.0, min(wait_s, self.deadline_s - self._now_s()))
-                )  # the last one is at the deadline
+                # the last poll comes at the deadline
+                await self._sleep(max(0.0, min(wait_s, self.deadline_s - self._now_s())))
 
     async def _poll(self, shared: SharedClient) -> Decision:
         try:
@@ -226,12 +225,12 @@ class NewMessagesTrigger(BaseEventTrigger):
     :param topic: topic name
     :param mqs_conn_id: connection
     :param instance_id: instance, default the connection's
-    :param poll_interval_s: seconds between two polls, give or take a tenth
-    :param settle_s: how far behind the present to read, in seconds
+    :param poll_interval_s: seconds between two polls, varied by up to a tenth
+    :param settle_s: seconds that messages get to arrive before they are read
     :param overlap_s: how late a message may arrive, in seconds before what was read already; each poll reads that time
         again
     :param max_messages: most messages of one event; the others follow with the next, some seconds later
-    :param start: where a watcher without a cursor begins: ``now``, or a time as epoch ms or ISO text
+    :param start: when a watcher without a cursor begins: ``now``, or a time as epoch ms or ISO text
     :param exclude_copies: whether to leave copies out
     """
 
@@ -310,7 +309,7 @@ class NewMessagesTrigger(BaseEventTrigger):
                 if batch.document is not None:
                     yield TriggerEvent(batch.document)  # type: ignore[no-untyped-call]  # Airflow's
                     for _ in range(_STORE_EVENT_S):
-                        # turn by turn: when the whole loop has paused, the triggerer gets its own first
+                        # in steps: if the event loop was blocked, the triggerer gets its turn to store the event first
                         await self._sleep(1.0)
                 await watcher.commit(batch, self._now_s())
             if batch is None or not batch.more:
