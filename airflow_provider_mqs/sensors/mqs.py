@@ -6,15 +6,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import (
-    AirflowException,
-    AirflowFailException,
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    BaseSensorOperator,
-    PokeReturnValue,
-    conf,
-)
+from airflow.providers.common.compat import sdk
 
 from airflow_provider_mqs._compat import AIRFLOW_VERSION
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag, topic_name
@@ -28,20 +20,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_provider_mqs.hooks.mqs import MqsHook
 
 _GRACE_S = 60.0
 """Seconds between the trigger's deadline and Airflow's own, whose error would say less about what happened."""
-_FAILURES: dict[str, type[AirflowException]] = {
-    "fail": AirflowFailException,
-    "error": AirflowException,
-    "timeout": AirflowSensorTimeout,
+_FAILURES: dict[str, type[sdk.AirflowException]] = {
+    "fail": sdk.AirflowFailException,
+    "error": sdk.AirflowException,
+    "timeout": sdk.AirflowSensorTimeout,
 }
 
 
-class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
+class MessagesInWindowSensor(FilteredOperator, sdk.BaseSensorOperator):
     """
     Wait until a window is final and holds enough messages.
 
@@ -125,7 +115,7 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
         stable_polls: int | str = 1,
         on_closed_empty: str = "skip",
         max_consecutive_errors: int | str = 10,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        deferrable: bool = sdk.conf.getboolean("operators", "default_deferrable", fallback=False),
         end_from_trigger: bool | str = False,
         mqs_conn_id: str = DEFAULT_CONN_ID,
         instance_id: str | None = None,
@@ -149,7 +139,7 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
         self.instance_id = instance_id
         self._wait: _WindowWait | None = None
 
-    def execute(self, context: Context) -> Any:
+    def execute(self, context: sdk.Context) -> Any:
         """
         Wait, here or in the triggerer.
 
@@ -169,13 +159,13 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
             return self._end(decision)
         try:
             return super().execute(context)
-        except AirflowSensorTimeout as error:
+        except sdk.AirflowSensorTimeout as error:
             # the base class does this only if a deferred task times out
             if self.never_fail:
-                raise AirflowSkipException(str(error)) from error
+                raise sdk.AirflowSkipException(str(error)) from error
             raise
 
-    def poke(self, context: Context) -> bool | PokeReturnValue:
+    def poke(self, context: sdk.Context) -> bool | sdk.PokeReturnValue:
         """
         Poll once.
 
@@ -183,9 +173,9 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
         :return: ``False`` to wait on, else what was found
         """
         decision = self._poll(context)
-        return False if decision.status == "wait" else PokeReturnValue(is_done=True, xcom_value=self._end(decision))
+        return False if decision.status == "wait" else sdk.PokeReturnValue(is_done=True, xcom_value=self._end(decision))
 
-    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
+    def execute_complete(self, context: sdk.Context, event: Any = None) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """
         Continue after the trigger.
 
@@ -195,7 +185,7 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
         """
         return self._end(Decision.from_event(event))
 
-    def _poll(self, context: Context) -> Decision:
+    def _poll(self, context: sdk.Context) -> Decision:
         """Count the messages, unless the window is not final yet; an error that may pass means to wait on."""
         try:
             wait, now_s = self._wait_for(context), time.time()
@@ -214,7 +204,7 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
 
         return MqsHook(self.mqs_conn_id, self.instance_id)
 
-    def _wait_for(self, context: Context) -> _WindowWait:
+    def _wait_for(self, context: sdk.Context) -> _WindowWait:
         """Resolve and check the arguments, once in each execution."""
         if self._wait is not None:
             return self._wait
@@ -278,8 +268,8 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
         if decision.status == "satisfied" and decision.result is not None:
             return decision.result
         if decision.status == "skip" or self.soft_fail or self.never_fail:
-            raise AirflowSkipException(decision.message)
-        raise _FAILURES.get(decision.status, AirflowFailException)(decision.message)
+            raise sdk.AirflowSkipException(decision.message)
+        raise _FAILURES.get(decision.status, sdk.AirflowFailException)(decision.message)
 
 
 class _WindowWait:

@@ -15,7 +15,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.triggers import base
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, is_absent
 from airflow_provider_mqs.core.watch.condition import Condition, Decision, PollPolicy, PollState, WindowCount, decide
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.hooks.client_pool import SharedClient
 else:
     # Airflow 2 has no watchers; the module must be importable there all the same
-    BaseEventTrigger = getattr(base, "BaseEventTrigger", BaseTrigger)
+    BaseEventTrigger = getattr(base, "BaseEventTrigger", base.BaseTrigger)
 
 _log = logging.getLogger(__name__)
 """One for all triggers: a thousand loggers are a thousand more objects for the garbage collector to visit."""
@@ -66,7 +65,7 @@ async def _load(*modules: str) -> None:
             _loaded.add(name)
 
 
-class MessagesInWindowTrigger(BaseTrigger):
+class MessagesInWindowTrigger(base.BaseTrigger):
     """
     Wait until a window is final, count its messages, and send exactly one event about it.
 
@@ -130,7 +129,7 @@ class MessagesInWindowTrigger(BaseTrigger):
             },
         )
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def run(self) -> AsyncIterator[base.TriggerEvent]:
         """
         Wait, and yield one event, whatever happens.
 
@@ -145,14 +144,13 @@ class MessagesInWindowTrigger(BaseTrigger):
             decision = Decision("error", f"The trigger failed unexpectedly ({name}); see the triggerer's log.")
         if not self.end_from_trigger or decision.status not in ("satisfied", "skip"):
             # a failure always goes through the worker: it belongs in the task's log, and Airflow decides about retries
-            yield TriggerEvent(decision.to_event())  # type: ignore[no-untyped-call]  # Airflow's
+            yield base.TriggerEvent(decision.to_event())  # type: ignore[no-untyped-call]  # Airflow's
             return
-        from airflow.triggers.base import TaskSkippedEvent, TaskSuccessEvent  # noqa: PLC0415 - Airflow 3 has them
-
+        # only Airflow 3 has these two events
         if decision.status == "skip":
-            yield TaskSkippedEvent()
+            yield base.TaskSkippedEvent()
         else:
-            yield TaskSuccessEvent(xcoms={"return_value": decision.result} if self.do_xcom_push else None)
+            yield base.TaskSuccessEvent(xcoms={"return_value": decision.result} if self.do_xcom_push else None)
 
     async def _wait(self) -> Decision:
         """Poll until that ends the wait; nothing else is decided after the deadline."""
@@ -275,7 +273,7 @@ class NewMessagesTrigger(BaseEventTrigger):
             {"mqs_conn_id": self.mqs_conn_id, "instance_id": self.instance_id, **self.options.to_json()},
         )
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def run(self) -> AsyncIterator[base.TriggerEvent]:
         """
         Poll for new messages, for ever.
 
@@ -307,7 +305,7 @@ class NewMessagesTrigger(BaseEventTrigger):
             errors, waited_s = 0, interval_s
             if batch is not None:
                 if batch.document is not None:
-                    yield TriggerEvent(batch.document)  # type: ignore[no-untyped-call]  # Airflow's
+                    yield base.TriggerEvent(batch.document)  # type: ignore[no-untyped-call]  # Airflow's
                     for _ in range(_STORE_EVENT_S):
                         # in steps: if the event loop was blocked, the triggerer gets its turn to store the event first
                         await self._sleep(1.0)

@@ -120,22 +120,19 @@ class SharedReadings:
         async with self._lock:
             last = self._last
             if last is None or not request.is_met_by(last):
-                last = await self._read(request, read)
+                earliest_ms = request.cursor.from_ms - int(request.overlap_s * 1000)
+                start_ms = min(max(min(self._needed_from_ms.values()), earliest_ms), request.cursor.from_ms)
+                interval_factor = random.uniform(0.9, 1.1)  # noqa: S311 - spreads the polls of many topics
+                try:
+                    last = CompletedReading(request.now_s, interval_factor, await read(start_ms))
+                except MqsError as error:
+                    last = FailedReading(request.now_s, error)
                 # a lone watcher has no use for it, and it may hold thousands of rows
                 self._last = last if len(self._needed_from_ms) > 1 else None
         if isinstance(last, FailedReading):
             # each of them raises the same object, whose traceback would grow by each
             raise last.error.with_traceback(None)
         return last
-
-    async def _read(self, request: ReadRequest, read: Read) -> CompletedReading | FailedReading:
-        interval_factor = random.uniform(0.9, 1.1)  # noqa: S311 - spreads the polls of many topics
-        earliest_ms = request.cursor.from_ms - int(request.overlap_s * 1000)
-        start_ms = min(max(min(self._needed_from_ms.values()), earliest_ms), request.cursor.from_ms)
-        try:
-            return CompletedReading(request.now_s, interval_factor, await read(start_ms))
-        except MqsError as error:
-            return FailedReading(request.now_s, error)
 
 
 def _settled_ms(now_s: float, settle_s: float) -> int:

@@ -54,7 +54,7 @@ def read_millisecond(reader: SliceReader, part: Slice, reason: str) -> Flow[list
         if not reader.partitions:
             reader.why_incomplete.append(f"{part} {_PARTITIONS_UNKNOWN}")
         return [replace(part, partition=number) for number in numbers]
-    yield from _walk(reader, part, pages, reason)
+    yield from _Walk(reader, part).run(pages, reason)
     return []
 
 
@@ -68,30 +68,6 @@ def _honours_partition(reader: SliceReader, part: Slice, pages: SlicePages) -> F
     return all(row.partition == number for row in other.kept or ()) and other.total < pages.total
 
 
-def _walk(reader: SliceReader, part: Slice, pages: SlicePages, reason: str) -> Flow[None]:
-    known: dict[int, set[int]] = {}
-    walk = _Walk(reader, part)
-    inside = part.inside(pages.kept or ())
-    walk.found.update(inside)
-    for row in inside:
-        known.setdefault(row.partition, set()).add(row.message_offset)
-    numbers = [part.partition] if part.partition is not None else sorted({*known, *(reader.partitions or ())})
-    # does the service answer for a message that certainly exists?
-    sample = next(((number, min(offsets)) for number, offsets in known.items()), None)
-    if sample is None or (yield from walk.message_at(*sample)) is None:
-        reader.why_incomplete.append(
-            f"{part} could not be read completely: {reason}, and single messages cannot be read."
-        )
-        return
-    for number in numbers:
-        yield from walk.partition(number, known.get(number, set()))
-    found = walk.found.unique()
-    if found < pages.total:
-        reader.why_incomplete.append(f"{part} could not be read completely: {found} of {pages.total} rows were found.")
-    elif found > pages.total and part.partition is None and not reader.partitions:
-        reader.why_incomplete.append(f"{part} {_PARTITIONS_UNKNOWN}")
-
-
 class _Walk:
     """Content queries in one millisecond."""
 
@@ -100,6 +76,32 @@ class _Walk:
         self._reader = reader
         self._part = part
         self._asked = 0
+
+    def run(self, pages: SlicePages, reason: str) -> Flow[None]:
+        """Walk every partition from the rows that the pages showed; ``reason`` says why the pages did not do."""
+        reader, part = self._reader, self._part
+        known: dict[int, set[int]] = {}
+        inside = part.inside(pages.kept or ())
+        self.found.update(inside)
+        for row in inside:
+            known.setdefault(row.partition, set()).add(row.message_offset)
+        numbers = [part.partition] if part.partition is not None else sorted({*known, *(reader.partitions or ())})
+        # does the service answer for a message that certainly exists?
+        sample = next(((number, min(offsets)) for number, offsets in known.items()), None)
+        if sample is None or (yield from self.message_at(*sample)) is None:
+            reader.why_incomplete.append(
+                f"{part} could not be read completely: {reason}, and single messages cannot be read."
+            )
+            return
+        for number in numbers:
+            yield from self.partition(number, known.get(number, set()))
+        found = self.found.unique()
+        if found < pages.total:
+            reader.why_incomplete.append(
+                f"{part} could not be read completely: {found} of {pages.total} rows were found."
+            )
+        elif found > pages.total and part.partition is None and not reader.partitions:
+            reader.why_incomplete.append(f"{part} {_PARTITIONS_UNKNOWN}")
 
     def partition(self, number: int, known: set[int]) -> Flow[None]:
         """Walk a partition from its known rows, down, between and up."""
