@@ -49,7 +49,7 @@ class QueryMessagesOperator(FilteredOperator, RecordedOperator):
         resend take the offsets
     :param exclude_copies: whether to leave out the copies that earlier replays put into the window; default true. If
         the record of a replay does not say which rows are its copies, the window is incomplete
-    :param ledger_path: the ``ledger_path`` of the resends of this topic, if they set one; default as theirs
+    :param ledger_path: ``ledger_path`` of the resends of this topic; needed only if they set one
     :param clamp_to_now: whether a window that ends in the future ends now; default false: it is refused
     :param concurrency: requests in flight, 1 to 256, default 16
     :param mqs_conn_id: connection, default ``mqs_default``
