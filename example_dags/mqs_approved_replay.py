@@ -17,7 +17,7 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 from airflow_provider_mqs.core.offsets.plan import receivers_of
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMessagesOperator
 
-CONSUMER_KEY = None  # the application key of the one consumer that shall have the copies; None for all
+CONSUMER_KEY = None  # the application key of the one consumer that should receive the copies; None for all
 
 BODY = """
 {%- set found = ti.xcom_pull(task_ids="query") -%}

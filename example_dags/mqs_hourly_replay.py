@@ -3,9 +3,9 @@
 """
 Send the messages of an hour again.
 
-Back-fill the hours that a consumer has lost. Each run waits until its hour is over, looks up the offsets of the
-messages in it, and sends each of them again, once; an hour without messages is skipped. A copy is appended to the same
-topic: every consumer of the topic receives it.
+Back-fill the hours that a consumer has lost. Each run waits until its hour is over, queries the offsets of the messages
+in it, and sends each of them again, once; an hour without messages is skipped. A copy is appended to the same topic:
+every consumer of the topic receives it.
 
 Scheduled runs only show what they would send.
 """
@@ -23,7 +23,7 @@ TOPIC = "orders"
 
 with DAG(
     dag_id="mqs_hourly_replay",
-    # "@hourly" would give windows of no width on Airflow 3
+    # on Airflow 3 the intervals of "@hourly" have no width
     schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
     start_date=pendulum.datetime(2024, 1, 1, tz="UTC"),
     catchup=False,
@@ -31,7 +31,7 @@ with DAG(
     doc_md=__doc__,
     tags=["mqs"],
 ):
-    # an hour of the past is looked at at once, by the worker; the last one is waited for in the triggerer
+    # an hour of the past is polled at once, on the worker; the wait for the current one is deferred to the triggerer
     wait = MessagesInWindowSensor(task_id="wait", topic=TOPIC, deferrable=True)
     query = QueryMessagesOperator(task_id="query", topic=TOPIC)
     resend = ResendMessagesOperator(

@@ -56,7 +56,7 @@ def create_asset(*, host: str, instance_id: str, topic: str, extra: dict[str, An
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
     """
-    Check the URI of an asset, so that a wrong one is an error of the DAG file.
+    Check the URI of an asset: a wrong one is an error of the DAG file.
 
     Source: Airflow documentation, provider metadata ``asset-uris``.
 

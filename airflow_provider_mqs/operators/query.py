@@ -31,7 +31,7 @@ class QueryMessagesOperator(FilteredOperator, RecordedOperator):
     Read-only: a second run asks again and pushes what it finds then. Without ``start``, ``end`` and ``lookback`` the
     window is the run's data interval, that of the events of the topic that started it (from the earliest start to the
     latest end, so it may hold other messages, too), or the interval that its schedule implies; the log says which. All
-    arguments but ``message_filter`` are templated; ``None``, ``""`` and ``"None"`` mean "not given". Filters are exact.
+    arguments but ``message_filter`` are templated; ``None``, ``""`` and ``"None"`` mean "not set". Filters are exact.
 
     Source: API document "Querying Messages".
 
@@ -49,7 +49,7 @@ class QueryMessagesOperator(FilteredOperator, RecordedOperator):
         resend take the offsets
     :param exclude_copies: whether to leave out the copies that earlier replays put into the window; default true. If
         the record of a replay does not say which rows are its copies, the window is incomplete
-    :param ledger_path: folder where the resends of this topic keep their ledgers, if they set one; default as theirs
+    :param ledger_path: ``ledger_path`` of the resends of this topic; needed only if they set one
     :param clamp_to_now: whether a window that ends in the future ends now; default false: it is refused
     :param concurrency: requests in flight, 1 to 256, default 16
     :param mqs_conn_id: connection, default ``mqs_default``

@@ -1,5 +1,5 @@
 """
-Sensors. They resolve the window, poll, and tell Airflow what was decided; they know nothing of HTTP.
+Sensors. They resolve the window, poll, and pass the decision on to Airflow; they know nothing of HTTP.
 
 - ``mqs``: ``MessagesInWindowSensor``
 """

@@ -6,15 +6,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import (
-    AirflowException,
-    AirflowFailException,
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    BaseSensorOperator,
-    PokeReturnValue,
-    conf,
-)
+from airflow.providers.common.compat import sdk
 
 from airflow_provider_mqs._compat import AIRFLOW_VERSION
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag, topic_name
@@ -28,20 +20,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_provider_mqs.hooks.mqs import MqsHook
 
 _GRACE_S = 60.0
 """Seconds between the trigger's deadline and Airflow's own, whose error would say less about what happened."""
-_FAILURES: dict[str, type[AirflowException]] = {
-    "fail": AirflowFailException,
-    "error": AirflowException,
-    "timeout": AirflowSensorTimeout,
+_FAILURES: dict[str, type[sdk.AirflowException]] = {
+    "fail": sdk.AirflowFailException,
+    "error": sdk.AirflowException,
+    "timeout": sdk.AirflowSensorTimeout,
 }
 
 
-class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
+class MessagesInWindowSensor(FilteredOperator, sdk.BaseSensorOperator):
     """
     Wait until a window is final and holds enough messages.
 
@@ -70,7 +60,7 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
     :param lookback: length of a window that ends when the run's interval does: seconds or ``timedelta``; ignored with a
         warning if ``start`` and ``end`` are both set
     :param min_messages: messages that the window must hold, default 1; 0 only waits until it is final
-    :param min_per_partition: messages that each partition of the topic must hold, or each of ``partitions`` if given;
+    :param min_per_partition: messages that each partition of the topic must hold, or each of ``partitions`` if set;
         default any number
     :param expected_keys: keys that must each occur in the window at least once: a list, or text with commas or as JSON;
         default none
@@ -80,7 +70,7 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
     :param on_closed_empty: what to do when a final window holds too few messages: ``skip`` the task (default), ``fail``
         it, or ``wait`` for late messages until the timeout
     :param max_consecutive_errors: errors in a row (no answer, 5xx, throttling …) that fail the task, default 10; an
-        error that no retry can help fails it at once. In reschedule mode below Airflow 3.3, where a poke does not know
+        error that no retry can help fails it at once. In reschedule mode below Airflow 3.3, where a poke knows nothing
         of the one before, only ``timeout`` limits them
     {filter_params}
     :param deferrable: whether to wait in the triggerer; default ``[operators] default_deferrable``. There the first
@@ -125,7 +115,7 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
         stable_polls: int | str = 1,
         on_closed_empty: str = "skip",
         max_consecutive_errors: int | str = 10,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        deferrable: bool = sdk.conf.getboolean("operators", "default_deferrable", fallback=False),
         end_from_trigger: bool | str = False,
         mqs_conn_id: str = DEFAULT_CONN_ID,
         instance_id: str | None = None,
@@ -149,7 +139,7 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
         self.instance_id = instance_id
         self._wait: _WindowWait | None = None
 
-    def execute(self, context: Context) -> Any:
+    def execute(self, context: sdk.Context) -> Any:
         """
         Wait, here or in the triggerer.
 
@@ -169,12 +159,13 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
             return self._end(decision)
         try:
             return super().execute(context)
-        except AirflowSensorTimeout as error:
-            if self.never_fail:  # which the base class heeds only when a deferred task times out
-                raise AirflowSkipException(str(error)) from error
+        except sdk.AirflowSensorTimeout as error:
+            # the base class does this only if a deferred task times out
+            if self.never_fail:
+                raise sdk.AirflowSkipException(str(error)) from error
             raise
 
-    def poke(self, context: Context) -> bool | PokeReturnValue:
+    def poke(self, context: sdk.Context) -> bool | sdk.PokeReturnValue:
         """
         Poll once.
 
@@ -182,9 +173,9 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
         :return: ``False`` to wait on, else what was found
         """
         decision = self._poll(context)
-        return False if decision.status == "wait" else PokeReturnValue(is_done=True, xcom_value=self._end(decision))
+        return False if decision.status == "wait" else sdk.PokeReturnValue(is_done=True, xcom_value=self._end(decision))
 
-    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
+    def execute_complete(self, context: sdk.Context, event: Any = None) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """
         Continue after the trigger.
 
@@ -194,7 +185,7 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
         """
         return self._end(Decision.from_event(event))
 
-    def _poll(self, context: Context) -> Decision:
+    def _poll(self, context: sdk.Context) -> Decision:
         """Count the messages, unless the window is not final yet; an error that may pass means to wait on."""
         try:
             wait, now_s = self._wait_for(context), time.time()
@@ -213,7 +204,7 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
 
         return MqsHook(self.mqs_conn_id, self.instance_id)
 
-    def _wait_for(self, context: Context) -> _WindowWait:
+    def _wait_for(self, context: sdk.Context) -> _WindowWait:
         """Resolve and check the arguments, once in each execution."""
         if self._wait is not None:
             return self._wait
@@ -257,7 +248,7 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
     def _defer(self, wait: _WindowWait, deadline_s: float) -> None:
         from airflow_provider_mqs.triggers.mqs import MessagesInWindowTrigger  # noqa: PLC0415 - not to parse a DAG
 
-        # only where the triggerer does all that a worker would
+        # only if the triggerer does all that a worker would
         ends_there = flag(self.end_from_trigger, "end_from_trigger") and AIRFLOW_VERSION >= (3, 0) and not self.outlets
         trigger = MessagesInWindowTrigger(
             condition=wait.condition.to_json(),
@@ -273,12 +264,12 @@ class MessagesInWindowSensor(FilteredOperator, BaseSensorOperator):
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=limit_s))
 
     def _end(self, decision: Decision) -> dict[str, Any]:
-        """Return the result, or raise what tells Airflow how the wait ended; the same wherever it did."""
+        """Return the result, or raise Airflow's exception for how the wait ended: the same in worker and triggerer."""
         if decision.status == "satisfied" and decision.result is not None:
             return decision.result
         if decision.status == "skip" or self.soft_fail or self.never_fail:
-            raise AirflowSkipException(decision.message)
-        raise _FAILURES.get(decision.status, AirflowFailException)(decision.message)
+            raise sdk.AirflowSkipException(decision.message)
+        raise _FAILURES.get(decision.status, sdk.AirflowFailException)(decision.message)
 
 
 class _WindowWait:
@@ -334,5 +325,5 @@ class PollStateStore:
         return PollState(**(self._store.get(self._key) or {}))
 
     def save(self, state: PollState) -> None:
-        """Save what the next poke has to know."""
+        """Save what the next poke must know."""
         self._store.set(self._key, state.to_json())

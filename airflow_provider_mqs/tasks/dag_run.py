@@ -1,7 +1,7 @@
 """
 What Airflow's context says about a DAG run: the events that started it, and the time window that it is about.
 
-The context is read with ``get`` only, so that a plain dict will do.
+The context is read with ``get`` only, so a plain dict will do.
 
 An event carries a document of offsets (``mqs.offsets/1``) as its payload if ``NewMessagesTrigger`` raised it, or as its
 ``extra`` if a task of another DAG put it there. Several events may start one run, and delivery is at least once.
@@ -122,7 +122,7 @@ def messages_of_events(context: Mapping[str, Any], hook: MqsHook, topic: str | N
 
 
 def _no_offsets_of(ref: TopicRef) -> str:
-    """Say that no event is of a topic; without the full stop."""
+    """Return the sentence, without its full stop, that no event is of a topic."""
     topic = f" of topic {ref.topic!r}" if ref.topic else ""
     return (
         f"This run was started by events, but none carries offsets{topic} "

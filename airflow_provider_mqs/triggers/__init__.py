@@ -5,6 +5,6 @@ Triggers. They wait in the triggerer, and only ever read: a resend belongs on a 
 - ``topic_watcher``: one poll of a watched topic, and where its cursor is kept
 - ``shared_reading``: one reading of a topic for all of its watchers
 
-A triggerer imports ``mqs`` in its event loop, and a DAG file imports it for an ``AssetWatcher``, so that one loads no
-client. The others bring it, and are imported in a thread by the first poll.
+A triggerer imports ``mqs`` in its event loop, and a DAG file imports it for an ``AssetWatcher``, so it loads no client.
+The other modules do, and the first poll imports them in a thread.
 """

@@ -15,7 +15,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.triggers import base
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_mqs.core.client.concurrency import wait_at_most
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, is_absent
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.hooks.client_pool import SharedClient
 else:
     # Airflow 2 has no watchers; the module must be importable there all the same
-    BaseEventTrigger = getattr(base, "BaseEventTrigger", BaseTrigger)
+    BaseEventTrigger = getattr(base, "BaseEventTrigger", base.BaseTrigger)
 
 _log = logging.getLogger(__name__)
 """One for all triggers: a thousand loggers are a thousand more objects for the garbage collector to visit."""
@@ -67,12 +66,12 @@ async def _load(*modules: str) -> None:
             _loaded.add(name)
 
 
-class MessagesInWindowTrigger(BaseTrigger):
+class MessagesInWindowTrigger(base.BaseTrigger):
     """
     Wait until a window is final, count its messages, and send exactly one event about it.
 
     Only reads, so a triggerer that restarts may poll again. The arguments are plain JSON without secrets, and times are
-    absolute, so that a restart prolongs nothing. Until the window is final the service is not asked at all; the first
+    absolute, so a restart prolongs nothing. Until the window is final the service is not asked at all; the first
     poll comes at a random moment after that, since a thousand others may wait for the same hour.
 
     :param condition: what is waited for: ``Condition`` as JSON
@@ -131,7 +130,7 @@ class MessagesInWindowTrigger(BaseTrigger):
             },
         )
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def run(self) -> AsyncIterator[base.TriggerEvent]:
         """
         Wait, and yield one event, whatever happens.
 
@@ -146,14 +145,13 @@ class MessagesInWindowTrigger(BaseTrigger):
             decision = Decision("error", f"The trigger failed unexpectedly ({name}); see the triggerer's log.")
         if not self.end_from_trigger or decision.status not in ("satisfied", "skip"):
             # a failure always goes through the worker: it belongs in the task's log, and Airflow decides about retries
-            yield TriggerEvent(decision.to_event())  # type: ignore[no-untyped-call]  # Airflow's
+            yield base.TriggerEvent(decision.to_event())  # type: ignore[no-untyped-call]  # Airflow's
             return
-        from airflow.triggers.base import TaskSkippedEvent, TaskSuccessEvent  # noqa: PLC0415 - Airflow 3 has them
-
+        # only Airflow 3 has these two events
         if decision.status == "skip":
-            yield TaskSkippedEvent()
+            yield base.TaskSkippedEvent()
         else:
-            yield TaskSuccessEvent(xcoms={"return_value": decision.result} if self.do_xcom_push else None)
+            yield base.TaskSuccessEvent(xcoms={"return_value": decision.result} if self.do_xcom_push else None)
 
     async def _wait(self) -> Decision:
         """Poll until that ends the wait; nothing else is decided after the deadline."""
@@ -176,9 +174,8 @@ class MessagesInWindowTrigger(BaseTrigger):
                     return decision
                 polls += 1
                 wait_s = self.poll_policy.wait_s(polls, self.poll_state.errors, random.random())  # noqa: S311 - jitter
-                await self._sleep(
-                    max(0.0, min(wait_s, self.deadline_s - self._now_s()))
-                )  # the last one is at the deadline
+                # the last poll comes at the deadline
+                await self._sleep(max(0.0, min(wait_s, self.deadline_s - self._now_s())))
 
     async def _poll(self, shared: SharedClient) -> Decision:
         try:
@@ -227,12 +224,12 @@ class NewMessagesTrigger(BaseEventTrigger):
     :param topic: topic name
     :param mqs_conn_id: connection
     :param instance_id: instance, default the connection's
-    :param poll_interval_s: seconds between two polls, give or take a tenth
-    :param settle_s: how far behind the present to read, in seconds
+    :param poll_interval_s: seconds between two polls, varied by up to a tenth
+    :param settle_s: seconds that messages get to arrive before they are read
     :param overlap_s: how late a message may arrive, in seconds before what was read already; each poll reads that time
         again
     :param max_messages: most messages of one event; the others follow with the next, some seconds later
-    :param start: where a watcher without a cursor begins: ``now``, or a time as epoch ms or ISO text
+    :param start: when a watcher without a cursor begins: ``now``, or a time as epoch ms or ISO text
     :param exclude_copies: whether to leave copies out
     """
 
@@ -277,7 +274,7 @@ class NewMessagesTrigger(BaseEventTrigger):
             {"mqs_conn_id": self.mqs_conn_id, "instance_id": self.instance_id, **self.options.to_json()},
         )
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def run(self) -> AsyncIterator[base.TriggerEvent]:
         """
         Poll for new messages, for ever.
 
@@ -309,9 +306,9 @@ class NewMessagesTrigger(BaseEventTrigger):
             errors, waited_s = 0, interval_s
             if batch is not None:
                 if batch.document is not None:
-                    yield TriggerEvent(batch.document)  # type: ignore[no-untyped-call]  # Airflow's
+                    yield base.TriggerEvent(batch.document)  # type: ignore[no-untyped-call]  # Airflow's
                     for _ in range(_STORE_EVENT_S):
-                        # turn by turn: when the whole loop has paused, the triggerer gets its own first
+                        # in steps: if the event loop was blocked, the triggerer gets its turn to store the event first
                         await self._sleep(1.0)
                 await watcher.commit(batch, self._now_s())
             if batch is None or not batch.more:

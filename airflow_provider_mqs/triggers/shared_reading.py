@@ -1,34 +1,34 @@
 """
-One reading of a topic for all who watch it: whoever is due first reads, the others take what was read.
+One reading of a topic for all of its watchers: the first that is due reads, the others take its result.
 
 Fifty DAGs may watch one topic, each with a trigger of its own that polls once a minute. Apart they would ask the
 service the same question fifty times. Airflow's own ``shared_stream`` broadcasts what arrives from now on; here each
-watcher has a stored cursor and may be behind, so what is shared is the last reading, and each finds in it what is new
-behind its own cursor.
+watcher has a stored cursor and may lag, so what is shared is the last reading, and each finds in it what is new since
+its own cursor.
 
-Who shares
+Which watchers share
     Triggers in one event loop with the same connection, instance and topic that treat copies alike. ``SharedReadings``
     lives as long as one of them holds it.
 
-Who reads
+Which watcher reads
     A watcher that polls waits for the lock. If the last reading meets its request, it takes that; else it reads, while
-    those who come meanwhile wait, and mostly take the result. A reader that is cancelled leaves the lock, and the next
-    one in line reads.
+    those that come meanwhile wait, and mostly take the result. A reader that is cancelled releases the lock, and the
+    next in line reads.
 
 What meets a request
     A reading that is new enough, begins no later than the watcher's cursor and goes beyond it. New enough means not
-    older than half the time that the watcher has waited, so that a poll never yields what the last one did.
+    older than half the time that the watcher has waited, so a poll never yields what the last one did.
 
 Where a reading begins
-    Where the watcher who is furthest behind needs it, but at most an overlap before the reader's own cursor. Whoever is
-    further behind, as after a long pause, reads alone until it has caught up.
+    At the earliest time that any watcher needs, but at most an overlap before the reader's own cursor. A watcher that
+    lags more than that, as after a long pause, reads alone until it has caught up.
 
 A failure is one for all
-    Whoever asks soon after a reading has failed gets the same error, so that a service that is down is asked as often
-    as by one. Each watcher then waits as long as its own errors in a row demand.
+    A watcher that asks soon after a reading has failed gets the same error, so a service that is down gets as many
+    requests as from one watcher. Each watcher then waits as long as its own errors in a row demand.
 
 Together again
-    All who took a reading wait equally long for the next (``interval_factor``), so watchers that started apart poll
+    All that took a reading wait equally long for the next (``interval_factor``), so watchers that started apart poll
     together from their second poll on.
 
 Nothing here is stored. A triggerer that is killed loses a reading, and the next one reads again: what was published is
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CompletedReading:
-    """What somebody has read."""
+    """A reading that one of the watchers made."""
 
     started_s: float
     interval_factor: float
@@ -72,7 +72,7 @@ class CompletedReading:
 
 @dataclass(frozen=True, slots=True)
 class FailedReading:
-    """Why nobody could read."""
+    """Why the last reading failed."""
 
     started_s: float
     error: MqsError
@@ -80,14 +80,14 @@ class FailedReading:
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """What a watcher needs to know."""
+    """What a watcher needs from a reading."""
 
     cursor: Cursor
     now_s: float
     since_s: float
     """A reading that started before is too old."""
     settle_s: float
-    """How far behind the present the watcher reads."""
+    """Seconds that messages get to arrive before the watcher reads them."""
     overlap_s: float
 
     @property
@@ -96,7 +96,7 @@ class ReadRequest:
         return _settled_ms(self.now_s, self.settle_s)
 
     def is_met_by(self, last: CompletedReading | FailedReading) -> bool:
-        """Return whether somebody's reading brings the watcher on; a failure does, if it is new enough."""
+        """Return whether a reading brings the watcher forward; a failure answers it, too, if it is new enough."""
         if last.started_s < self.since_s or isinstance(last, FailedReading):
             return last.started_s >= self.since_s
         window = last.reading.window
@@ -108,38 +108,31 @@ class SharedReadings:
     """The last reading of a topic, and who watches it. Get it with ``readings_of``."""
 
     def __init__(self) -> None:
-        # kept alive: ``readings_of`` tells loops apart by their id, which a later loop could have again
+        # kept alive: ``readings_of`` knows loops by their id, which a later loop could reuse
         self._loop = asyncio.get_running_loop()
         self._lock = asyncio.Lock()
         self._needed_from_ms: WeakKeyDictionary[object, int] = WeakKeyDictionary()
         self._last: CompletedReading | FailedReading | None = None
 
     async def get(self, watcher: object, request: ReadRequest, read: Read) -> CompletedReading:
-        """
-        Return the last reading if it meets the request, else read.
-
-        :raises MqsError: reading failed, now or for somebody a short time ago
-        """
+        """Return the last reading if it meets the request, else read; a recent failure is raised again."""
         self._needed_from_ms[watcher] = request.cursor.from_ms
         async with self._lock:
             last = self._last
             if last is None or not request.is_met_by(last):
-                last = await self._read(request, read)
+                earliest_ms = request.cursor.from_ms - int(request.overlap_s * 1000)
+                start_ms = min(max(min(self._needed_from_ms.values()), earliest_ms), request.cursor.from_ms)
+                interval_factor = random.uniform(0.9, 1.1)  # noqa: S311 - spreads the polls of many topics
+                try:
+                    last = CompletedReading(request.now_s, interval_factor, await read(start_ms))
+                except MqsError as error:
+                    last = FailedReading(request.now_s, error)
                 # a lone watcher has no use for it, and it may hold thousands of rows
                 self._last = last if len(self._needed_from_ms) > 1 else None
         if isinstance(last, FailedReading):
             # each of them raises the same object, whose traceback would grow by each
             raise last.error.with_traceback(None)
         return last
-
-    async def _read(self, request: ReadRequest, read: Read) -> CompletedReading | FailedReading:
-        interval_factor = random.uniform(0.9, 1.1)  # noqa: S311 - spreads the polls of many topics
-        earliest_ms = request.cursor.from_ms - int(request.overlap_s * 1000)
-        start_ms = min(max(min(self._needed_from_ms.values()), earliest_ms), request.cursor.from_ms)
-        try:
-            return CompletedReading(request.now_s, interval_factor, await read(start_ms))
-        except MqsError as error:
-            return FailedReading(request.now_s, error)
 
 
 def _settled_ms(now_s: float, settle_s: float) -> int:

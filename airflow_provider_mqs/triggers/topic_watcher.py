@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _MAX_HOLD_S: Final = 900.0
-"""Seconds that messages are held back that may be copies of a replay, or that the service may not have shown whole."""
+"""Seconds that messages are held back that may be copies of a replay, or among which some may be missing."""
 _SAVE_INTERVAL_S: Final = 600.0
 """Seconds between two saves of a cursor while nothing is new: a write for each poll would burden Airflow's database."""
 _STORE_TIMEOUT_S: Final = 60.0
@@ -49,7 +49,7 @@ class TopicWatcher:
     """
     Polls a topic for a trigger; ``next_poll_s`` says when to poll again, epoch seconds.
 
-    ``started_s`` is what ``start="now"`` means, ``state_store`` that of the watched asset, if Airflow has one.
+    ``started_s`` is what ``start="now"`` means; ``state_store`` is that of the watched asset, if Airflow has one.
     """
 
     def __init__(
@@ -78,9 +78,7 @@ class TopicWatcher:
         """
         Return what is new, from a reading of another watcher or of its own; ``None`` if there is nothing to read yet.
 
-        A batch with messages is saved before it is returned, so that whoever continues after a kill publishes it again.
-
-        :raises MqsError: the service, the connection or a store failed
+        A batch with messages is saved before it is returned, so that it is published again after a kill.
         """
         options = self._options
         self.next_poll_s = now_s + options.poll_interval_s * random.uniform(0.9, 1.1)  # noqa: S311 - spreads polls
@@ -106,7 +104,7 @@ class TopicWatcher:
         return batch
 
     async def commit(self, batch: EventBatch, now_s: float) -> None:
-        """Continue behind a batch that was published; if it had no messages, that is saved now and then only."""
+        """Continue after a batch that was published; if it had no messages, that is saved only now and then."""
         self._cursor = batch.cursor
         if batch.document is None and now_s - self._saved_s < _SAVE_INTERVAL_S:
             return
@@ -115,10 +113,10 @@ class TopicWatcher:
             self._saved_s = now_s
         except MqsError as error:
             self._saved_s = float("-inf")  # with the next poll, whatever that finds
-            _log.warning("The cursor could not be saved and will be with the next poll: %s", error)
+            _log.warning("The cursor could not be saved; the next poll tries again: %s", error)
 
     async def _load_cursor(self, ref: TopicRef) -> Cursor:
-        """Continue where an earlier process was, or start; a start is saved, so that "now" stays what it was."""
+        """Continue from the stored cursor, or start; a start is saved, so that "now" stays what it was."""
         self._key = self._options.cursor_key(ref)
         stored = await self._store.load(self._key)
         if stored is not None:
@@ -138,7 +136,7 @@ class TopicWatcher:
         return await client.run(read_topic(client.api, self._options, request.cursor, window, copies))
 
     def _new_batch(self, api: MqsApi, completed: CompletedReading, cursor: Cursor) -> EventBatch | None:
-        """Return what is new; ``None`` if it is held back, since a later poll may know more of copies or show more."""
+        """Return what is new; ``None`` if it is held back, since a later poll may know more copies or find more."""
         until_ms, now_s = completed.until_ms(self._options.settle_s), completed.started_s
         result = find_new_messages(
             api, self._options, cursor, completed.reading, until_ms=until_ms, now_ms=int(now_s * 1000)
@@ -152,7 +150,7 @@ class TopicWatcher:
                 self._held_since_s = now_s
             if now_s - self._held_since_s < _MAX_HOLD_S:
                 number = plural(result.offsets.count, "message")
-                _log.info("Holding back %s until %s, until more is known of them.", number, iso(until_ms))
+                _log.info("Holding back %s from before %s until more is known of them.", number, iso(until_ms))
                 return None
         document = result.offsets.to_xcom() if result.offsets.count else None
         return EventBatch(document, result.new.cursor, result.new.more)

@@ -1,4 +1,4 @@
-"""Offsets as they come in: eight bytes each, made into ranges before they are many."""
+"""Collects offsets as they arrive: eight bytes each, merged into ranges before they become many."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_PENDING = 8_192
 
 
 class _Partition:
-    """What came in of one partition."""
+    """What arrived from one partition."""
 
     __slots__ = ("first", "last", "max_pending", "pending", "ranges")
 

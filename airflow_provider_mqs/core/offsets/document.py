@@ -1,7 +1,7 @@
 """
 The offsets of a window, as the query pushes them to XCom and the resend takes them (``mqs.offsets/1``).
 
-The digest guards against accident and mix-up (an XCom edited by hand, or of another instance), not against somebody who
+The digest guards against accident and mix-up (an XCom edited by hand, or of another instance), not against someone who
 recomputes it.
 """
 

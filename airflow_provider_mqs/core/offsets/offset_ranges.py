@@ -2,7 +2,7 @@
 The offsets of one partition as sorted, disjoint, inclusive ranges: ``((0, 99), (105, 105))``.
 
 Offsets in Kafka have gaps (transaction markers, compaction), so a range holds only offsets that were really seen, and
-no gap is ever bridged. ``pack`` writes ranges in a few bytes each, for sets with very many gaps.
+never bridges a gap. ``pack`` writes ranges in a few bytes each, for sets with very many gaps.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def from_offsets(offsets: Iterable[int]) -> Ranges:
 
 
 def merge(ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """Join inclusive ranges in any order where they touch or overlap."""
+    """Join inclusive ranges that touch or overlap; they may come in any order."""
     merged: list[tuple[int, int]] = []
     for first, last in sorted(ranges):
         # + 1: neighbours are one range, so that equal sets are equal values
@@ -59,7 +59,7 @@ def expand(ranges: Ranges) -> Iterator[int]:
 
 
 def contains(ranges: Ranges, offset: int) -> bool:
-    """Tell whether an offset is in the set."""
+    """Return whether an offset is in the set."""
     index = bisect_right(ranges, (offset, _MAX_OFFSET)) - 1
     return index >= 0 and offset <= ranges[index][1]
 
@@ -99,7 +99,7 @@ def difference(left: Ranges, right: Ranges) -> Ranges:
 
 def to_json(offsets: Mapping[int, Ranges]) -> dict[str, Any]:
     """Write offsets by partition as ``[[first, last], …]``; all packed if they would take more than 16 KiB."""
-    # without writing what would surely be too long
+    # without writing what is certainly too long
     if sum(map(len, offsets.values())) * _SHORTEST_RANGE <= PACK_ABOVE_BYTES:
         plain = {str(partition): [list(one) for one in offsets[partition]] for partition in sorted(offsets)}
         if len(json.dumps(plain, separators=(",", ":"))) <= PACK_ABOVE_BYTES:
@@ -139,7 +139,7 @@ def unpack(text: str, name: str) -> Ranges:
 
 
 def is_offset(value: Any) -> bool:
-    """Tell whether a value is a whole number from 0 to 2^63 - 1."""
+    """Return whether a value is a whole number from 0 to 2^63 - 1."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_OFFSET
 
 
@@ -155,7 +155,7 @@ def _write(data: bytearray, number: int) -> None:
 
 
 def _unpacked(text: str) -> Ranges:
-    """Check while reading, so that a short text that unfolds to very much is refused early."""
+    """Check while reading, to refuse early a short text that decompresses to very much."""
     if not text.startswith(PACKED):
         raise ValueError("no prefix")
     decoder = zlib.decompressobj()

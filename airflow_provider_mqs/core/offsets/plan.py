@@ -1,8 +1,8 @@
 """
 What a resend is asked to send: read from every shape that XComs and people use, checked before anything is sent.
 
-Taken are: a document of the query, a list (or lazy sequence) of them, plain ``{"partition", "message_offset"}`` items,
-nested lists of these, and JSON text (or Python text, as Jinja writes it) of any of them.
+Accepted are a document of the query, a list (or lazy sequence) of them, plain ``{"partition", "message_offset"}``
+items, nested lists of these, and JSON text (or Python text, as Jinja writes it) of any of them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def share(self) -> float:
-        """Which part of a window's batches this is, so that batches sent side by side can share a rate."""
+        """Which fraction of a window's batches this is: batches sent side by side share a rate."""
         parts = [1 / source.batch.of if source.batch else 1.0 for source in self.sources]
         return min(1.0, sum(parts)) if parts else 1.0
 
@@ -74,7 +74,7 @@ def plan_of(messages: Any, topic: str | None, *, endpoint: str, instance_id: str
         parts = list(_flatten(messages))
     except RecursionError as error:
         raise ConfigurationError("messages is nested too deeply: pass one list.") from error
-    # either field makes a document of it, so that a broken one is not taken for a plain item
+    # one of the two fields is enough: a broken document is not a plain item
     documents = [part for part in parts if "partitions" in part or "schema" in part]
     if documents and len(documents) < len(parts):
         raise ConfigurationError("messages mixes documents of the query with plain items: pass one kind.")
@@ -98,7 +98,7 @@ def plan_of(messages: Any, topic: str | None, *, endpoint: str, instance_id: str
 
 
 def replay_id_of(endpoint: str, instance_id: str, plan: Plan, consumer_key: str | None) -> str:
-    """Name a replay after what it sends, where and to whom: the same in every try and run, SHA-256 as hex."""
+    """Return the id of a replay: SHA-256 of what it sends, where and to whom, so the same in every try and run."""
     exact = {str(number): ranges for number, ranges in sorted(plan.partitions.items())}
     text = json.dumps([endpoint, instance_id, plan.topic, consumer_key, exact], separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -120,7 +120,7 @@ class Filters:
         return cls.read(**document)
 
     def match_row(self, message: Message) -> bool:
-        """Compare what a row shows; ``message_filter`` is asked here, too, unless it needs the content."""
+        """Compare the fields of a row; ``message_filter`` is called here, too, unless it needs the content."""
         if self.partitions is not None and message.partition not in self.partitions:
             return False
         if any(actual != wanted for _, wanted, actual in self._texts(message)):
@@ -128,7 +128,7 @@ class Filters:
         return self.fetch_values or self.match_value(message)
 
     def match_value(self, message: Message) -> bool:
-        """Ask ``message_filter`` about a row, or with ``fetch_values`` about the message with its content."""
+        """Call ``message_filter`` with a row, or with ``fetch_values`` with the message and its content."""
         return self.message_filter is None or bool(self.message_filter(message))
 
     def lacking(self, message: Message) -> list[str]:
@@ -196,7 +196,7 @@ class RowFilter:
 
 
 def _text(value: Any, name: str) -> str | None:
-    # "none" and "null" may be somebody's key; "None" is what Jinja makes of an empty Param
+    # "none" and "null" may be keys; "None" is what Jinja makes of an empty Param
     if value is None or value in ("", "None"):
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
@@ -210,9 +210,9 @@ def _partitions(value: Any) -> frozenset[int] | None:
     try:
         if isinstance(value, str):
             value = json.loads(value if value.strip().startswith("[") else f"[{value}]")
-        given = [value] if isinstance(value, int) else list(value)
+        numbers = [value] if isinstance(value, int) else list(value)
     except (ValueError, TypeError) as error:
         raise ConfigurationError(f"partitions must be whole numbers, like 0,2; got {value!r:.40}.") from error
-    if not given:
+    if not numbers:
         raise ConfigurationError("partitions is an empty list; leave it out to mean all.")
-    return frozenset(whole_number(number, "partitions", minimum=0, maximum=2**31 - 1) for number in given)
+    return frozenset(whole_number(number, "partitions", minimum=0, maximum=2**31 - 1) for number in numbers)

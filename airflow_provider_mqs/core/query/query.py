@@ -1,4 +1,4 @@
-"""Query a window: check the topic, read every row, filter, and say why messages may be missing. Flows."""
+"""Query a window: check the topic, read every row, filter, and say why messages may be missing. These are flows."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _FRESH_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class QueryArguments:
-    """What a query is asked for, whoever asks: operator, hook or command."""
+    """The arguments of a query, the same for operator, hook and command."""
 
     topic: str
     window: WindowArguments
@@ -92,11 +92,11 @@ class Query:
     window: TimeWindow
     filters: Filters = field(default_factory=Filters)
     on_incomplete: str = "fail"
-    """What the caller does if messages may be missing; written down for the resend."""
+    """What the caller does if messages may be missing; stored for the resend."""
     copies: KnownCopies = field(default_factory=KnownCopies)
-    """What earlier replays have put into the window; left out."""
+    """The messages that earlier replays put into the window; left out."""
     keys: frozenset[str] = frozenset()
-    """Keys to look out for."""
+    """Keys that the result should report if a message has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class QueryResult:
     notes: tuple[str, ...]
     """Sentences for the log."""
     keys: frozenset[str] = frozenset()
-    """Those keys of the query that a message has."""
+    """The keys of the query that some message has."""
 
 
 def query_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[QueryResult]:
@@ -160,7 +160,7 @@ def closed_window(window: TimeWindow, now_ms: int, *, clamp_to_now: bool = False
 
 
 def check_result(result: QueryResult, arguments: QueryArguments) -> Offsets:
-    """Log what was found; refuse an incomplete window, unless told to ``warn``, and one with too many messages."""
+    """Log what was found; refuse too many messages, and unless ``on_incomplete`` is ``warn`` an incomplete window."""
     offsets, reasons = result.offsets, " ".join(result.why_incomplete)
     for note in result.notes:
         _log.warning("%s", note)
@@ -175,7 +175,7 @@ def check_result(result: QueryResult, arguments: QueryArguments) -> Offsets:
     if offsets.excluded_copies:
         _log.info("Left out %s of earlier replays.", plural(offsets.excluded_copies, "copy", "copies"))
     if reasons and arguments.on_incomplete == "fail":
-        raise IncompleteWindowError(f"{reasons} To use what was found all the same, set on_incomplete='warn'.")
+        raise IncompleteWindowError(f"{reasons} To use what was found anyway, set on_incomplete='warn'.")
     if reasons:
         _log.warning("The window may be incomplete. %s", reasons)
     if arguments.max_messages is not None and offsets.count > arguments.max_messages:
@@ -202,8 +202,8 @@ def find_topic(api: MqsApi, name: str) -> Flow[tuple[Topic | None, list[str]]]:
     try:
         topics = yield from api.list_topics()
     except (PermissionDeniedError, NotFoundError) as error:
-        reason = f"The topic list cannot be read ({error}); neither is it known whether {name!r} exists"
-        return None, [f"{reason} nor how long it keeps messages."]
+        reason = f"The topic list cannot be read ({error}), so it is not known whether {name!r} exists"
+        return None, [f"{reason} or how long it keeps messages."]
     found = next((topic for topic in topics if topic.name == name), None)
     if found is None:
         raise ConfigurationError(
@@ -241,7 +241,7 @@ def _match_values(api: MqsApi, query: Query, rows: OffsetAccumulator) -> Flow[Of
         message = yield from api.get_message(query.topic, partition, message_offset, download=True)
         if message is None:
             raise ConfigurationError(
-                f"message {message_offset} of partition {partition} is gone; fetch_values cannot see its content."
+                f"message {message_offset} of partition {partition} is gone, so fetch_values cannot read its content."
             )
         if query.filters.match_value(message):
             matched.update([message])

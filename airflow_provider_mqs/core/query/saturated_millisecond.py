@@ -1,9 +1,9 @@
 """
 Read a single millisecond that holds more rows than a query shows.
 
-Time cannot be cut further, so it is cut by partition, if the service heeds that parameter. What is still too much is
-walked: from the rows that are known, offset by offset, with one content query each, up to where another millisecond
-begins. A partition of which no row is known is searched for the millisecond first.
+Time cannot be cut further, so it is cut by partition, if the service honours that parameter. What is still too much is
+walked: from the rows that are known, offset by offset, with one content query each, until another millisecond begins. A
+partition of which no row is known is searched for the millisecond first.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _STRIDE = 100
 """Offsets walked at a time; a walk ends after as many without a row of the millisecond."""
 _MAX_WALKED = 100_000
 _GAP = 16
-"""Offsets tried to find a message near one of them, since offsets have gaps."""
+"""Offsets tried in order to find a message near the first, since offsets have gaps."""
 _MAX_DOUBLINGS = 48
 _PARTITIONS_UNKNOWN = "holds more rows than are shown, and the topic's partitions are not known."
 
 
 def read_millisecond(reader: SliceReader, part: Slice, reason: str) -> Flow[list[Slice]]:
     """
-    Read a slice of one millisecond by every way there is; return the slices of single partitions that are left to read.
+    Read a slice of one millisecond in every possible way; return slices of single partitions that remain to be read.
 
-    ``reason`` says why it could not simply be read.
+    ``reason`` says why its pages alone did not do.
     """
     if part.end_inclusive:
         pages = yield from reader.read_pages(part, up_to_cap=True)
@@ -46,50 +46,26 @@ def read_millisecond(reader: SliceReader, part: Slice, reason: str) -> Flow[list
         else:
             pages = yield from reader.read_pages(part, up_to_cap=True)
             if len(part.inside(pages.kept or ())) < len(pages.kept or ()):
-                return []  # it does include the end, so the first answer was right: nothing is in here
+                return []  # it does include the end, so the first answer was right: the millisecond is empty
     if pages.complete:
         return []
-    if part.partition is None and (yield from _heeds_partition(reader, part, pages)):
+    if part.partition is None and (yield from _honours_partition(reader, part, pages)):
         numbers = reader.partitions or {row.partition for row in pages.kept or ()}
         if not reader.partitions:
             reader.why_incomplete.append(f"{part} {_PARTITIONS_UNKNOWN}")
         return [replace(part, partition=number) for number in numbers]
-    yield from _walk(reader, part, pages, reason)
+    yield from _Walk(reader, part).run(pages, reason)
     return []
 
 
-def _heeds_partition(reader: SliceReader, part: Slice, pages: SlicePages) -> Flow[bool]:
-    """Ask for one partition that was seen; a service that ignores the parameter shows others, too."""
+def _honours_partition(reader: SliceReader, part: Slice, pages: SlicePages) -> Flow[bool]:
+    """Ask for one partition that was seen; a service that ignores the parameter also shows others."""
     seen = {row.partition for row in pages.kept or ()}
     if len(seen) == 1 and len(reader.partitions or ()) == 1:
         return False
     number = max(seen, default=0)
     other = yield from reader.read_pages(replace(part, partition=number), up_to_cap=True)
     return all(row.partition == number for row in other.kept or ()) and other.total < pages.total
-
-
-def _walk(reader: SliceReader, part: Slice, pages: SlicePages, reason: str) -> Flow[None]:
-    known: dict[int, set[int]] = {}
-    walk = _Walk(reader, part)
-    inside = part.inside(pages.kept or ())
-    walk.found.update(inside)
-    for row in inside:
-        known.setdefault(row.partition, set()).add(row.message_offset)
-    numbers = [part.partition] if part.partition is not None else sorted({*known, *(reader.partitions or ())})
-    # try whether the service answers for a message that is surely there
-    sample = next(((number, min(offsets)) for number, offsets in known.items()), None)
-    if sample is None or (yield from walk.message_at(*sample)) is None:
-        reader.why_incomplete.append(
-            f"{part} could not be read whole: {reason}, and single messages cannot be asked for."
-        )
-        return
-    for number in numbers:
-        yield from walk.partition(number, known.get(number, set()))
-    found = walk.found.unique()
-    if found < pages.total:
-        reader.why_incomplete.append(f"{part} could not be read whole: {found} of {pages.total} rows were found.")
-    elif found > pages.total and part.partition is None and not reader.partitions:
-        reader.why_incomplete.append(f"{part} {_PARTITIONS_UNKNOWN}")
 
 
 class _Walk:
@@ -100,6 +76,32 @@ class _Walk:
         self._reader = reader
         self._part = part
         self._asked = 0
+
+    def run(self, pages: SlicePages, reason: str) -> Flow[None]:
+        """Walk every partition from the rows that the pages showed; ``reason`` says why the pages did not do."""
+        reader, part = self._reader, self._part
+        known: dict[int, set[int]] = {}
+        inside = part.inside(pages.kept or ())
+        self.found.update(inside)
+        for row in inside:
+            known.setdefault(row.partition, set()).add(row.message_offset)
+        numbers = [part.partition] if part.partition is not None else sorted({*known, *(reader.partitions or ())})
+        # does the service answer for a message that certainly exists?
+        sample = next(((number, min(offsets)) for number, offsets in known.items()), None)
+        if sample is None or (yield from self.message_at(*sample)) is None:
+            reader.why_incomplete.append(
+                f"{part} could not be read completely: {reason}, and single messages cannot be read."
+            )
+            return
+        for number in numbers:
+            yield from self.partition(number, known.get(number, set()))
+        found = self.found.unique()
+        if found < pages.total:
+            reader.why_incomplete.append(
+                f"{part} could not be read completely: {found} of {pages.total} rows were found."
+            )
+        elif found > pages.total and part.partition is None and not reader.partitions:
+            reader.why_incomplete.append(f"{part} {_PARTITIONS_UNKNOWN}")
 
     def partition(self, number: int, known: set[int]) -> Flow[None]:
         """Walk a partition from its known rows, down, between and up."""
@@ -127,7 +129,7 @@ class _Walk:
             return None
 
     def _onward(self, number: int, start: int, direction: int) -> Flow[None]:
-        """Go on in one direction until a whole stride holds no row of the millisecond."""
+        """Walk on in one direction until a full stride holds no row of the millisecond."""
         while start >= 0:
             if self._asked > _MAX_WALKED:
                 self._too_far(number)
@@ -186,7 +188,9 @@ class _Walk:
         return next((row for row in rows if row is not None), None)
 
     def _too_far(self, number: int) -> None:
-        self._give_up(number, f"more than {_MAX_WALKED} offsets would have to be asked for")
+        self._give_up(number, f"more than {_MAX_WALKED} offsets would have to be read")
 
     def _give_up(self, number: int, reason: str) -> None:
-        self._reader.why_incomplete.append(f"{self._part} could not be read whole in partition {number}: {reason}.")
+        self._reader.why_incomplete.append(
+            f"{self._part} could not be read completely: {reason} in partition {number}."
+        )

@@ -31,7 +31,7 @@ _ROWS_PER_PART = 400
 """Rows that a part of a cut slice should hold: enough below the cap for an uneven spread."""
 _MOST_PARTS = 32
 _SMALL_PAGE = 10
-"""Rows a page that every service takes: its default where a request names none."""
+"""Rows of a page that every service accepts: its default if a request names no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Slice:
     end_ms: int
     partition: int | None = None
     end_inclusive: bool = False
-    """Whether the service is known to include the end of a range, so that it is asked for one millisecond less."""
+    """Whether the service is known to include the end of a range; the request then ends one millisecond earlier."""
 
     @property
     def end_time(self) -> int:
@@ -57,7 +57,7 @@ class Slice:
             yield replace(self, start_ms=start_ms, end_ms=end_ms)
 
     def inside(self, rows: Rows) -> Rows:
-        """Leave out rows of exactly the end, which the service may include."""
+        """Leave out rows at exactly the end, which the service may include."""
         start_ms, end_ms = self.start_ms, self.end_ms
         return [row for row in rows if start_ms <= row.timestamp < end_ms]
 
@@ -73,7 +73,7 @@ class SlicePages:
     total: int = 0
     """The largest ``total`` of the pages."""
     offsets: OffsetAccumulator = field(default_factory=OffsetAccumulator)
-    """Of the rows of the pages, those of exactly the end included."""
+    """The offsets of the rows of the pages, including rows at exactly the end."""
     capped: bool = False
     """Whether there may be more rows than the service would show."""
     kept: list[Row | Message] | None = None
@@ -86,7 +86,7 @@ class SlicePages:
 
     def parts(self, width_ms: int) -> int:
         """
-        Estimate into how many parts a slice of this width should be cut, so that each is shown whole; at least two.
+        Estimate how many parts a slice of this width must be cut into for each to be shown completely; at least two.
 
         A total of exactly the cap may itself be cut off, so it is estimated from how close together the first rows are.
         That is right if rows are evenly spread; a burst looks like very many rows, and each empty part costs a request.
@@ -122,7 +122,7 @@ class SliceReader:
     Reads the pages of slices of one topic, and passes their rows to ``sink`` as they come, some more than once.
 
     ``partitions`` are those whose rows are wanted, ``None`` for all if they are not known. With ``total_may_lag`` a
-    ``total`` that ends with a full page is not believed, since it may be behind the rows.
+    ``total`` that ends with a full page is not believed, since it may lag the rows.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class SliceReader:
         self.topic = topic
         self.partitions = partitions
         self.why_incomplete: list[str] = []
-        """A sentence for each part that could not be read whole."""
+        """A sentence for each part that could not be read completely."""
         self.landmarks: dict[int, Row | Message] = {}
         """A row of each partition that has shown one."""
         self.answered = False

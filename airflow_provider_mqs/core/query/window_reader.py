@@ -1,23 +1,23 @@
 """
 Read every row of a time window, or say why one may be missing.
 
-A flow: straight-line code that asks, checks, and asks for less if it must.
+The reader is a flow: straight-line code that asks, checks, and asks for less if it must.
 
-How completeness is shown, slice by slice:
+How it is known that no row is missing, slice by slice:
 
-* ``total`` is a hint. Rows that are as many as it says, or more, end the reading; fewer, and the pages are read again,
-  up to three times, since rows move while others write or expire. A reader whose ``total`` may lag behind the rows
-  (``total_may_lag``) reads on to a page that is shorter than asked for: only a short page proves the end.
+* ``total`` is a hint. Rows that are as many as it says, or more, end the reading. If there are fewer, the pages are
+  read again, up to three times, since rows move while others are written or expire. A reader whose ``total`` may lag
+  the rows (``total_may_lag``) reads on to a page that is shorter than asked for: only a short page proves the end.
 * The cap is learned. A ``total`` of exactly 500, or 500 rows in a page, may stand for any number; a larger ``total`` is
   tried with one page beyond the cap, and a row on it means that this service has none.
 * A slice that stays incomplete, is capped, or is refused as too large is cut in time, and its parts are read side by
-  side. A cut costs requests, so that refusals that may mean a service in trouble (5xx) have a budget, and are first
-  told from a service that is down by asking for a single millisecond.
+  side. A cut costs requests, so refusals that may mean a service in trouble (5xx) have a budget, and a request for a
+  single millisecond first makes sure that the service is not down.
 * A millisecond cannot be cut in time: see ``saturated_millisecond``.
-* What none of this completes is a sentence in ``why_incomplete``, never silence, and no error: the caller decides.
+* If none of this helps, a sentence in ``why_incomplete`` says so. That is no error here: the caller decides.
 
-Each slice is asked for ``start_ms .. end_ms`` and its rows are kept for ``start_ms <= timestamp < end_ms``, so that it
-does not matter whether the service includes the end of a range.
+Each slice is queried as ``start_ms .. end_ms`` and its rows are kept if ``start_ms <= timestamp < end_ms``, so it does
+not matter whether the service includes the end of a range.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class WindowReader(SliceReader):
     _cuts_left = _CUTS_AFTER_ERRORS
 
     def read(self, part: Slice) -> Flow[None]:
-        """Read a slice, and cut it if the service does not show it whole."""
+        """Read a slice, and cut it if the service does not show all of it."""
         try:
             for _ in range(_PASSES):
                 pages = yield from self.read_pages(part)
@@ -59,7 +59,7 @@ class WindowReader(SliceReader):
 
     def _check_alive(self, part: Slice, error: ServerError) -> Flow[None]:
         """
-        Tell a range that is too much for the service from a service that is down, whose error is raised again.
+        Raise the error again if the service is down, as opposed to a range that is too much for it.
 
         "Internal service error may be reported … shorten the time range" (the vendor's user guide for Kafka queries).
         """

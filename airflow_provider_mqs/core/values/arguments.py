@@ -20,7 +20,7 @@ _FALSE = frozenset({"false", "0", "no", "off"})
 
 
 def is_absent(value: Any) -> bool:
-    """Tell whether a templated argument was left out: ``None``, ``""``, or what Jinja makes of ``None``."""
+    """Return whether a templated argument was left out: ``None``, ``""``, or what Jinja makes of ``None``."""
     return value is None or (isinstance(value, str) and value.strip().lower() in _ABSENT)
 
 
@@ -38,7 +38,7 @@ def topic_name(value: Any) -> str:
 
 
 def partition_number(value: Any, name: str = "partition") -> int:
-    """Check a partition; text is none, since it comes from data and not from a template."""
+    """Check a partition number; text is refused, since this comes from data and not from a template."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
         raise ConfigurationError(f"{name} must be a whole number from 0; got {value!r:.40}.")
     return value
@@ -87,7 +87,7 @@ def texts(value: Any, name: str) -> list[str]:
 
 
 def flag(value: Any, name: str) -> bool:
-    """Read a yes or no; anything else is refused, so that ``dry_run="maybe"`` never sends."""
+    """Read a yes or no; anything else is refused: ``dry_run="maybe"`` must never send."""
     word = str(value).strip().lower()
     if word in _TRUE | _FALSE:
         return word in _TRUE

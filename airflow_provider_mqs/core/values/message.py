@@ -29,7 +29,7 @@ class Message:
     :param value: content; ``None`` in the rows of a window query, shortened unless asked for with ``download``
     :param size: bytes
     :param huge_message: whether the service holds more content than it showed
-    :param message_id: id given by the producer's application, often ``""``
+    :param message_id: id that the producer's application set, often ``""``
     :param app_id: id of the producer's application, often ``""``
     :param tag: label, often ``""``
     """
@@ -48,7 +48,7 @@ class Message:
 
     @property
     def message(self) -> Message:
-        """Itself, so that it may stand for a row."""
+        """Itself: a message may stand for a row."""
         return self
 
     @classmethod
@@ -84,7 +84,7 @@ class Row(NamedTuple):
 
     @property
     def message(self) -> Message:
-        """The whole message, read anew each time."""
+        """The message with all its fields, read again at each access."""
         return Message.from_api(self.fields, self.topic)
 
     def __repr__(self) -> str:
@@ -115,7 +115,7 @@ class Page:
 
     @property
     def messages(self) -> list[Message]:
-        """Its rows, read whole."""
+        """Its rows, with all their fields."""
         return [row.message for row in self.rows]
 
     @classmethod
@@ -174,5 +174,5 @@ def _int(row: Mapping[str, Any], name: str) -> int:
     except (TypeError, ValueError, OverflowError):
         number = None
     if number is None or isinstance(value, bool):
-        raise ProtocolError(f"The service gave {name} = {str(value)[:40]!r} where a whole number belongs.")
+        raise ProtocolError(f"The service sent {name} = {str(value)[:40]!r} instead of a whole number.")
     return number

@@ -1,4 +1,4 @@
-"""How logs and errors put things."""
+"""Wording that logs and errors share."""
 
 from __future__ import annotations
 

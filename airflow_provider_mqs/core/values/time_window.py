@@ -1,7 +1,7 @@
 """
 Time windows: half-open ``[start, end)`` in whole milliseconds of UTC, and how text and numbers become such times.
 
-Both ends are rounded up to the millisecond, so that neighbouring intervals tile: what one leaves out, the next holds.
+Both ends are rounded up to the millisecond, so neighbouring intervals tile: what one leaves out, the next holds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from airflow_provider_mqs.exceptions import ConfigurationError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _SECONDS_END = 100_000_000_000
-"""Epoch ms below this are before March 1973: somebody means seconds."""
+"""Epoch ms below this are before March 1973: seconds are meant."""
 _MAX_MS = 253_402_300_799_999
 _DIGITS = re.compile(r"-?\d{1,20}")
 
@@ -84,7 +84,7 @@ class TimeWindow:
 
 @dataclass(frozen=True, slots=True)
 class WindowArguments:
-    """How a user says which window is meant; what is left out, a run or the present moment says."""
+    """The arguments that choose a window; what is left out comes from the run, or is the present moment."""
 
     start_ms: int | None = None
     end_ms: int | None = None
@@ -113,7 +113,7 @@ class WindowArguments:
 def to_ms(moment: datetime) -> int:
     """Return a time in epoch milliseconds, rounded up; without a time zone it is taken as UTC."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-    # not by subtraction: what pendulum's moments give then cannot be divided
+    # not by subtraction: the difference of two pendulum moments cannot be divided
     return timegm(aware.utctimetuple()) * 1000 - -aware.microsecond // 1000
 
 
@@ -172,5 +172,5 @@ def _epoch_ms(value: float | str, name: str) -> int:
     if number != number or number < 0 or number > _MAX_MS:  # noqa: PLR0124 - nan is not itself
         raise ConfigurationError(f"{name} must be epoch ms between 1970 and 9999; got {value!r:.60}.")
     if 0 < number < _SECONDS_END:
-        raise ConfigurationError(f"{name} = {value} looks like seconds; give epoch milliseconds.")
+        raise ConfigurationError(f"{name} = {value} looks like seconds: use epoch milliseconds.")
     return -int(-number // 1)

@@ -181,7 +181,7 @@ class Decision:
 
     @classmethod
     def from_event(cls, event: Any) -> Decision:
-        """Read the payload of a trigger's event; whatever is not surely understood is a failure."""
+        """Read the payload of a trigger's event; anything that is not understood is a failure."""
         if isinstance(event, dict) and event.get("status") in _ENDINGS and isinstance(event.get("message"), str):
             result = event.get("result")
             known: dict[str, Any] = result if isinstance(result, dict) else {}
@@ -230,9 +230,8 @@ class PollPolicy:
         ``jitter`` in [0, 1) spreads the polls of many sensors whose wait doubles.
         """
         wait = self.poke_interval_s
-        if (
-            self.exponential_backoff
-        ):  # the formula of Airflow's base class, so that deferred mode keeps poke mode's pace
+        if self.exponential_backoff:
+            # the formula of Airflow's base class: deferred mode keeps the pace of poke mode
             wait = max(self.poke_interval_s * 2.0 ** (min(polls, _MAX_DOUBLINGS) - 2), 1.0) * (1 + jitter)
         if self.max_wait_s is not None:
             wait = min(wait, self.max_wait_s)
@@ -240,7 +239,7 @@ class PollPolicy:
         return max(wait, backoff, _MIN_WAIT_S)
 
     def decide_on_error(self, error: Exception, errors: int) -> Decision:
-        """Wait on after a poll that failed, until that happened too often in a row; this one is among ``errors``."""
+        """Wait on after a failed poll, until too many failed in a row; this one is among ``errors``."""
         if self.max_errors is None or errors < self.max_errors:
             return Decision("wait", f"The poll failed ({errors} in a row) and will be retried: {error}")
         return Decision("error", f"Gave up after {errors} errors in a row (max_consecutive_errors): {error}")
@@ -248,7 +247,7 @@ class PollPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PollState:
-    """What the polls so far have found: all that the next one has to know, in another process, too."""
+    """What the polls so far have found: all that the next one must know, which may be in another process."""
 
     errors: int = 0
     """Polls in a row that failed."""

@@ -23,11 +23,11 @@ What a kill repeats
 
 1. A poll finds new messages. They are saved beside the cursor *from before* them, as a batch.
 2. The batch is published: the trigger hands its event to Airflow.
-3. Once the event is surely stored, the cursor *behind* them is saved, without a batch.
+3. Once the event has had time to be stored, the cursor *after* them is saved, without a batch.
 
 A process that is killed before 1 has published nothing: the next one finds the same messages, and perhaps more. Killed
-between 1 and 3, the next one publishes the saved batch: the very same document with the same digest, so that whoever
-receives it twice can tell. Messages are published at least once; nothing is lost whenever the kill comes.
+between 1 and 3, the next one publishes the saved batch: the very same document, whose digest lets a receiver recognise
+it. Messages are published at least once; nothing is lost whenever the kill comes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Cursor:
     from_ms: int
     """First millisecond that the next poll reads; nothing before it is published any more."""
     next_ms: int
-    """End (exclusive) of the time that was read whole."""
+    """End (exclusive) of the time that was read completely."""
     seen: OffsetsByPartition = field(default_factory=dict)
     """Messages from ``from_ms`` on that were published."""
 
@@ -76,7 +76,7 @@ class Cursor:
         self, timestamps: Mapping[MessageRef, int], until_ms: int, *, overlap_ms: int, limit: int, complete: bool = True
     ) -> NewMessages:
         """
-        Find what is new among the messages of a window that ends at ``until_ms``, and where the next poll begins.
+        Find what is new among the messages of a window that ends at ``until_ms``, and from when the next poll reads.
 
         At most ``limit`` messages are new at once: the earliest first, the others with the next poll. If the reading is
         not complete, nothing is forgotten: a message that it missed may have been published before.
@@ -109,12 +109,12 @@ class Cursor:
         schema = value.get("schema") if isinstance(value, dict) else None
         if schema != SCHEMA:
             raise ConfigurationError(
-                f"The stored cursor has schema {schema!r:.60}; this version reads {SCHEMA!r}. Remove it to start anew."
+                f"The stored cursor has schema {schema!r:.60}; this version reads {SCHEMA!r}. Remove it to start again."
             )
         from_ms, next_ms = value.get("from_ms"), value.get("next_ms")
         if not (offset_ranges.is_offset(from_ms) and offset_ranges.is_offset(next_ms) and from_ms <= next_ms):
             raise ConfigurationError(
-                "The stored cursor is broken: from_ms and next_ms must be epoch ms, in order. Remove it to start anew."
+                "The stored cursor is broken: from_ms and next_ms must be epoch ms, in order. Remove it to start again."
             )
         return cls(from_ms, next_ms, partition_offsets.from_json(value.get("seen"), "seen"))
 
@@ -125,14 +125,14 @@ class NewMessages:
 
     timestamps: Mapping[MessageRef, int]
     cursor: Cursor
-    """Where the next poll begins, once they are published."""
+    """The next poll continues here once they are published."""
     more: bool
     """Whether the window holds more new messages than may be published at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
-    """What one event publishes, and the cursor behind it."""
+    """What one event publishes, and the cursor after it."""
 
     document: dict[str, Any] | None
     """The new messages as ``mqs.offsets/1``; ``None`` if there are none, which needs no event."""
@@ -141,12 +141,12 @@ class EventBatch:
     """Whether the next poll is worth making at once."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return what is kept beside the cursor from before, until the batch is surely published."""
+        """Return what is kept beside the cursor from before, until the batch has been published."""
         return {"document": self.document, "cursor": self.cursor.to_json()}
 
     @classmethod
     def from_json(cls, value: Any) -> EventBatch:
         """Read what ``to_json`` of this or another version wrote."""
         if not isinstance(value, dict) or not isinstance(value.get("document"), dict):
-            raise ConfigurationError("The stored batch of the cursor is broken. Remove the cursor to start anew.")
+            raise ConfigurationError("The stored batch of the cursor is broken. Remove the cursor to start again.")
         return cls(value["document"], Cursor.from_json(value.get("cursor")), more=True)

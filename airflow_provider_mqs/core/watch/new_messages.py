@@ -1,12 +1,12 @@
 """
-Read what a topic holds behind a cursor, and find what of it is new.
+Read what a topic holds from a cursor on, and find what of it is new.
 
 The two steps are apart because watchers of one topic share the first: a ``Reading`` is the same for all of them, copies
 of replays included. What is new in it depends on each watcher's cursor, and needs no request.
 
 Not everything new is published at once. Rows that a recorded replay is known to have copied into the topic are left
 out. While a replay's copies are not known yet, or the service has not shown everything, the poll is *provisional*: a
-later one may know better, and whoever polls may hold it back for a while. Published anyway, its document says
+later one may know better, and the caller may hold it back for a while. If it is published anyway, its document says
 ``complete: false``, which the resend refuses. ``cursor`` says which messages are not new any more.
 """
 
@@ -48,18 +48,18 @@ class Reading:
     topic: Topic | None = None
     """``None`` if these credentials may not list topics."""
     copies: KnownCopies = field(default_factory=KnownCopies)
-    """Which of them earlier replays have put there."""
+    """Which of them are copies that earlier replays made."""
     truncated: bool = False
     """Whether it ends before the window that was asked for."""
     why_incomplete: tuple[str, ...] = ()
-    """A sentence for each reason why the service may not have shown all."""
+    """A sentence for each reason why rows may be missing."""
     notes: tuple[str, ...] = ()
     """Sentences for the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """What is new in a reading."""
+    """What is new in a reading, as one poll publishes it."""
 
     offsets: Offsets
     """The new messages; the window begins where the last poll ended, or with the first late message."""
@@ -121,7 +121,7 @@ def _collector(rows: dict[MessageRef, Row | Message], cursor: Cursor, limit: int
                 new += row.timestamp >= cursor.from_ms and not cursor.has_seen(ref)
                 rows[ref] = row
         if limit is not None and new > limit:
-            raise _TooManyError("The window holds more than is read at once.")
+            raise _TooManyError("The window holds more messages than are read at once.")
 
     return add
 
@@ -132,7 +132,7 @@ def find_new_messages(
     """
     Find in a reading what is new; no request is made, the client only says which endpoint and instance were read.
 
-    The reading covers the cursor's window and may be longer; messages from ``until_ms`` on are not published yet.
+    The reading covers the cursor's window and may be longer; what is not before ``until_ms`` is not published yet.
     """
     end_ms = reading.window.end_ms if until_ms is None else max(cursor.next_ms, min(reading.window.end_ms, until_ms))
     window = TimeWindow(cursor.from_ms, end_ms, SOURCE_EVENT)

@@ -1,4 +1,4 @@
-"""What a topic is watched for. Apart from ``cursor``, since a DAG file needs no more than this of a watcher."""
+"""How a topic is watched. Apart from ``cursor``, since a DAG file needs no more of a watcher than this."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _MIN_INTERVAL_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """What a topic is watched for."""
+    """How a topic is watched."""
 
     topic: str
     poll_interval_s: float
     settle_s: float
-    """How far behind the present to read."""
+    """Seconds that messages get to arrive before they are read."""
     overlap_s: float
     """How late a message may arrive."""
     max_messages: int
     """Of one event."""
     start: int | str
-    """Where a watcher without a cursor begins: epoch ms, or ``now``."""
+    """When a watcher without a cursor begins: epoch ms, or ``now``."""
     exclude_copies: bool
 
     @classmethod
@@ -70,7 +70,7 @@ class WatchOptions:
         return asdict(self)
 
     def cursor_key(self, ref: TopicRef) -> str:
-        """Name the cursor in a store. What is not part of the name may change, and nothing is published twice."""
+        """Return the key of the cursor in a store. Other options may change without anything being published twice."""
         identity = {**ref._asdict(), "start": self.start, "exclude_copies": self.exclude_copies}
         return f"cursor-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]}"
 

@@ -29,7 +29,7 @@ class WindowCounter:
     """
     Counts the messages of one window, again and again.
 
-    ``topics`` are those that were looked up already, ``None`` for one that may not be listed; it is added to.
+    ``topics`` are those that were found before, ``None`` for one that may not be listed; the counter adds its own.
     """
 
     def __init__(self, condition: Condition, topics: dict[str, Topic | None] | None = None) -> None:
@@ -42,13 +42,7 @@ class WindowCounter:
         return self._condition.is_simple and self._condition.min_messages < CAP
 
     def count(self, api: MqsApi, now_ms: int) -> Flow[WindowCount]:
-        """
-        Count, as far as it takes to compare with what is required.
-
-        :raises ConfigurationError: the topic does not exist, the window begins before what is kept, or a filter can
-            match nothing
-        :raises IncompleteWindowError: every row had to be read, and the service did not show the window whole
-        """
+        """Count, as far as it takes to compare with what is required; a window that begins too early is an error."""
         name, window = self._condition.topic, self._condition.window
         if name not in self._topics:
             self._topics[name], notes = yield from find_topic(api, name)
@@ -64,7 +58,7 @@ class WindowCounter:
         return (yield from self._count_rows(api, topic, now_ms))
 
     def _count_by_total(self, api: MqsApi) -> Flow[WindowCount | None]:
-        """Count from the first page; ``None`` if only reading every row can tell."""
+        """Count from the first page; ``None`` if every row must be read."""
         name, window, required = self._condition.topic, self._condition.window, self._condition.min_messages
         try:
             first, limit = yield from query_page(

@@ -174,7 +174,9 @@ def test_empty_partition_is_incomplete() -> None:
     refs, reasons = read(client, 2)
 
     assert refs == expected(client)
-    assert reasons == [f"{Slice(AT, AT + 1)} could not be read whole in partition 1: no message of it could be found."]
+    assert reasons == [
+        f"{Slice(AT, AT + 1)} could not be read completely: no message of it could be found in partition 1."
+    ]
 
 
 @pytest.mark.parametrize("narrows", [False, True])
@@ -215,7 +217,7 @@ def test_without_content_queries_a_partition_above_the_cap_is_incomplete(narrows
 
     assert {(0, n) for n in range(500)} <= refs <= expected(client)
     assert len(reasons) == 1
-    assert "single messages cannot be asked for" in reasons[0]
+    assert "single messages cannot be read" in reasons[0]
 
 
 def test_walk_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:

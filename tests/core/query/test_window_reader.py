@@ -112,4 +112,4 @@ def test_a_millisecond_that_cannot_be_read_whole_is_explained() -> None:
 
     assert len(found) == 500
     assert len(reasons) == 1
-    assert "single messages cannot be asked for" in reasons[0]
+    assert "single messages cannot be read" in reasons[0]
