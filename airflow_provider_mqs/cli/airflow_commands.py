@@ -7,14 +7,12 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
+from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand
 
 from airflow_provider_mqs.cli.commands import COMMANDS
 
 if TYPE_CHECKING:
     import argparse
-
-    from airflow.cli.cli_config import CLICommand
 
 
 def get_commands() -> list[CLICommand]:

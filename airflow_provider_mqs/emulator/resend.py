@@ -9,16 +9,13 @@ whether a message was sent exactly once.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_provider_mqs.emulator.errors import ServiceError
 from airflow_provider_mqs.emulator.http import Call, OperationResult, json_response
 from airflow_provider_mqs.emulator.query import known_topic, visible_message
-from airflow_provider_mqs.emulator.state import size_of
+from airflow_provider_mqs.emulator.state import State, size_of
 from airflow_provider_mqs.emulator.store import Resend, StoredMessage
-
-if TYPE_CHECKING:
-    from airflow_provider_mqs.emulator.state import State
 
 _OTHER_SIZE = 24
 

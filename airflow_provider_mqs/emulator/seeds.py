@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from airflow_provider_mqs.emulator.state import HOUR_MS, size_of
+from airflow_provider_mqs.emulator.state import HOUR_MS, State, size_of
 from airflow_provider_mqs.emulator.store import StoredMessage, Topic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_mqs.emulator.state import State
 
 Spread = Literal["even", "equal", "bursts"]  # times over the window, all at its start, or in ten bursts
 

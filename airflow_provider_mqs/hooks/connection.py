@@ -9,18 +9,15 @@ from __future__ import annotations
 import json
 import logging
 import os
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from airflow.providers.common.compat.connection import get_async_connection
-from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook, Connection
 
 from airflow_provider_mqs._compat import amask_secret, mask_secret
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.process_state import process_wide
-
-if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection
 
 _log = logging.getLogger(__name__)
 _LOOK_UP_ERRORS: Final = (AirflowException, ValueError, TypeError)

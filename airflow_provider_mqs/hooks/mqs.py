@@ -11,9 +11,9 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_mqs._compat import amask_secret, mask_secret
 from airflow_provider_mqs.core.client.client import AsyncMqsClient, MqsClient
 from airflow_provider_mqs.core.connection import fields
-from airflow_provider_mqs.core.connection.settings import path_segment
+from airflow_provider_mqs.core.connection.settings import ConnectionSettings, path_segment
 from airflow_provider_mqs.core.query import query
-from airflow_provider_mqs.core.query.filters import Filters
+from airflow_provider_mqs.core.query.filters import FilterArguments, Filters
 from airflow_provider_mqs.core.resend.options import check_resend
 from airflow_provider_mqs.core.values import arguments
 from airflow_provider_mqs.core.values.time_window import WindowArguments
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_mqs.core.client.api import MqsApi
     from airflow_provider_mqs.core.client.flow import Flow
-    from airflow_provider_mqs.core.connection.settings import ConnectionSettings
     from airflow_provider_mqs.core.offsets.document import Offsets
-    from airflow_provider_mqs.core.query.filters import FilterArguments
     from airflow_provider_mqs.core.values.message import Message, Topic
 
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat import sdk
@@ -18,7 +18,6 @@ from airflow_provider_mqs.tasks.filtered import FilteredOperator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from airflow_provider_mqs.hooks.mqs import MqsHook
 

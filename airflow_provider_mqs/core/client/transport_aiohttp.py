@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import aiohttp
 from yarl import URL
 
-from airflow_provider_mqs.core.client.flow import Response
+from airflow_provider_mqs.core.client.flow import Request, Response
 from airflow_provider_mqs.core.client.transport import USER_AGENT, Proxies, not_trusted, ssl_context
 from airflow_provider_mqs.exceptions import TransportError
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.core.client.flow import Request
     from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 
 _ERRORS: tuple[type[Exception], ...] = (aiohttp.ClientError, asyncio.TimeoutError, OSError)

@@ -9,12 +9,11 @@ import requests
 import urllib3.exceptions
 from requests.cookies import RequestsCookieJar
 
-from airflow_provider_mqs.core.client.flow import Response
+from airflow_provider_mqs.core.client.flow import Request, Response
 from airflow_provider_mqs.core.client.transport import USER_AGENT, Proxies, not_trusted, ssl_context
 from airflow_provider_mqs.exceptions import TransportError
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.core.client.flow import Request
     from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 
 
