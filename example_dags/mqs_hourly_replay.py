@@ -1,9 +1,9 @@
 # Unpausing this DAG starts a run at once: `catchup=False` leaves out the past, but not the last complete hour.
-# A run that nobody asked for must not send anything: scheduled runs are dry, back-fills and manual runs send.
+# A run that nobody asked for must not send anything: scheduled runs are dry, backfills and manual runs send.
 """
 Send the messages of an hour again.
 
-Back-fill the hours that a consumer has lost. Each run waits until its hour is over, queries the offsets of the messages
+Backfill the hours that a consumer has lost. Each run waits until its hour is over, queries the offsets of the messages
 in it, and sends each of them again, once; an hour without messages is skipped. A copy is appended to the same topic:
 every consumer of the topic receives it.
 

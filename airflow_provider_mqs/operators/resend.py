@@ -31,7 +31,7 @@ class ResendMessagesOperator(RecordedOperator):
     receives the copies; with ``consumer_key``, those that honour that header.
 
     Each message is sent once, whatever happens. A ledger holds what was sent and what may have been, so a retry, a
-    Clear or another back-fill of the same messages leaves out what was sent, looks for the copies of what is in doubt,
+    Clear or another backfill of the same messages leaves out what was sent, looks for the copies of what is in doubt,
     and sends the rest. A message whose outcome cannot be found out is reported as ``unknown`` and fails the task.
 
     Everything is checked before the first message is sent. An empty window sends nothing and succeeds. If another run

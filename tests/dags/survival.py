@@ -44,7 +44,7 @@ with DAG(
     "back_filled",
     schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
     start_date=pendulum.datetime(2024, 1, 1, tz="UTC"),
-    end_date=pendulum.today("UTC"),  # so that nothing is scheduled besides the back-fill
+    end_date=pendulum.today("UTC"),  # so that nothing is scheduled besides the backfill
     catchup=False,
 ):
     replay("back_filled")
