@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from importlib.metadata import distribution
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ import jsonschema
 import pytest
 from airflow.providers_manager import ProvidersManager
 
+import airflow_provider_mqs
 from airflow_provider_mqs.core.connection.fields import CONNECTION_FIELDS, FIELDS_BY_NAME
 from airflow_provider_mqs.get_provider_info import get_provider_info
 from airflow_provider_mqs.hooks.mqs import MqsHook
@@ -58,6 +60,14 @@ def test_connection_types_fit_the_form_schema() -> None:
 def test_info_is_plain_json() -> None:
     """Airflow caches and prints it."""
     assert json.loads(json.dumps(INFO)) == INFO
+
+
+def test_every_setting_that_is_read_is_declared() -> None:
+    """Airflow lists the options of ``[mqs]`` from the metadata; none is read that is not there, nor the other way."""
+    sources = "".join(path.read_text() for path in Path(airflow_provider_mqs.__file__).parent.rglob("*.py"))
+
+    read = set(re.findall(r'conf\.get\w*\(\s*"mqs", "(\w+)"', sources))
+    assert read == INFO["config"]["mqs"]["options"].keys()
 
 
 def test_hook_class_is_the_one_that_is_named() -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.tasks.stores import choose_stores, configured_folder, open_folder
+from airflow_provider_mqs.tasks.stores import choose_stores, configured_store, open_folder
 
 if TYPE_CHECKING:
     import argparse
@@ -43,4 +43,4 @@ def stores_of_command(ledger_path: str | None) -> ReplayStores:
     state_home = Path(os.environ.get("XDG_STATE_HOME", ""))
     if not state_home.is_absolute():  # the XDG Base Directory Specification: then it counts as not set
         state_home = Path.home() / ".local" / "state"
-    return choose_stores(configured_folder(ledger_path) or open_folder(str(state_home / _NAME)))
+    return choose_stores(configured_store(ledger_path) or open_folder(str(state_home / _NAME)))

@@ -1,8 +1,8 @@
 """
 Where Airflow keeps ledgers and the replay record, and which of these stores a task, a trigger and a command use.
 
-``choose_stores`` alone decides. *Folder* is ``ledger_path``, else ``[mqs] ledger_path``, and for a
-command else the user's state folder.
+``configured_store`` returns the store that the settings name, here called *folder*: ``ledger_path``, else ``[mqs]
+ledger_path``; a command without either uses the user's state folder. ``choose_stores`` decides what follows from it.
 
 =====================  ===================================  =================================================
 who asks               ledger                               replay record, in the order of writing
@@ -43,7 +43,7 @@ _VARIABLE_PREFIX: Final = "mqs_replay__"
 
 
 def choose_stores(
-    folder: FileStore | None,
+    configured: Store | None,
     *,
     record_state: Any | None = None,
     task_state: Any | None = None,
@@ -56,18 +56,18 @@ def choose_stores(
     Airflow that answers for Variables.
     """
     records: list[Store] = [] if record_state is None else [AssetStateStore(record_state)]
-    if folder is not None:
-        records.append(folder)
+    if configured is not None:
+        records.append(configured)
     if not records and variables:
         records.append(VariableStore())
-    return ReplayStores(folder or (None if task_state is None else TaskStateStore(task_state)), tuple(records))
+    return ReplayStores(configured or (None if task_state is None else TaskStateStore(task_state)), tuple(records))
 
 
 def stores_of_task(context: Mapping[str, Any], ledger_path: Any) -> ReplayStores:
     """Choose the stores of a task; without a folder, a plain dict as context has none."""
     assets = context.get("asset_state_store")
     return choose_stores(
-        configured_folder(ledger_path),
+        configured_store(ledger_path),
         record_state=None if assets is None else assets[record_inlets()[0]],
         task_state=context.get("task_state_store"),
         # a stand-in from a unit test comes without an Airflow
@@ -75,8 +75,8 @@ def stores_of_task(context: Mapping[str, Any], ledger_path: Any) -> ReplayStores
     )
 
 
-def configured_folder(ledger_path: Any = None) -> FileStore | None:
-    """Return the folder that ``ledger_path`` names, else ``[mqs] ledger_path``; ``None`` if neither is set."""
+def configured_store(ledger_path: Any = None) -> Store | None:
+    """Return the store that ``ledger_path`` names, else ``[mqs] ledger_path``; ``None`` if neither is set."""
     path = conf.get("mqs", "ledger_path", fallback="") if is_absent(ledger_path) else ledger_path
     return open_folder(str(path)) if path else None
 

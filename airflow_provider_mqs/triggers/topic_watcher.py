@@ -27,7 +27,7 @@ from airflow_provider_mqs.core.watch.cursor import Cursor, EventBatch
 from airflow_provider_mqs.core.watch.new_messages import Reading, find_new_messages, read_topic
 from airflow_provider_mqs.exceptions import MqsError, StoreError
 from airflow_provider_mqs.hooks.client_pool import shared_client
-from airflow_provider_mqs.tasks.stores import HAS_STATE_STORES, choose_stores, configured_folder, record_inlets
+from airflow_provider_mqs.tasks.stores import HAS_STATE_STORES, choose_stores, configured_store, record_inlets
 from airflow_provider_mqs.triggers.shared_reading import CompletedReading, ReadRequest, SharedReadings, readings_of
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class CursorStore:
     def __init__(self, accessor: Any) -> None:
         self._accessor = accessor
         self._in_triggerer = accessor is not None
-        self._folder = configured_folder()
+        self._store = configured_store()
         self._warned: set[str] = set()
 
     async def load(self, key: str) -> Any | None:
@@ -174,8 +174,8 @@ class CursorStore:
             except ValueError:
                 self._accessor = None
                 self._warn_once("Several assets share this watcher, so none of their state stores can keep its cursor.")
-        if self._folder is not None:
-            return await asyncio.to_thread(self._folder.get, key)
+        if self._store is not None:
+            return await asyncio.to_thread(self._store.get, key)
         self._warn_once(
             "The cursor is not stored: messages that arrive while this trigger is down raise no event, and some may "
             "raise two. Watch an asset on Airflow 3.3 or later, or set [mqs] ledger_path."
@@ -190,14 +190,14 @@ class CursorStore:
                     await self._accessor.aset(key, value)
                 else:
                     await _in_thread(partial(self._accessor.set, key, value))
-        elif self._folder is not None:
-            await asyncio.to_thread(self._folder.set, key, value)
+        elif self._store is not None:
+            await asyncio.to_thread(self._store.set, key, value)
 
     async def known_copies(self, window: TimeWindow, ref: TopicRef) -> KnownCopies:
         """Find the copies that earlier replays have put into a window; none, with one warning, without any record."""
         reachable = HAS_STATE_STORES and self._in_triggerer
         state = _FromThread(_record_accessor(), asyncio.get_running_loop()) if reachable else None
-        records = choose_stores(self._folder, record_state=state, variables=not HAS_STATE_STORES).records
+        records = choose_stores(self._store, record_state=state, variables=not HAS_STATE_STORES).records
         if not records:
             self._warn_once("There is no record of earlier replays, so their copies count as new messages.")
             return KnownCopies()

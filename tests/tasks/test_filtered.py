@@ -16,7 +16,7 @@ from airflow_provider_mqs.core.values.time_window import to_ms
 from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator
 from airflow_provider_mqs.sensors.mqs import MessagesInWindowSensor
-from tests.support import example_of
+from tests.support import EXAMPLES, example_of
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.testing import MqsEmulator
@@ -31,11 +31,24 @@ TASKS: Any = pytest.mark.parametrize("task", [QueryMessagesOperator, MessagesInW
 
 @pytest.fixture(autouse=True)
 def _seeded(mqs: MqsEmulator) -> None:
-    # a filter on a field that no row carries is refused, so that each of them has all
+    # the second message matches the example of every filter, the first none of them; a filter on a field that no row
+    # carries is refused, so each has all fields
     mqs.seed("orders", 0, START, END, partitions=3)
     example = {"key": "key-1", "tag": "a", "message_id": "message-1", "app_id": "app-1"}
     mqs.append("orders", 1, "first", timestamp_ms=to_ms(START), **dict.fromkeys(example, "another"))
     mqs.append("orders", 0, "second", timestamp_ms=to_ms(END) - 1, **example)
+
+
+def test_every_filter_has_an_example() -> None:
+    """One without an example would be tested by none of what follows; ``tests/support.py`` has them."""
+    assert set(EXAMPLES) == set(NAMES)
+
+
+@pytest.mark.parametrize("value", [None, "", "None"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "message_filter"], indirect=True)
+def test_what_is_left_out_filters_nothing(name: str, value: Any) -> None:
+    """A template that renders to nothing is no filter."""
+    assert Filters.read(**{name: value}) == Filters()
 
 
 @pytest.fixture(params=NAMES)
@@ -53,7 +66,12 @@ def test_the_operator_applies_every_filter(name: str) -> None:
     """Its document says which filters made it."""
     operator = QueryMessagesOperator(task_id="query", topic="orders", **WINDOW, **example_of(name))
 
-    asked(operator.execute({})["filters"], name)
+    document = operator.execute({})
+    asked(document["filters"], name)
+    found = {"message_filter": set(), "fetch_values": {"0", "1"}}.get(name, {"0"})
+    assert document["partitions"].keys() == found
+        {"0", "1"} if name == "fetch_values" else {"0"} if name != "message_filter" else set()
+    )
 
 
 def test_the_hook_applies_every_filter(name: str) -> None:

@@ -82,19 +82,19 @@ def test_the_inlet_is_declared_once_beside_the_users_own() -> None:
     ("reachable", "ledger", "records"),
     [
         ({"task_state": STATE, "record_state": STATE}, TaskStateStore, [AssetStateStore]),
-        ({"task_state": STATE, "record_state": STATE, "folder": FOLDER}, FileStore, [AssetStateStore, FileStore]),
+        ({"task_state": STATE, "record_state": STATE, "configured": FOLDER}, FileStore, [AssetStateStore, FileStore]),
         ({"record_state": STATE}, NONE, [AssetStateStore]),
-        ({"record_state": STATE, "folder": FOLDER}, FileStore, [AssetStateStore, FileStore]),
+        ({"record_state": STATE, "configured": FOLDER}, FileStore, [AssetStateStore, FileStore]),
         ({"variables": True}, NONE, [VariableStore]),
-        ({"variables": True, "folder": FOLDER}, FileStore, [FileStore]),
-        ({"folder": FOLDER}, FileStore, [FileStore]),
+        ({"variables": True, "configured": FOLDER}, FileStore, [FileStore]),
+        ({"configured": FOLDER}, FileStore, [FileStore]),
         ({}, NONE, []),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
 def test_stores_are_chosen_by_what_a_caller_can_reach(reachable: dict[str, Any], ledger: type, records: Any) -> None:
     """A folder holds the ledger, and is a record too; Variables are the last resort."""
-    stores = choose_stores(**{"folder": None, **reachable})
+    stores = choose_stores(**{"configured": None, **reachable})
 
     assert (type(stores.ledger), [type(store) for store in stores.records]) == (ledger, records)
 

@@ -3,7 +3,7 @@ Which messages of a window count: read from arguments, compared exactly on our s
 
 Filters are never sent to the service: its own key search is "contains", reads 10,000 messages at most and answers 10.
 
-To add a filter: a field here, its name in ``FilterArguments`` and ``read``, its comparison in ``match_row``; then the
+To add a filter: a field here, its name in ``FilterArguments`` and ``read``, its comparison in ``_compare``; then the
 argument in ``tasks/filtered.py``. JSON, command-line option and documentation follow from the field.
 """
 
@@ -123,7 +123,7 @@ class Filters:
         """Compare the fields of a row; ``message_filter`` is called here, too, unless it needs the content."""
         if self.partitions is not None and message.partition not in self.partitions:
             return False
-        if any(actual != wanted for _, wanted, actual in self._texts(message)):
+        if not all(matches for _, _, matches in self._compare(message)):
             return False
         return self.fetch_values or self.match_value(message)
 
@@ -132,18 +132,20 @@ class Filters:
         return self.message_filter is None or bool(self.message_filter(message))
 
     def lacking(self, message: Message) -> list[str]:
-        """Name the filtered fields that a row does not carry."""
-        return [name for name, _, actual in self._texts(message) if not actual]
+        """Name the fields that are compared and that a row does not carry."""
+        return [name for name, actual, _ in self._compare(message) if actual in (None, "")]
 
-    def _texts(self, message: Message) -> list[tuple[str, str, str | None]]:
-        """Return name, wanted and actual value of each text that is filtered by."""
+    def _compare(self, message: Message) -> Iterator[tuple[str, Any, bool]]:
+        """Yield, for each filter that is set, the field of a row, its value, and whether it matches."""
         texts = (
             ("key", self.key, message.key),
             ("tag", self.tag, message.tag),
             ("message_id", self.message_id, message.message_id),
             ("app_id", self.app_id, message.app_id),
         )
-        return [(name, wanted, actual) for name, wanted, actual in texts if wanted is not None]
+        for name, wanted, actual in texts:
+            if wanted is not None:
+                yield name, actual, actual == wanted
 
 
 _UNSET = Filters()

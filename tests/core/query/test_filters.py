@@ -210,13 +210,6 @@ def test_partitions_that_are_left_out_mean_all(value: Any) -> None:
     assert Filters.read(partitions=value) == Filters()
 
 
-@pytest.mark.parametrize("name", ["key", "tag", "message_id", "app_id", "fetch_values"])
-@pytest.mark.parametrize("value", [None, "", "None"])
-def test_what_is_left_out_filters_nothing(name: str, value: Any) -> None:
-    """A template that renders to nothing is no filter."""
-    assert Filters.read(**{name: value}) == Filters()
-
-
 @pytest.mark.parametrize("value", ["none", "null", "0"])
 def test_a_key_may_look_like_nothing(value: str) -> None:
     """Only what Jinja makes of an empty Param is absent: anything else may be a key."""
