@@ -10,7 +10,7 @@ argument in ``tasks/filtered.py``. JSON, command-line option and documentation f
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
 
