@@ -20,7 +20,7 @@ The errors of this package, and nothing else: no HTTP, no Airflow.
         ├── RateLimitedError          429: too many requests, this one was not executed
         ├── WindowTooLargeError       408 or 501: the time range must be shorter, or the page is too far in
         ├── BadRequestError           any other 4xx
-        └── ServerError               5xx
+        └── ServerError               5xx, or a code for a state that passes
 
 The statuses are the usual ones: an error code, if it is known, decides first (``core/client/errors.py``).
 

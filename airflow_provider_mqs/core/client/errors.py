@@ -31,9 +31,10 @@ class ErrorCode:
     meaning: str
     error: type[exceptions.ApiError]
     not_executed: bool = False
-    """The service rejected the request before doing anything, so even a resend may be repeated."""
+    """The service rejected the request before doing anything, so even a resend may be repeated. A throttled request
+    (``RateLimitedError``) was never executed."""
     retry_limit: int | None = None
-    """Repeats at most this often, if the connection allows more."""
+    """At most this many repeats of one request; ``max_retries`` of the connection still counts if it is lower."""
 
 
 QUERY_TIMED_OUT: Final = "111501024"
@@ -41,8 +42,8 @@ PAGE_SIZE_REFUSED: Final = "10240042"
 PROJECT_MISMATCH: Final = "10240104"
 
 _TABLE = (
-    ErrorCode("10240407", "request throttled (sent with status 404)", exceptions.RateLimitedError, not_executed=True),
-    ErrorCode("0308", "gateway: throttling threshold reached", exceptions.RateLimitedError, not_executed=True),
+    ErrorCode("10240407", "request throttled (sent with status 404)", exceptions.RateLimitedError),
+    ErrorCode("0308", "gateway: throttling threshold reached", exceptions.RateLimitedError),
     # the same time range would time out again: one more try, then the caller shortens the range
     ErrorCode(QUERY_TIMED_OUT, "query timed out", exceptions.WindowTooLargeError, retry_limit=1),
     ErrorCode("111501026", "query reached the maximum number of bytes", exceptions.WindowTooLargeError),

@@ -51,7 +51,8 @@ DRAIN_S = 3.0
 _MOST_IN_DOUBT = 100
 REFUSED_STATUSES = frozenset({400, 401, 403, 404, 405, 413})
 """
-With these statuses the service turns a resend away before it does anything: the message failed.
+With these statuses the service turns a resend away before it does anything: the message failed, after the repeats that
+its error code allows, if any.
 
 With any other (408, 409, 5xx) it may have been executed and is in doubt, unless the table of ``core.client.errors`` has
 its error code as ``not_executed``.

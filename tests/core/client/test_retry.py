@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_mqs.core.client.errors import ERROR_CODES
 from airflow_provider_mqs.core.client.flow import Flow, Request, Response, Sleep, Step, drive
 from airflow_provider_mqs.core.client.retry import RetryPolicy, retrying, surely_not_executed
 from airflow_provider_mqs.exceptions import ApiError, MqsError, RateLimitedError, ServerError, TransportError
@@ -224,3 +225,10 @@ def test_credentials_are_made_for_each_attempt() -> None:
         step = next(flow)
 
     assert seen == ["a", "b"]
+
+
+def test_few_codes_let_a_resend_be_repeated() -> None:
+    """A mistake here sends a message twice, so each of them is named once more."""
+    found = {number for number, code in ERROR_CODES.items() if surely_not_executed(code.error(500, f"DMS.{number}"))}
+
+    assert found == {"10240407", "0308", "0613"}
