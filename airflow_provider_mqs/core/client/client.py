@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_provider_mqs.core.client.api import MqsApi
 from airflow_provider_mqs.core.client.auth import auth_for
 from airflow_provider_mqs.core.client.concurrency import side_by_side
-from airflow_provider_mqs.core.client.flow import Flow, Parallel, Request, Sleep, Step, Wait, adrive, drive
+from airflow_provider_mqs.core.client.flow import Call, Flow, Parallel, Request, Sleep, Step, Wait, adrive, drive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +81,8 @@ class MqsClient:
             return self._sleep(step.seconds)
         if isinstance(step, Wait):
             return step.future.result()
+        if isinstance(step, Call):
+            return step.call()
         return [self.run(flow) for flow in step.flows]
 
 
@@ -136,6 +138,8 @@ class AsyncMqsClient:
         if isinstance(step, Wait):
             # shielded: one waiter that is cancelled must not cancel the login for the others
             return await asyncio.shield(asyncio.wrap_future(step.future))
+        if isinstance(step, Call):
+            return await asyncio.to_thread(step.call)
         return await self._run_all(step)
 
     async def _run_all(self, step: Parallel) -> list[Any]:

@@ -65,6 +65,13 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """Call something that may block, such as a store, where the driver thinks it right; the result is its result."""
+
+    call: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Parallel:
     """
     Run flows side by side if the driver can; the result is the list of theirs, in order.
@@ -75,7 +82,7 @@ class Parallel:
     flows: Iterable[Flow[Any]]
 
 
-Step: TypeAlias = Request | Sleep | Wait | Parallel
+Step: TypeAlias = Request | Sleep | Wait | Call | Parallel
 Flow: TypeAlias = Generator[Step, Any, T]
 
 
