@@ -109,7 +109,7 @@ def find_last_offsets(api: MqsApi, topic: str, partitions: OffsetsByPartition) -
 
     # rows outside this time are no candidates, so they need not be excluded by their offset
     now_ms = api.now_ms()
-    reader = WindowReader(api, topic, note, partitions, total_may_lag=True)
+    reader = WindowReader(api, topic, note, partitions)
     yield from reader.read(Slice(now_ms - MARGIN_MS, now_ms + MARGIN_MS, _single_partition(partitions)))
     return last_offsets
 
@@ -176,7 +176,7 @@ def _read_candidates(api: MqsApi, topic: str, search: CopySearch) -> Flow[tuple[
                 candidates.setdefault(row.partition, {})[row.message_offset] = copy_traits.traits_of(row.message)
 
     now_ms = api.now_ms()
-    reader = WindowReader(api, topic, note, partitions, total_may_lag=True)
+    reader = WindowReader(api, topic, note, partitions)
     # in three parts, since nearly all candidates are in the middle one and the reader cuts what is too large
     edges = (search.since_ms - MARGIN_MS, min(search.since_ms, now_ms), now_ms, now_ms + MARGIN_MS)
     for start_ms, end_ms in pairwise(edges):

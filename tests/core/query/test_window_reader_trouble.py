@@ -116,7 +116,7 @@ def test_wary_reader_finds_what_a_total_hides(paging: Any, cap: int | None, behi
 
     rows: set[tuple[int, int]] = set()
     reader = WindowReader(
-        client.api, "orders", lambda found: rows.update(map(ref_of, found)), range(3), total_may_lag=True
+        client.api, "orders", lambda found: rows.update(map(ref_of, found)), range(3)
     )
     drive(reader.read(HOUR), perform)
 
@@ -127,7 +127,7 @@ def test_wary_reader_asks_again_only_behind_a_full_page() -> None:
     """One request more in one window of fifty."""
     for count, requests in ((49, 1), (120, 3), (150, 4)):
         client = seeded(count)
-        client.run(WindowReader(client.api, "orders", lambda _: None, range(3), total_may_lag=True).read(HOUR))
+        client.run(WindowReader(client.api, "orders", lambda _: None, range(3)).read(HOUR))
 
         assert queries(client) == requests
 
