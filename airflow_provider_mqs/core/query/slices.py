@@ -296,7 +296,7 @@ class SliceReader:
                 number += 1
             # no more at once than were full before: nobody knows whether the total is true
             promised = -(-pages.total // pages.limit) - number
-            ahead = min(promised, number) if promised > 0 else number // _READ_AHEAD
+            ahead = min(promised, number) if promised >= 0 else number // _READ_AHEAD
             yield Parallel(read_page(one) for one in range(number, number + max(1, ahead)) if one not in pages.pages)
 
     @property

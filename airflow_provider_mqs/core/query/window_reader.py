@@ -119,7 +119,7 @@ class WindowReader(SliceReader):
             raise BudgetSpentError(f"after {allowed} queries for single messages the answers still do not fit together.")
 
     def may_be_cut_off(self, rows: int) -> bool:
-        """Return whether the service may hold more rows of a slice: it has never shown more of one."""
+        """Return whether the service may hold more rows of a slice that showed so many: it never showed more of one."""
         return self._limit <= rows >= self.most_rows and rows > self._not_cut_off
 
     def note_whole(self, part: Slice, pages: SlicePages) -> None:
@@ -198,7 +198,8 @@ class WindowReader(SliceReader):
 
     def _check_cap(self) -> Flow[bool]:
         """Compare the largest slice with its halves; read again, or in parts, what differs. Return whether it fits."""
-        for _ in range(_PASSES):
+        moves = 0
+        while moves < _PASSES:
             rows = max((whole.rows for whole in self._whole.values()), default=0)
             if not self.may_be_cut_off(rows):
                 return True
@@ -208,15 +209,11 @@ class WindowReader(SliceReader):
                 self._not_cut_off, self._compared = rows, part
                 return True
             del self._whole[part]
-            self._largest = None
             if differ is None:
-                # all rows in one millisecond: nothing but its partitions can show whether that is all
-                yield from self._cut(part, self._around(part, times), f"it showed {rows} rows of one millisecond")
+                yield from self._check_millisecond(part, times)
                 continue
             pages = yield from self.read_pages(part)
-            if pages.complete and len(pages.times) != rows:
-                self.note_whole(part, pages)
-            elif len(pages.times) == rows:
+            if pages.settled and len(pages.times) == rows:
                 # as many as before, though its halves hold more: it is cut off, and so are others of that size
                 self.cap, self._not_cut_off = rows, rows - 1
                 others = [one for one, whole in self._whole.items() if whole.rows >= rows]
@@ -224,8 +221,24 @@ class WindowReader(SliceReader):
                     del self._whole[one]
                 yield Parallel(self._read(one) for one in (part, *others))
             else:
+                moves += 1
                 yield from self._read(part)
         return False
+
+    def _check_millisecond(self, part: Slice, times: array[int]) -> Flow[None]:
+        """Read a slice in parts whose rows are all in one millisecond, or at its end."""
+        if part.end_ms in times:
+            yield from self._read(replace(part, end_inclusive=True))
+            return
+        reason = f"it showed {len(times)} rows of one millisecond"
+        for piece in part.cut_at(times[0], times[0] + 1):
+            if piece.start_ms == times[0]:
+                yield from self._cut(piece, (), reason)
+            else:
+                yield from self._read(piece)
+        inside = (whole for one, whole in self._whole.items() if part.start_ms <= one.start_ms < part.end_ms)
+        if sum(whole.rows - whole.at_end for whole in inside) == len(times):
+            self._not_cut_off = len(times)
 
     def _largest_slice(self, rows: int) -> Flow[tuple[Slice, array[int]]]:
         """Return a slice with so many rows, and the times of its rows."""
@@ -234,12 +247,6 @@ class WindowReader(SliceReader):
         part = next(one for one, whole in self._whole.items() if whole.rows == rows)
         pages = yield from self.read_pages(part)
         return part, pages.times
-
-    def _around(self, part: Slice, times: array[int]) -> Iterable[Slice]:
-        """Cut out the only millisecond that has rows; if some are at exactly the end, the slice without its end."""
-        if part.end_ms in times:
-            return [replace(part, end_inclusive=True)]
-        return part.cut_at(times[0], times[0] + 1)
 
     def _halves_differ(self, part: Slice, times: array[int]) -> Flow[bool | None]:
         """

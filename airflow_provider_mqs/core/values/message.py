@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from airflow_provider_mqs.exceptions import ProtocolError
 
-_LARGEST: Final = {"partition": 2**31 - 1}
+_LARGEST: Final = {"partition": 2**31 - 1, "retention_time": 10**9}
 _MAX_INT64: Final = 2**63 - 1
 _MAX_EXACT_FLOAT: Final = 2**53
 """Above this, a float no longer tells neighbours apart."""
@@ -132,7 +132,7 @@ class Page:
         found = [Row.from_api(row, topic) for row in rows]
         if len({(row.partition, row.message_offset) for row in found}) < len(found):
             found = list(_distinct(found))
-        return cls(found, _total(body))
+        return cls(found, _count_of(body, "total"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +156,10 @@ class Topic:
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ProtocolError("The answer to the topic list has no list of topics; is the host an MQS endpoint?")
         topics = [
-            cls(str(row.get("name", "")), _optional_int(row, "partition"), _optional_int(row, "retention_time"))
+            cls(str(row.get("name", "")), _count_of(row, "partition"), _count_of(row, "retention_time"))
             for row in rows
         ]
-        return topics, _total(body)
+        return topics, _count_of(body, "total")
 
 
 def _place_and_time(fields: Mapping[str, Any], topic: str) -> tuple[int, int, int]:
@@ -206,10 +206,10 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) or value is None else str(value)
 
 
-def _total(body: Mapping[str, Any]) -> int | None:
-    """Read ``total``; what is no number of rows says nothing."""
+def _count_of(body: Mapping[str, Any], name: str) -> int | None:
+    """Read a number that is only a hint; what is none says nothing."""
     try:
-        return _optional_int(body, "total")
+        return _optional_int(body, name)
     except ProtocolError:
         return None
 

@@ -106,7 +106,7 @@ class SourceMessages:
             # a window that the service cannot count is not worth reading for a few messages
             return False
         # a total at the cap may stand for any number
-        return page.total != CAP and page.total < wanted * self._api.settings.page_size
+        return page.total is not None and page.total != CAP and page.total < wanted * self._api.settings.page_size
 
     def _not_loaded(self, offsets: OffsetsByPartition) -> OffsetsByPartition:
         return partition_offsets.from_refs(
