@@ -216,6 +216,7 @@ class SliceReader:
         self._largest_page = 0
         self._paging: Paging | None = None
         self._compare = False
+        self._cap_seen = False
 
     def read_pages(self, part: Slice, *, up_to_cap: bool = False) -> Flow[SlicePages]:
         """Read the pages of a slice once; with ``up_to_cap`` also what is shown of a capped one, and keep the rows."""
@@ -271,10 +272,17 @@ class SliceReader:
         """Raise if more was asked than the rows so far explain; a reader of slices alone has no budget."""
 
     def _read_further(self, part: Slice, first: Page, pages: SlicePages, *, up_to_cap: bool) -> Flow[None]:
-        if self.cap is not None and first.total == self.cap > len(first.rows) and not up_to_cap:
+        # the first page is no full one if it may be the only one
+        is_full = len(first.rows) >= self._limit
+        if is_full and self._may_be_cut(first) and not up_to_cap:
             pages.capped = True
             return
         meaning = yield from self._learn_paging(part, first, pages)
+        if not is_full and pages.offsets.unique() > len(first.rows):
+            is_full = True
+            if self._may_be_cut(first) and not up_to_cap:
+                pages.capped = True
+                return
 
         def read_page(number: int) -> Flow[None]:
             # returns nothing: the results of a Parallel are kept, and a large window has very many pages
@@ -282,13 +290,20 @@ class SliceReader:
             pages.add(page, number)
             self.rows_shown = max(self.rows_shown, len(pages.times))
 
-        if self.cap is not None and (first.total or 0) > self.cap:
+        if is_full and self.cap is not None and (first.total or 0) > self.cap:
             beyond = -(-self.cap // pages.limit)
             yield from read_page(beyond)
-            pages.capped = self.cap is not None and pages.end == beyond * pages.limit
-            if pages.capped and not up_to_cap:
-                return
-            yield Parallel(read_page(number) for number in range(1, beyond) if number not in pages.pages)
+            if pages.end is None or pages.end > beyond * pages.limit:
+                yield Parallel(read_page(number) for number in range(1, beyond) if number not in pages.pages)
+            else:
+                # it is cut off there if the page before holds rows; otherwise only the total says that there are more
+                before = len(pages.times)
+                if beyond - 1 not in pages.pages:
+                    yield from read_page(beyond - 1)
+                pages.capped = self._cap_seen = len(pages.times) > before or beyond <= len(pages.pages)
+                if pages.capped and not up_to_cap:
+                    return
+                pages.end = None if pages.end == beyond * pages.limit else pages.end
         number, known = 0, -1
         while pages.end is None and pages.offsets.unique() > known:
             known = pages.offsets.unique()
@@ -298,6 +313,12 @@ class SliceReader:
             promised = -(-pages.total // pages.limit) - number
             ahead = min(promised, number) if promised >= 0 else number // _READ_AHEAD
             yield Parallel(read_page(one) for one in range(number, number + max(1, ahead)) if one not in pages.pages)
+
+    def _may_be_cut(self, first: Page) -> bool:
+        """Return whether a first page says that the service will not show all, by a total that is known to mean that."""
+        if self.cap is None or first.total is None:
+            return False
+        return first.total == self.cap > len(first.rows) or (self._cap_seen and first.total > self.cap)
 
     @property
     def _meaning(self) -> Paging:

@@ -290,15 +290,31 @@ class WindowReader(SliceReader):
                 return True
         changed: list[Slice] = []
 
-        def check(part: Slice, rows: int) -> Flow[None]:
-            if not (yield from self.shows_as_many(part, rows, rows)):
-                changed.append(part)
+        def check(parts: list[Slice]) -> Flow[None]:
+            rows = sum(self._whole[part].rows - self._whole[part].at_end for part in parts)
+            rows += self._whole[parts[-1]].at_end
+            if not (yield from self.shows_as_many(replace(parts[0], end_ms=parts[-1].end_ms), rows, rows)):
+                changed.extend(parts)
 
-        yield Parallel(check(part, whole.rows) for part, whole in list(self._whole.items()))
+        yield Parallel(check(parts) for parts in self._neighbours())
         for part in changed:
             del self._whole[part]
         yield Parallel(self._read(part) for part in changed)
         return not changed
+
+    def _neighbours(self) -> list[list[Slice]]:
+        """Group the slices that were read: neighbours whose rows fit into a page are one question."""
+        groups: list[list[Slice]] = []
+        rows = 0
+        for part in sorted(self._whole, key=lambda one: (one.partition or 0, one.start_ms)):
+            rows += self._whole[part].rows
+            last = groups[-1][-1] if groups else None
+            if last is not None and replace(last, start_ms=last.end_ms, end_ms=part.end_ms) == part and rows < self._limit:
+                groups[-1].append(part)
+            else:
+                groups.append([part])
+                rows = self._whole[part].rows
+        return groups
 
     def _check_places(self) -> None:
         """Refuse a service that showed one message in two slices, so with two times."""
