@@ -38,7 +38,8 @@ class MessagesInWindowSensor(FilteredOperator, sdk.BaseSensorOperator):
     messages ends the wait at once, as ``on_closed_empty`` says. The sensor only reads, so a second run polls again. A
     poke costs one request, and the first one the topic list, if nothing is filtered and one page shows all messages, or
     as many as required; one more if a page shows that there are too few and ``on_closed_empty`` is ``"wait"``. Else
-    every row is read: the service's own total decides nothing. A window that begins before what the service keeps fails.
+    every row is read: the service's own total decides nothing. A window that begins before what the service keeps
+    fails.
 
     Without ``start``, ``end`` and ``lookback`` the window is the run's data interval, that of the events of the topic
     that started it, or the interval that its schedule implies. It is resolved once. ``timeout``, ``poke_interval``,
@@ -48,7 +49,8 @@ class MessagesInWindowSensor(FilteredOperator, sdk.BaseSensorOperator):
     Pushes ``{"topic", "window", "count", "exact", "at_least", "first_timestamp", "last_timestamp"}``, with
     ``min_per_partition`` also ``"partitions"``. Beyond one page ``count`` may be the service's own total (``exact`` is
     false); ``at_least`` says that there may be more. With filters, ``min_per_partition`` or ``expected_keys`` every row
-    is read. All arguments but ``message_filter`` and ``deferrable`` are templated, and a ``message_filter`` cannot be deferred.
+    is read. All arguments but ``message_filter`` and ``deferrable`` are templated, and a ``message_filter`` cannot be
+    deferred.
 
     Source: API document "Querying Messages".
 

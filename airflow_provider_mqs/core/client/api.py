@@ -95,8 +95,8 @@ class MqsApi:
         """
         Return the topics that these credentials may see, and whether the list is whole.
 
-        One that was not cut is as long as its ``total`` says, but that is a hint: a ``wanted`` topic is looked for on one
-        page more. What ``offset`` counts is not documented, so it is tried as a number of topics, then of pages.
+        One that was not cut is as long as its ``total`` says, but that is a hint: a ``wanted`` topic is looked for on
+        one page more. What ``offset`` counts is not documented: it is tried as a number of topics, then of pages.
         """
         topics: dict[str, Topic] = {}
         total = 0

@@ -291,19 +291,9 @@ class SliceReader:
             self.rows_shown = max(self.rows_shown, len(pages.times))
 
         if is_full and self.cap is not None and (first.total or 0) > self.cap:
-            beyond = -(-self.cap // pages.limit)
-            yield from read_page(beyond)
-            if pages.end is None or pages.end > beyond * pages.limit:
-                yield Parallel(read_page(number) for number in range(1, beyond) if number not in pages.pages)
-            else:
-                # it is cut off there if the page before holds rows; otherwise only the total says that there are more
-                before = len(pages.times)
-                if beyond - 1 not in pages.pages:
-                    yield from read_page(beyond - 1)
-                pages.capped = self._cap_seen = len(pages.times) > before or beyond <= len(pages.pages)
-                if pages.capped and not up_to_cap:
-                    return
-                pages.end = None if pages.end == beyond * pages.limit else pages.end
+            yield from self._try_cap(pages, self.cap, read_page)
+            if pages.capped and not up_to_cap:
+                return
         number, known = 0, -1
         while pages.end is None and pages.offsets.unique() > known:
             known = pages.offsets.unique()
@@ -314,8 +304,23 @@ class SliceReader:
             ahead = min(promised, number) if promised >= 0 else number // _READ_AHEAD
             yield Parallel(read_page(one) for one in range(number, number + max(1, ahead)) if one not in pages.pages)
 
+    def _try_cap(self, pages: SlicePages, cap: int, read_page: Callable[[int], Flow[None]]) -> Flow[None]:
+        """Find out with a page beyond the cap whether there is one: cheaper than all pages of a slice that is cut."""
+        beyond = -(-cap // pages.limit)
+        yield from read_page(beyond)
+        if pages.end is None or pages.end > beyond * pages.limit:
+            yield Parallel(read_page(number) for number in range(1, beyond) if number not in pages.pages)
+            return
+        # if the page before holds none either, only the total says that there are more
+        shown = len(pages.times)
+        if beyond - 1 not in pages.pages:
+            yield from read_page(beyond - 1)
+        pages.capped = self._cap_seen = len(pages.times) > shown or beyond <= len(pages.pages)
+        if pages.end == beyond * pages.limit:
+            pages.end = None
+
     def _may_be_cut(self, first: Page) -> bool:
-        """Return whether a first page says that the service will not show all, by a total that is known to mean that."""
+        """Return whether the total of a first page is one that is known to mean that not all will be shown."""
         if self.cap is None or first.total is None:
             return False
         return first.total == self.cap > len(first.rows) or (self._cap_seen and first.total > self.cap)

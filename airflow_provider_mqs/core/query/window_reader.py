@@ -8,8 +8,8 @@ How it is known that no row is missing:
 * **A slice** is read to a page that is shorter than asked for (``slices``). ``total`` is a hint: one that is below the
   rows means nothing; one above them, that the slice is read again and then cut, as long as ``HINTED`` allows. Pages
   that do not fit together are read again, since rows move while others are written or expire.
-* **The cap** is learned. If the service cuts off what it shows of a slice, then certainly of the largest one. So that is
-  compared with its two halves: if one of them shows more rows than the whole did, either rows have come, and the slice
+* **The cap** is learned. If the service cuts off what it shows of a slice, then certainly of the largest one. So that
+  is compared with its two halves: if one of them shows more rows than the whole did, either rows have come, and the slice
   is read again, or there is a cap, and slices of that size are cut. A slice whose rows cannot be told apart by time
   counts as cut off. 500 is tried first, since the vendor documents it.
 * **Rows that come** while a window is read in slices make it a mixture of two moments: a row may be missing that is
@@ -34,8 +34,9 @@ not matter whether the service includes the end of a range.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_mqs.core.client.flow import Flow, Parallel
@@ -45,7 +46,6 @@ from airflow_provider_mqs.core.query.slices import BudgetSpentError, Slice, Slic
 from airflow_provider_mqs.exceptions import ProtocolError, ServerError, WindowTooLargeError
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Iterable
 
     from airflow_provider_mqs.core.offsets.offset_ranges import Ranges
@@ -114,9 +114,13 @@ class WindowReader(SliceReader):
     def check_single_messages(self) -> None:
         """Count a query for a single message, and raise if a window took more of them than it may."""
         self._single_messages += 1
-        allowed = SINGLE_PER_PARTITION * max(1, len(self.partitions or self.landmarks)) + SINGLE_PER_ROW * self.rows_shown
+        allowed = (
+            SINGLE_PER_PARTITION * max(1, len(self.partitions or self.landmarks)) + SINGLE_PER_ROW * self.rows_shown
+        )
         if self._single_messages > allowed:
-            raise BudgetSpentError(f"after {allowed} queries for single messages the answers still do not fit together.")
+            raise BudgetSpentError(
+                f"after {allowed} queries for single messages the answers still do not fit together."
+            )
 
     def may_be_cut_off(self, rows: int) -> bool:
         """Return whether the service may hold more rows of a slice that showed so many: it never showed more of one."""
@@ -138,22 +142,8 @@ class WindowReader(SliceReader):
 
     def _read(self, part: Slice) -> Flow[None]:
         """Read a slice, and cut it if the service does not show all of it."""
-        again = False
         try:
-            for _ in range(_PASSES):
-                pages = yield from self.read_pages(part)
-                if part is self._window and self._total is None:
-                    self._total = pages.total
-                if pages.complete:
-                    self.note_whole(part, pages)
-                    return
-                if pages.capped or (again and pages.settled):
-                    break
-                self.forget_paging()
-                again = True
-            if pages.settled and not pages.capped and len(pages.times) >= self._limit:
-                pages.capped = bool((yield from self._halves_differ(part, pages.times)))
-                self.cap = len(pages.times) if pages.capped else self.cap
+            pages = yield from self._read_again(part)
         except WindowTooLargeError as error:
             self._cuts_after_refusals -= 1
             if self._cuts_after_refusals < 0:
@@ -166,11 +156,27 @@ class WindowReader(SliceReader):
             yield from self._cut(part, part.cut(2), str(error))
         else:
             reason = f"it showed {pages.offsets.unique()} of {pages.total} rows"
-            if pages.capped:
+            if pages.complete:
+                self.note_whole(part, pages)
+            elif pages.capped:
                 parts = pages.parts(part.width_ms, self.cap or len(pages.times))
                 yield from self._cut(part, part.cut(parts), reason)
             elif self._may_follow_hint(part, reason):
                 yield from self._cut(part, part.cut(2), reason)
+
+    def _read_again(self, part: Slice) -> Flow[SlicePages]:
+        """Read the pages of a slice until they fit together, a few times at most; find out whether they are cut off."""
+        for number in range(_PASSES):
+            pages = yield from self.read_pages(part)
+            if part is self._window and self._total is None:
+                self._total = pages.total
+            if pages.complete or pages.capped or (number and pages.settled):
+                break
+            self.forget_paging()
+        if not pages.complete and not pages.capped and pages.settled and len(pages.times) >= self._limit:
+            pages.capped = bool((yield from self._halves_differ(part, pages.times)))
+            self.cap = len(pages.times) if pages.capped else self.cap
+        return pages
 
     def _may_follow_hint(self, part: Slice, reason: str) -> bool:
         """Return whether more may be asked where the rows look whole and only a ``total`` says otherwise."""
@@ -255,19 +261,12 @@ class WindowReader(SliceReader):
         A whole that was cut off lacks rows of one half at least, and a half holds fewer than the whole, so that one
         more row is seen. ``None`` if all rows are in one millisecond.
         """
-        ordered = sorted(times)
-        count = len(ordered)
-        gaps = [
-            (abs(2 * at - count), at)
-            for at in range(1, count)
-            if ordered[at - 1] < ordered[at] and ordered[at - 1] + 1 < part.end_ms
-        ]
-        # where the next row is not at exactly the cut, it does not matter whether the service includes an end
-        clear = [(far, at) for far, at in gaps if ordered[at] > ordered[at - 1] + 1]
-        if not gaps:
+        # as the rows of nearly every service are; a list of numbers takes five times the memory
+        ordered = times if all(one <= other for one, other in pairwise(times)) else array("q", sorted(times))
+        at = _cut_between(ordered, part.end_ms)
+        if at is None:
             return None
-        _, at = min(clear or gaps)
-        cut_ms = ordered[at - 1] + 1
+        count, cut_ms = len(ordered), ordered[at - 1] + 1
         left, right = part.cut_at(cut_ms)
         at_cut = 0 if part.end_inclusive else ordered.count(cut_ms)
         fits = yield Parallel(
@@ -309,7 +308,11 @@ class WindowReader(SliceReader):
         for part in sorted(self._whole, key=lambda one: (one.partition or 0, one.start_ms)):
             rows += self._whole[part].rows
             last = groups[-1][-1] if groups else None
-            if last is not None and replace(last, start_ms=last.end_ms, end_ms=part.end_ms) == part and rows < self._limit:
+            if (
+                last is not None
+                and replace(last, start_ms=last.end_ms, end_ms=part.end_ms) == part
+                and rows < self._limit
+            ):
                 groups[-1].append(part)
             else:
                 groups.append([part])
@@ -330,3 +333,20 @@ class WindowReader(SliceReader):
             )
             if different < sum(whole.rows - whole.at_end for whole in self._whole.values()):
                 raise ProtocolError("The service sent a message twice, with another timestamp.")
+
+
+def _cut_between(times: array[int], end_ms: int) -> int | None:
+    """
+    Return how many of ascending times lie before the best moment for a cut: near the middle, ``None`` if there is none.
+
+    Best is one at which no row is: then it does not matter whether the service includes the end of a range.
+    """
+    middle, second_best = len(times) // 2, None
+    for far in range(middle + 1):
+        for at in (middle - far, middle + far):
+            if not 0 < at < len(times) or times[at - 1] == times[at] or times[at - 1] + 1 >= end_ms:
+                continue
+            if times[at - 1] + 1 < times[at]:
+                return at
+            second_best = second_best or at
+    return second_best

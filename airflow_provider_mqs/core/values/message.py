@@ -156,8 +156,7 @@ class Topic:
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ProtocolError("The answer to the topic list has no list of topics; is the host an MQS endpoint?")
         topics = [
-            cls(str(row.get("name", "")), _count_of(row, "partition"), _count_of(row, "retention_time"))
-            for row in rows
+            cls(str(row.get("name", "")), _count_of(row, "partition"), _count_of(row, "retention_time")) for row in rows
         ]
         return topics, _count_of(body, "total")
 

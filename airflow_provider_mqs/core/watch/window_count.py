@@ -110,4 +110,3 @@ class WindowCounter:
             partitions=partitions,
             missing_keys=sorted(keys - found.keys),
         )
-

@@ -377,11 +377,20 @@ def test_topic_list_that_comes_in_pages_is_read_to_its_end() -> None:
 def test_topic_list_whose_offset_counts_pages_is_read_to_its_end() -> None:
     """Where a number of topics brings nothing new, a number of pages does."""
     topics, requests = answered(
-        bare().list_topics(), _topics("a", "b", total=5), _topics(total=5), _topics("c", "d", total=5), _topics("e", total=5)
+        bare().list_topics(),
+        _topics("a", "b", total=5),
+        _topics(total=5),
+        _topics("c", "d", total=5),
+        _topics("e", total=5),
     )
 
     assert [topic.name for topic in topics] == ["a", "b", "c", "d", "e"]
-    assert [parse_qs(urlsplit(request.url).query).get("offset", ["0"])[0] for request in requests] == ["0", "2", "1", "2"]
+    assert [parse_qs(urlsplit(request.url).query).get("offset", ["0"])[0] for request in requests] == [
+        "0",
+        "2",
+        "1",
+        "2",
+    ]
 
 
 @pytest.mark.parametrize("more", [_topics("a", "b", total=5), _topics(total=5)])

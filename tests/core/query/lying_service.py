@@ -87,7 +87,9 @@ class LyingService:
             assert all(WINDOW.start_ms <= row.timestamp < WINDOW.end_ms for row in rows)
             found.update(map(ref_of, rows))
 
-        reader = WindowReader(local(page_size=self.asked).api, "orders", sink, None if partitions is None else range(partitions))
+        reader = WindowReader(
+            local(page_size=self.asked).api, "orders", sink, None if partitions is None else range(partitions)
+        )
         if side_by_side:
             asyncio.run(adrive(reader.read(WINDOW), self._aperform))
         else:
@@ -169,6 +171,10 @@ def spread(count: int, *, moments: int | None = None, partitions: int = 3) -> li
     """``count`` rows spread evenly over the window, or over so many moments of it."""
     moments = moments or max(count, 1)
     return [
-        (START_MS + (number * moments // max(count, 1)) * WIDTH_MS // moments, number % partitions, number // partitions)
+        (
+            START_MS + (number * moments // max(count, 1)) * WIDTH_MS // moments,
+            number % partitions,
+            number // partitions,
+        )
         for number in range(count)
     ]

@@ -101,7 +101,7 @@ rows = st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 60)), max_size=150)
     page_size=st.sampled_from([5, 10]),
     seed=st.integers(0, 3),
 )
-def test_every_lie_ends_in_all_rows_or_in_a_reason(
+def test_every_lie_ends_in_all_rows_or_in_a_reason(  # noqa: PLR0917 - each is one way to lie
     times: list[tuple[int, int]],
     scale: int,
     cap: int | None,

@@ -240,4 +240,4 @@ def test_next_millisecond_is_told_from_this_one() -> None:
     assert reasons == []
     assert refs == expected(client)
     # a few look whether more of the largest follow than the service shows
-    assert len([line for line in client.service.log if line.operation == "content"]) <= 40  # noqa: PLR2004
+    assert len([line for line in client.service.log if line.operation == "content"]) <= 40

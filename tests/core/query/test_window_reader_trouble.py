@@ -115,9 +115,7 @@ def test_total_below_the_rows_hides_nothing(paging: Any, cap: int | None, behind
         return Response(200, {}, json.dumps(body).encode())
 
     rows: set[tuple[int, int]] = set()
-    reader = WindowReader(
-        client.api, "orders", lambda found: rows.update(map(ref_of, found)), range(3)
-    )
+    reader = WindowReader(client.api, "orders", lambda found: rows.update(map(ref_of, found)), range(3))
     drive(reader.read(HOUR), perform)
 
     assert rows == expected(client)
