@@ -9,9 +9,9 @@ How it is known that no row is missing:
   rows means nothing; one above them, that the slice is read again and then cut, as long as ``HINTED`` allows. Pages
   that do not fit together are read again, since rows move while others are written or expire.
 * **The cap** is learned. If the service cuts off what it shows of a slice, then certainly of the largest one. So that
-  is compared with its two halves: if one of them shows more rows than the whole did, either rows have come, and the slice
-  is read again, or there is a cap, and slices of that size are cut. A slice whose rows cannot be told apart by time
-  counts as cut off. 500 is tried first, since the vendor documents it.
+  is compared with its two halves: if one of them shows more rows than the whole did, either rows have come, and the
+  slice is read again, or there is a cap, and slices of that size are cut. A slice whose rows cannot be told apart by
+  time counts as cut off. 500 is tried first, since the vendor documents it.
 * **Rows that come** while a window is read in slices make it a mixture of two moments: a row may be missing that is
   older than one that is there. So at the end the window's ``total`` is asked for again; if it is not the one of the
   beginning, or does not fit the rows, each slice is asked for the page on which it ended. What has changed is read
@@ -21,8 +21,9 @@ How it is known that no row is missing:
 * A millisecond cannot be cut in time: see ``saturated_millisecond``.
 * If none of this helps, a sentence in ``why_incomplete`` says so. That is no error here: the caller decides.
 
-What it costs: with *pages* the full pages that the rows fill, one request a page, one more for a slice whose last page
-is full, and 2 (one slice) or 3 (more) for the comparison at the end, none if one page holds everything. Whatever the
+What it costs: one request a page, one more for a slice whose last page is full, and 2 (one slice) or 3 (more) for the
+comparison at the end, none if one page holds everything. Where ``total`` does not fit the rows, the slices of a window
+are compared one by one at the end. With *pages* the pages that the rows fill, and whatever the
 service answers, a window takes at most ``BASE + PER_PAGE * pages + PER_REFUSAL * refusals`` requests, and no more are
 begun for the sake of a ``total`` after ``HINTED + HINTED_PER_PAGE * pages``; and at most
 ``SINGLE_PER_PARTITION * partitions + SINGLE_PER_ROW * rows`` queries for single messages. Beyond that the window is
