@@ -112,8 +112,8 @@ class MqsApi:
             nonlocal total
             query = {"offset": str(offset)} if offset else {}
             response = yield from self._get(self.settings.endpoint, "/mqs", "/topics", query)
-            found, told = Topic.page_from_api(response.json())
-            before, total = len(topics), max(total, told or 0)
+            found, said = Topic.page_from_api(response.json())
+            before, total = len(topics), max(total, said or 0)
             topics.update((topic.name, topic) for topic in found if topic.name not in topics)
             return len(topics) > before
 

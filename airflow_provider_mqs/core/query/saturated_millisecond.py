@@ -18,8 +18,7 @@ from airflow_provider_mqs.exceptions import BadRequestError, NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_provider_mqs.core.query.slices import Slice, SlicePages
-    from airflow_provider_mqs.core.query.window_reader import WindowReader
+    from airflow_provider_mqs.core.query.slices import Slice, SlicePages, SliceReader
     from airflow_provider_mqs.core.values.message import Message
 
 _STRIDE = 100
@@ -33,7 +32,7 @@ _MAX_DOUBLINGS = 48
 _PARTITIONS_UNKNOWN = "holds more rows than are shown, and the topic's partitions are not known."
 
 
-def read_millisecond(reader: WindowReader, part: Slice, reason: str) -> Flow[list[Slice]]:
+def read_millisecond(reader: SliceReader, part: Slice, reason: str) -> Flow[list[Slice]]:
     """
     Read a slice of one millisecond in every possible way; return slices of single partitions that remain to be read.
 
@@ -62,7 +61,7 @@ def read_millisecond(reader: WindowReader, part: Slice, reason: str) -> Flow[lis
     return []
 
 
-def _honours_partition(reader: WindowReader, part: Slice, pages: SlicePages) -> Flow[bool]:
+def _honours_partition(reader: SliceReader, part: Slice, pages: SlicePages) -> Flow[bool]:
     """Ask for one partition; a service that ignores the parameter shows others, or other rows than that one's."""
     seen = {row.partition for row in pages.kept or ()}
     if len(seen) == 1 and len(reader.partitions or ()) == 1:
@@ -78,7 +77,7 @@ def _honours_partition(reader: WindowReader, part: Slice, pages: SlicePages) -> 
 class _Walk:
     """Content queries in one millisecond."""
 
-    def __init__(self, reader: WindowReader, part: Slice) -> None:
+    def __init__(self, reader: SliceReader, part: Slice) -> None:
         self.found = OffsetAccumulator()
         self._reader = reader
         self._part = part

@@ -217,6 +217,7 @@ class SliceReader:
         self._paging: Paging | None = None
         self._compare = False
         self._cap_seen = False
+        self._not_cut_off = 0  # so many rows of a slice are certainly shown
 
     def read_pages(self, part: Slice, *, up_to_cap: bool = False) -> Flow[SlicePages]:
         """Read the pages of a slice once; with ``up_to_cap`` also what is shown of a capped one, and keep the rows."""
@@ -268,8 +269,18 @@ class SliceReader:
         self.deliver(part.inside(page.rows))
         return page, limit
 
+    def may_be_cut_off(self, rows: int) -> bool:
+        """Return whether the service may hold more rows of a slice that showed so many: it never showed more of one."""
+        return self._limit <= rows >= self.most_rows and rows > self._not_cut_off
+
+    def note_whole(self, part: Slice, pages: SlicePages) -> None:
+        """Note a slice that was read to its end; what follows from it is up to the reader of the window."""
+
     def check_budget(self) -> None:
         """Raise if more was asked than the rows so far explain; a reader of slices alone has no budget."""
+
+    def check_single_messages(self) -> None:
+        """Raise if more single messages were asked for than the rows so far explain."""
 
     def _read_further(self, part: Slice, first: Page, pages: SlicePages, *, up_to_cap: bool) -> Flow[None]:
         # the first page is no full one if it may be the only one

@@ -82,8 +82,6 @@ class WindowReader(SliceReader):
     _cuts_after_errors = _CUTS_AFTER_ERRORS
     _cuts_after_refusals = _CUTS_AFTER_REFUSALS
     _refusals = 0
-    _not_cut_off = 0
-    """So many rows of a slice are certainly shown."""
 
     def read(self, part: Slice) -> Flow[None]:
         """Read a window, and cut it if the service does not show all of it."""
@@ -102,7 +100,7 @@ class WindowReader(SliceReader):
                     break
             else:
                 self.why_incomplete.append(f"{part} could not be read completely: rows came or went while it was read.")
-            self._check_places()
+            self._check_duplicates()
         except BudgetSpentError as error:
             # this says it all
             self.why_incomplete[reasons:] = [f"{part} could not be read completely: {error}"]
@@ -122,10 +120,6 @@ class WindowReader(SliceReader):
             raise BudgetSpentError(
                 f"after {allowed} queries for single messages the answers still do not fit together."
             )
-
-    def may_be_cut_off(self, rows: int) -> bool:
-        """Return whether the service may hold more rows of a slice that showed so many: it never showed more of one."""
-        return self._limit <= rows >= self.most_rows and rows > self._not_cut_off
 
     def note_whole(self, part: Slice, pages: SlicePages) -> None:
         """Note a slice that was read to its end."""
@@ -284,23 +278,35 @@ class WindowReader(SliceReader):
         before, inside = self._total, sum(whole.rows - whole.at_end for whole in self._whole.values())
         at_end = sum(whole.at_end for part, whole in self._whole.items() if part.end_ms == self._window.end_ms)
         if before is not None and inside <= before <= inside + at_end:
-            page, _ = yield from self.page(self._window, 0, 1)
-            self._total = page.total
-            if page.total == before:
+            self._total = yield from self._ask_total()
+            if self._total == before:
                 return True
         changed: list[Slice] = []
 
         def check(parts: list[Slice]) -> Flow[None]:
             rows = sum(self._whole[part].rows - self._whole[part].at_end for part in parts)
             rows += self._whole[parts[-1]].at_end
-            if not (yield from self.shows_as_many(replace(parts[0], end_ms=parts[-1].end_ms), rows, rows)):
-                changed.extend(parts)
+            try:
+                if not (yield from self.shows_as_many(replace(parts[0], end_ms=parts[-1].end_ms), rows, rows)):
+                    changed.extend(parts)
+            except (WindowTooLargeError, ServerError):
+                if len(parts) == 1:
+                    raise
+                yield Parallel(check([part]) for part in parts)
 
         yield Parallel(check(parts) for parts in self._neighbours())
         for part in changed:
             del self._whole[part]
         yield Parallel(self._read(part) for part in changed)
         return not changed
+
+    def _ask_total(self) -> Flow[int | None]:
+        """Return what the service says now to hold of the window; ``None`` if it refuses to count so much."""
+        try:
+            page, _ = yield from self.page(self._window, 0, 1)
+        except (WindowTooLargeError, ServerError):
+            return None
+        return page.total
 
     def _neighbours(self) -> list[list[Slice]]:
         """Group the slices that were read: neighbours whose rows fit into a page are one question."""
@@ -320,7 +326,7 @@ class WindowReader(SliceReader):
                 rows = self._whole[part].rows
         return groups
 
-    def _check_places(self) -> None:
+    def _check_duplicates(self) -> None:
         """Refuse a service that showed one message in two slices, so with two times."""
         if len(self._whole) > 1:
             numbers = {number for whole in self._whole.values() for number in whole.offsets}

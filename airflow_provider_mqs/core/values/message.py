@@ -62,7 +62,7 @@ class Message:
     @classmethod
     def from_api(cls, row: Mapping[str, Any], topic: str) -> Message:
         """Read one element of ``messages``; ``topic`` is what was asked for."""
-        partition, offset, timestamp = _place_and_time(row, topic)
+        partition, offset, timestamp = _ref_and_time(row, topic)
         return cls(
             topic=topic,
             partition=partition,
@@ -101,7 +101,7 @@ class Row(NamedTuple):
     @classmethod
     def from_api(cls, fields: Mapping[str, Any], topic: str) -> Row:
         """Read one element of ``messages``."""
-        return cls(*_place_and_time(fields, topic), fields, topic)
+        return cls(*_ref_and_time(fields, topic), fields, topic)
 
 
 Rows: TypeAlias = Sequence[Row | Message]
@@ -161,7 +161,7 @@ class Topic:
         return topics, _count_of(body, "total")
 
 
-def _place_and_time(fields: Mapping[str, Any], topic: str) -> tuple[int, int, int]:
+def _ref_and_time(fields: Mapping[str, Any], topic: str) -> tuple[int, int, int]:
     """Return partition, offset and timestamp of a row of a topic, or refuse it."""
     named = fields.get("topic")
     if named != topic and named not in (None, ""):
