@@ -232,9 +232,11 @@ def _read_window(
     """Pass the rows of a window to ``sink``; return why it may be incomplete, and sentences for the log."""
     known, notes = yield from find_topic(api, topic)
     reader = WindowReader(api, topic, sink, range(known.partitions) if known and known.partitions else None)
+    began_ms = api.now_ms()
     yield from reader.read(Slice(window.start_ms, window.end_ms))
     # what has aged while it was read may have been missed
-    return why_expired(known, window, max(now_ms, api.now_ms())) + reader.why_incomplete, notes
+    took_ms = max(0, api.now_ms() - began_ms)
+    return why_expired(known, window, now_ms + took_ms) + reader.why_incomplete, notes
 
 
 def _match_values(api: MqsApi, query: Query, rows: OffsetAccumulator) -> Flow[OffsetAccumulator]:
