@@ -237,8 +237,13 @@ class WindowReader(SliceReader):
                 yield from self._cut(piece, (), reason)
             else:
                 yield from self._read(piece)
-        inside = (whole for one, whole in self._whole.items() if part.start_ms <= one.start_ms < part.end_ms)
-        if sum(whole.rows - whole.at_end for whole in inside) == len(times):
+        inside = [
+            whole.rows - whole.at_end
+            for one, whole in self._whole.items()
+            if part.start_ms <= one.start_ms < part.end_ms and part.partition is None
+        ]
+        # its partitions add up, and none of them may be cut off itself
+        if sum(inside) == len(times) > max(inside):
             self._not_cut_off = len(times)
 
     def _largest_slice(self, rows: int) -> Flow[tuple[Slice, array[int]]]:

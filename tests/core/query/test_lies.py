@@ -73,6 +73,24 @@ def test_a_total_above_the_rows_ends(total: str, count: int, side_by_side: bool)
     assert service.requests <= 3 * (limits.HINTED + limits.HINTED_PER_PAGE * ceil(count / 50)) + 100
 
 
+@pytest.mark.parametrize("partitions", [1, 3])
+@pytest.mark.parametrize("paging", ["page0", "page1", "row"])
+def test_one_millisecond_above_an_unknown_cap_is_whole_or_named(partitions: int, paging: str) -> None:
+    """Each of its partitions is above the cap, too."""
+    rows = spread(700, moments=1, partitions=partitions)
+    service = LyingService(rows, cap=200, hides=True, paging=paging)
+
+    assert service.read(partitions=partitions) == (service.refs(), [])
+
+
+@pytest.mark.parametrize("paging", ["page0", "page1", "row"])
+def test_small_pages_whose_total_is_their_size_hide_nothing(paging: str) -> None:
+    """A service that shows 20 rows at once says that there are 20."""
+    service = LyingService(spread(240), clamp=20, total="size of the page", paging=paging)
+
+    assert service.read() == (service.refs(), [])
+
+
 def test_one_absurd_total_is_forgotten() -> None:
     """It says how many pages to ask for at once, and no more than were full before are."""
     service = LyingService(spread(120), total="10^18 once")
