@@ -22,12 +22,13 @@ How it is known that no row is missing:
 * If none of this helps, a sentence in ``why_incomplete`` says so. That is no error here: the caller decides.
 
 What it costs: one request a page, one more for a slice whose last page is full, and 2 (one slice) or 3 (more) for the
-comparison at the end, none if one page holds everything. Where ``total`` does not fit the rows, the slices of a window
-are compared one by one at the end. With *pages* the pages that the rows fill, and whatever the
-service answers, a window takes at most ``BASE + PER_PAGE * pages + PER_REFUSAL * refusals`` requests, and no more are
-begun for the sake of a ``total`` after ``HINTED + HINTED_PER_PAGE * pages``; and at most
-``SINGLE_PER_PARTITION * partitions + SINGLE_PER_ROW * rows`` queries for single messages. Beyond that the window is
-incomplete.
+comparison at the end; none if one page holds everything, but one if that is a round number of rows (``shows_end``).
+Where ``total`` does not fit the rows, the slices of a window are compared one by one at the end.
+
+With *pages* the pages that the rows fill, and whatever the service answers, a window takes at most ``BASE +
+PER_PAGE * pages + PER_REFUSAL * refusals`` requests, and no more are begun for the sake of a ``total`` after ``HINTED +
+HINTED_PER_PAGE * pages``; and at most ``SINGLE_PER_PARTITION * partitions + SINGLE_PER_ROW * rows`` queries for single
+messages. Beyond that the window is incomplete.
 
 Each slice is queried as ``start_ms .. end_ms`` and its rows are kept if ``start_ms <= timestamp < end_ms``, so it does
 not matter whether the service includes the end of a range.
