@@ -20,8 +20,8 @@ Readers go from slot to slot until they find one whose x was never written. All 
 so their x is written: whoever begins to read after an entry was written finds it. A slot with x and no entry was
 passed by all, or its owner is about to write, or died in between; readers go on, and look there again the next time.
 
-The *digest* shortens the way: it holds the entries of all slots before a certain one, and which of these slots were
-still empty. Everybody may write it, since it only repeats what is in the slots; a digest that is overwritten by an
+The *summary* shortens the way: it holds the entries of all slots before a certain one, and which of these slots were
+still empty. Everybody may write it, since it only repeats what is in the slots; a summary that is overwritten by an
 older one, or lost, costs reads and nothing else. It also says when an execution ended, so that its ledger need not be
 read for a window that came later. An empty slot is forgotten after two days.
 
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = "mqs.index/2"
 _LONG_WAY: Final = 8
-"""Who passed more slots than this writes a digest for those who come later."""
+"""Who passed more slots than this writes a summary for those who come later."""
 _MOST_SLOTS: Final = 200
 # each pause is random, and twice as long as the one before, up to this
 _PAUSE_S: Final = 0.2
@@ -90,7 +90,7 @@ class IndexEntry:
         return self.since_ms < end_ms and (self.until_ms is None or self.until_ms >= start_ms)
 
     def to_json(self) -> list[Any]:
-        """Return the entry as plain JSON, short since a digest holds many."""
+        """Return the entry as plain JSON, short since a summary holds many."""
         spans = {str(partition): list(span) for partition, span in self.spans.items()}
         span_ms = self.span_ms and list(self.span_ms)
         return [self.token, self.consumer_key, self.since_ms, self.until_ms, spans, span_ms]
@@ -124,11 +124,11 @@ class ReplayIndex:
         self._jitter = jitter
         self._through = 0  # all slots before this one were passed
         self._entries: dict[str, IndexEntry] = {}
-        self._empty: dict[int, int | None] = {}  # passed slots without an entry, and when the digest first had them
+        self._empty: dict[int, int | None] = {}  # passed slots without an entry, and when the summary first had them
 
     def read(self) -> Flow[list[IndexEntry]]:
         """Return every entry that was written before this began."""
-        yield from self._read_digest()
+        yield from self._read_summary()
         for slot in list(self._empty):
             yield from self._read_slot(slot)
         yield from self._read_on()
@@ -136,7 +136,7 @@ class ReplayIndex:
 
     def announce(self, entry: IndexEntry) -> Flow[None]:
         """Add an entry. Whoever begins to read after this finds it."""
-        yield from self._read_digest()
+        yield from self._read_summary()
         begin = self._through
         yield from self._read_on()
         for number in range(_MOST_SLOTS):
@@ -160,7 +160,7 @@ class ReplayIndex:
         return [entry.token for entry in self._entries.values() if entry.until_ms is None]
 
     def note_ends(self, until_ms: Mapping[str, int], now_ms: int) -> Flow[None]:
-        """Write a digest: everything that was read, and when some of the executions ended."""
+        """Write a summary: everything that was read, and when some of the executions ended."""
         for token in self._entries.keys() & until_ms.keys():
             self._entries[token] = replace(self._entries[token], until_ms=until_ms[token])
         entries = [
@@ -170,8 +170,8 @@ class ReplayIndex:
         ]
         first_seen = {slot: now_ms if seen_ms is None else seen_ms for slot, seen_ms in self._empty.items()}
         empty = {str(slot): seen_ms for slot, seen_ms in first_seen.items() if now_ms - seen_ms < _KEPT_EMPTY_MS}
-        digest = {"schema": SCHEMA, "through": self._through, "entries": entries, "empty": empty}
-        yield from put(self.store, self._prefix, digest)
+        summary = {"schema": SCHEMA, "through": self._through, "entries": entries, "empty": empty}
+        yield from put(self.store, self._prefix, summary)
 
     def _take(self, slot: int, token: str) -> Flow[bool]:
         """Try to take a slot: the splitter."""
@@ -203,15 +203,15 @@ class ReplayIndex:
             self._empty[slot] = None
         return True
 
-    def _read_digest(self) -> Flow[None]:
-        digest = yield from get(self.store, self._prefix)
-        if digest is None:
+    def _read_summary(self) -> Flow[None]:
+        summary = yield from get(self.store, self._prefix)
+        if summary is None:
             return
-        if not isinstance(digest, Mapping) or digest.get("schema") != SCHEMA:
+        if not isinstance(summary, Mapping) or summary.get("schema") != SCHEMA:
             raise _broken(self.store, ValueError("another schema"))
         try:
-            through, empty = int(digest["through"]), {int(slot): int(ms) for slot, ms in digest["empty"].items()}
-            entries = [_read_entry(value, self.store) for value in digest["entries"]]
+            through, empty = int(summary["through"]), {int(slot): int(ms) for slot, ms in summary["empty"].items()}
+            entries = [_read_entry(value, self.store) for value in summary["entries"]]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _broken(self.store, error) from error
         self._through = max(self._through, through)

@@ -74,7 +74,7 @@ from airflow_provider_mqs.core.ledger.ledger_reader import (
     LedgerReader,
     head_key,
     plan_key,
-    proof_key,
+    prover_key,
     put,
     segment_key,
 )
@@ -346,7 +346,7 @@ class LedgerSession:
                     del unwritten[0]
                 yield from put(store, head_key(head.token), value)
                 for token in changes.get("proofs", ()):
-                    yield from put(store, proof_key(token), head.token)
+                    yield from put(store, prover_key(token), head.token)
             self._head = head
             taker = yield from self._reader.fenced_by(head.token)
             if taker:

@@ -148,7 +148,7 @@ def find_new_messages(
     if reading.truncated:
         new = replace(new, more=True)
     expired = why_expired(reading.topic, window, now_ms)
-    unknown_copies = (*reading.copies.why_incomplete, *sorted(reading.copies.doubts(originals)))
+    unknown_copies = (*reading.copies.why_incomplete, *sorted(reading.copies.unknown_among(originals)))
     why_incomplete = (*expired, *reading.why_incomplete, *unknown_copies)
     found = OffsetAccumulator()
     found.update([rows[ref] for ref in new.timestamps])

@@ -111,7 +111,7 @@ def test_two_that_come_at_once_never_share_a_slot_in_any_order() -> None:
 
 
 def test_whoever_begins_to_read_after_an_entry_was_written_finds_it() -> None:
-    """Also one that shares the way with others, and one that starts from a digest."""
+    """Also one that shares the way with others, and one that starts from a summary."""
     rng = random.Random(3)  # noqa: S311 - repeatable
     world, store = World(), MemoryStore()
     processes = [Process(world, index(store, rng.random).announce(entry(one))) for one in range(12)]
@@ -184,7 +184,7 @@ def test_threads_that_announce_at_once_lose_nothing() -> None:
     assert tokens(store) == {f"t{number}" for number in range(64)}
 
 
-def test_a_digest_shortens_the_way() -> None:
+def test_a_summary_shortens_the_way() -> None:
     """It says as much as the slots, and which executions have ended."""
     store = MemoryStore()
     for number in range(20):
@@ -203,7 +203,7 @@ def test_a_digest_shortens_the_way() -> None:
     assert closing.without_end() == [f"t{number}" for number in range(20) if number != 3]
 
 
-def test_an_older_digest_costs_reads_and_nothing_else() -> None:
+def test_an_older_summary_costs_reads_and_nothing_else() -> None:
     """Two that end at once overwrite each other's."""
     store, late = MemoryStore(), index(MemoryStore())
     late.store = store
