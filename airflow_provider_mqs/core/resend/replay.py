@@ -26,7 +26,7 @@ from airflow_provider_mqs.core.ledger.account import Account
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, SENDING
 from airflow_provider_mqs.core.ledger.resume import History
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.resend.report import Meter, Progress, Report
+from airflow_provider_mqs.core.resend.report import Progress, Report
 from airflow_provider_mqs.core.resend.sender import Sender
 from airflow_provider_mqs.core.resend.verifier import Verifier
 from airflow_provider_mqs.core.verify.copy_search import find_last_offsets
@@ -149,7 +149,6 @@ class Replay:
     async def _send(self) -> None:
         """Send, while the lease of the ledger is kept and the brake is asked."""
         sender = self._sender
-        sender.meter = Meter(self.report)
         helpers = [asyncio.ensure_future(self._keep_lease())]
         if self._brake is not None:
             helpers.append(asyncio.ensure_future(self._ask_brake(self._brake)))

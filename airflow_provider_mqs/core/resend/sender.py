@@ -81,7 +81,7 @@ class Sender:
         find_copies: FindCopies,
         pacer: Pacer | None = None,
     ) -> None:
-        self.meter = Meter(report)
+        self.meter = Meter(report, client.api.monotonic)
         self.stopped = ""
         """Why the sending stopped before its end; empty if it did not."""
         self._client = client
@@ -91,8 +91,8 @@ class Sender:
         self._report = report
         self._write = write
         self._resolver = Resolver(options.on_unknown, report, find_copies)
-        self._pacer = pacer or Pacer(options.max_rate)
-        self._throttle = Throttle(client.concurrency)
+        self._pacer = pacer or Pacer(options.max_rate, client.api.monotonic)
+        self._throttle = Throttle(client.concurrency, client.api.monotonic)
         self._breaker = Breaker()
         self._hurry = asyncio.Event()
         self._claims: Claims | None = None
@@ -144,7 +144,7 @@ class Sender:
 
     async def _round(self, lanes: list[Lane], workers: int) -> None:
         """Post each message of the lanes once; in a hurry, cancel after three seconds what is still in flight."""
-        claims = self._claims = Claims(lanes, self._account, self._write, concurrency=self._client.concurrency)
+        claims = self._claims = Claims(lanes, self._account, self._claim, concurrency=self._client.concurrency)
         crew = side_by_side(self._work(claims) for _ in range(workers))
         work, hurry = asyncio.ensure_future(crew), asyncio.ensure_future(self._hurry.wait())
         try:
@@ -160,6 +160,10 @@ class Sender:
                 await claims.flush()
         if not work.cancelled():
             work.result()
+
+    async def _claim(self) -> None:
+        with self.meter.sending():
+            await self._write()
 
     async def _work(self, claims: Claims) -> None:
         account = self._account
@@ -178,18 +182,19 @@ class Sender:
             self._check_failures()
             if sent is not None and self._breaker.note(sent=sent):
                 self.stop(f"{self._breaker.most} messages in a row did not go through (circuit breaker)")
-            self.meter.tick()
+            self.meter.tick(posted=sent is not None)
 
     async def _post(self, ref: MessageRef) -> bool | None:
         """Post a message and note its outcome. Return whether it was sent, ``None`` if it was not posted."""
-        await self._throttle.enter()
         sent = None
-        try:
-            await self._pacer.wait()
-            if not self.stopped:
-                sent = await self._exchange(ref)
-        finally:
-            self._throttle.leave(sent=sent is True)
+        with self.meter.sending():
+            await self._throttle.enter()
+            try:
+                await self._pacer.wait()
+                if not self.stopped:
+                    sent = await self._exchange(ref)
+            finally:
+                self._throttle.leave(sent=sent is True)
         if sent is None:
             self._account.release([ref])
         return sent
