@@ -147,7 +147,7 @@ class ReplayIndex:
                 yield from put(self.store, self._key(slot, "e"), entry.to_json())
                 self._entries[entry.token] = entry
                 if slot - begin > _LONG_WAY:
-                    yield from self.note_ends({}, entry.since_ms)
+                    yield from self.note_ends({}, None)
                 return
             self._empty[slot] = None
             pause_s = min(_PAUSE_S * 2**number, _LONGEST_PAUSE_S) * self._jitter()
@@ -159,18 +159,25 @@ class ReplayIndex:
         """Return the executions of which the index does not say when they ended, as it was last read; oldest first."""
         return [entry.token for entry in self._entries.values() if entry.until_ms is None]
 
-    def note_ends(self, until_ms: Mapping[str, int], now_ms: int) -> Flow[None]:
-        """Write a summary: everything that was read, and when some of the executions ended."""
+    def note_ends(self, until_ms: Mapping[str, int], now_ms: int | None) -> Flow[None]:
+        """
+        Write a summary: everything that was read, and when some of the executions ended.
+
+        What is old is left out, if the service's time is known: a machine with a wrong clock must forget nothing.
+        """
         for token in self._entries.keys() & until_ms.keys():
             self._entries[token] = replace(self._entries[token], until_ms=until_ms[token])
-        entries = [
-            entry.to_json()
-            for entry in self._entries.values()
-            if now_ms - (entry.until_ms or entry.since_ms) < _RETENTION_MS
-        ]
-        first_seen = {slot: now_ms if seen_ms is None else seen_ms for slot, seen_ms in self._empty.items()}
-        empty = {str(slot): seen_ms for slot, seen_ms in first_seen.items() if now_ms - seen_ms < _KEPT_EMPTY_MS}
-        summary = {"schema": SCHEMA, "through": self._through, "entries": entries, "empty": empty}
+        entries, empty = list(self._entries.values()), dict(self._empty)
+        if now_ms is not None:
+            entries = [one for one in entries if now_ms - (one.until_ms or one.since_ms) < _RETENTION_MS]
+            empty = {slot: now_ms if seen_ms is None else seen_ms for slot, seen_ms in empty.items()}
+            empty = {slot: seen_ms for slot, seen_ms in empty.items() if now_ms - (seen_ms or 0) < _KEPT_EMPTY_MS}
+        summary = {
+            "schema": SCHEMA,
+            "through": self._through,
+            "entries": [entry.to_json() for entry in entries],
+            "empty": {str(slot): seen_ms for slot, seen_ms in empty.items()},
+        }
         yield from put(self.store, self._prefix, summary)
 
     def _take(self, slot: int, token: str) -> Flow[bool]:
@@ -210,7 +217,8 @@ class ReplayIndex:
         if not isinstance(summary, Mapping) or summary.get("schema") != SCHEMA:
             raise _broken(self.store, ValueError("another schema"))
         try:
-            through, empty = int(summary["through"]), {int(slot): int(ms) for slot, ms in summary["empty"].items()}
+            through = int(summary["through"])
+            empty = {int(slot): None if ms is None else int(ms) for slot, ms in summary["empty"].items()}
             entries = [_read_entry(value, self.store) for value in summary["entries"]]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _broken(self.store, error) from error

@@ -328,6 +328,8 @@ class LedgerSession:
         if self._writing:
             raise RuntimeError("The ledger is being written at this moment.")
         self._writing, sound = True, False
+        if "proofs" in changes:
+            changes = {**changes, "proofs": {**self._head.proofs, **changes["proofs"]}}
         try:
             self._add(done)
             began_s = self.clock.monotonic()
@@ -346,7 +348,8 @@ class LedgerSession:
                     del unwritten[0]
                 yield from put(store, head_key(head.token), value)
                 for token in changes.get("proofs", ()):
-                    yield from put(store, prover_key(token), head.token)
+                    if token != head.token:
+                        yield from put(store, prover_key(token), head.token)
             self._head = head
             taker = yield from self._reader.fenced_by(head.token)
             if taker:
@@ -390,7 +393,8 @@ class LedgerSession:
             ended, _ = yield from self.judge(
                 one for one in ledgers if not one.is_open or now_ms - one.renewed_ms > _SURELY_GONE_MS
             )
-            yield from index.note_ends({one.token: one.until() for one in (*ended, mine)}, now_ms)
+            ends = {one.token: one.until() for one in (*ended, mine)}
+            yield from index.note_ends(ends, now_ms if self.clock.known else None)
 
 
 def session_for(

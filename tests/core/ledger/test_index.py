@@ -253,6 +253,23 @@ def test_old_executions_are_dropped() -> None:
     assert tokens(store) == {"t0", "t2"}
 
 
+def test_a_machine_that_does_not_know_the_time_forgets_nothing() -> None:
+    """Neither old executions nor empty slots."""
+    world, store = World(), MemoryStore()
+    slow = Process(world, index(store).announce(entry(0)))
+    while not any(key.endswith("-y") for key in store.values):
+        slow.step()
+    run(index(store).announce(entry(1, since_ms=NOW_MS - 90 * DAY_MS)))
+    for _ in range(2):
+        closing = index(store)
+        run(closing.read())
+        run(closing.note_ends({}, None))
+    while not slow.over:
+        slow.step()
+
+    assert tokens(store) == {"t0", "t1"}
+
+
 def test_several_stores_are_joined() -> None:
     """Each execution once, with its end if one of them knows it."""
     left, right = MemoryStore(), MemoryStore()

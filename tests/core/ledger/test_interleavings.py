@@ -199,7 +199,7 @@ class Story:
         return last
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.0, 0.02]), st.sampled_from([0.0, 0.5, 0.9, 0.98]))
 def test_whatever_happens_each_message_is_sent_once(seed: int, failing: float, stays: float) -> None:
     """Nobody sends twice, nothing is lost, and the next try always goes on."""
@@ -213,7 +213,7 @@ def test_whatever_happens_each_message_is_sent_once(seed: int, failing: float, s
     assert story.topic.times() == Counter({(0, offset): 1 for offset in range(12)})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.0, 0.02]), st.sampled_from([0.0, 0.5, 0.9, 0.98]))
 def test_whatever_is_sent_again_in_between_nothing_is_lost(seed: int, failing: float, stays: float) -> None:
     """No ledger calls a message done that the service never had, and the next try always goes on."""

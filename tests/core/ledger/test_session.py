@@ -466,8 +466,10 @@ def test_a_proof_by_another_execution_is_found() -> None:
     sessions = Sessions()
     sessions.world.run(sessions.sending("a").close(state=ENDED))
     prover = sessions.make("p", Plan("orders", {}))
-    sessions.world.run(prover.write(state=COMPLETE, proofs={"a": {0: ((30, 32),)}}))
+    sessions.world.run(prover.write(proofs={"a": {0: ((30, 32),)}}))
+    sessions.world.run(prover.write(state=COMPLETE, proofs={"p": {}, "x": {}}))
 
+    assert prover.ledger.proofs == {"a": {0: ((30, 32),)}, "p": {}, "x": {}}
     (ledger,) = sessions.world.run(sessions.make("b").overlapping())
 
     assert (ledger.copies, ledger.copies_known) == ({0: ((30, 32),)}, True)
