@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_provider_mqs.core.client.api import MqsApi
 from airflow_provider_mqs.core.client.auth import auth_for
 from airflow_provider_mqs.core.client.concurrency import results_of
-from airflow_provider_mqs.core.client.flow import Call, Flow, Parallel, Request, Sleep, Step, Wait, adrive, drive
+from airflow_provider_mqs.core.client.flow import Call, Flow, Request, Sleep, Step, Wait, adrive, drive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
