@@ -21,7 +21,6 @@ message was claimed a while ago, and in the meantime the process may have been p
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from contextlib import suppress
 from functools import partial
@@ -222,7 +221,7 @@ class Sender:
             raise
         finally:
             asked_s = self._asked_s.pop(ref, 0.0)
-        self.post_times.note(ref, asked_s, asyncio.get_running_loop().time())
+        self.post_times.note(ref, asked_s, self._client.api.monotonic())
         account.mark_sent(ref)
         return True
 
@@ -239,7 +238,7 @@ class Sender:
         if self.stopped:
             raise _NotPostedError
         if is_post:
-            self._asked_s[ref] = asyncio.get_running_loop().time()
+            self._asked_s[ref] = self._client.api.monotonic()
         return None if isinstance(step, Sleep) else await self._client.perform(step)
 
     def _check_failures(self) -> None:
