@@ -254,6 +254,8 @@ def failure_of(partition: int, message_offset: int, error: MqsError) -> Failure:
     if isinstance(error, ApiError):
         code, request_id = error.error_code, error.request_id
         refused = refused or error.status in REFUSED_STATUSES or surely_not_executed(error)
+        # whatever the status: who is not let in makes nothing happen
+        refused = refused or isinstance(error, AuthenticationError)
     elif isinstance(error, TransportError):
         refused = refused or surely_not_executed(error)
     return Failure(partition, message_offset, code, str(error), request_id, unknown=not refused)

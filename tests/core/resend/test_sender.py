@@ -463,6 +463,9 @@ async def test_log_names_the_message_and_never_its_content(
     [
         (BadRequestError(400, "MQS.00400062", "No.", "r-1"), False, "MQS.00400062", "r-1"),
         (AuthenticationError(401), False, "", ""),
+        (AuthenticationError(200, "DMS.10240101"), False, "DMS.10240101", ""),
+        (RateLimitedError(200, "DMS.10240407"), False, "DMS.10240407", ""),
+        (BadRequestError(200, "MQS.00400062"), True, "MQS.00400062", ""),
         (PermissionDeniedError(403), False, "", ""),
         (NotFoundError(404, "MQS.00404033"), False, "MQS.00404033", ""),
         (BadRequestError(405), False, "", ""),
