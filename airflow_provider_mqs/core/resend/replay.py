@@ -36,7 +36,7 @@ from airflow_provider_mqs.core.ledger.account import Account
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, SENDING
 from airflow_provider_mqs.core.ledger.resume import History
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.resend.report import Meter, Progress, Report
+from airflow_provider_mqs.core.resend.report import Progress, Report
 from airflow_provider_mqs.core.resend.sender import Sender
 from airflow_provider_mqs.core.resend.stopping import LEDGER_S, Stop, StoppableClient, StoppedError
 from airflow_provider_mqs.core.resend.verifier import Verifier
@@ -178,7 +178,6 @@ class Replay:
     async def _send(self) -> None:
         """Send, while the brake is asked."""
         sender = self._sender
-        sender.meter = Meter(self.report)
         asking = None if self._brake is None else asyncio.ensure_future(self._ask_brake(self._brake))
         try:
             await self._send_pilot()
