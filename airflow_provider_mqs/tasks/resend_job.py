@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs._compat import AIRFLOW_VERSION, mask_secret
+from airflow_provider_mqs.core.client.concurrency import run_to_end
 from airflow_provider_mqs.core.ledger.account import Account, Counts
 from airflow_provider_mqs.core.ledger.index import wall_clock_ms
 from airflow_provider_mqs.core.ledger.ledger import Owner
@@ -80,7 +81,7 @@ class ResendJob:
                 airflow = stack.enter_context(AirflowThread())
                 brake_thread = stack.enter_context(AirflowThread("mqs-brake")) if _MAY_TALK_AT_ONCE else airflow
                 self.signals = stack.enter_context(interrupts(self.stop, *more_signals))
-                asyncio.run(self._run(airflow, brake_thread))
+                run_to_end(self._run(airflow, brake_thread))
         except Exception as error:  # noqa: BLE001 - the caller raises it again, after the report is pushed
             return error
         finally:
