@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
+import time
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -209,6 +211,11 @@ class ResendJob:
         }
 
 
+def owner_of(run: Mapping[str, Any], max_tries: int | None = None) -> Owner:
+    """Return a new execution, by this process; the arguments say which task runs it."""
+    return Owner(uuid.uuid4().hex, run, max_tries, socket.gethostname(), this_process())
+
+
 def resend_job(
     hook: MqsHook,
     *,
@@ -234,7 +241,7 @@ def resend_job(
         endpoint=endpoint,
         instance_id=instance_id,
         consumer_key=options.consumer_key,
-        owner=Owner(uuid.uuid4().hex, run, max_tries, socket.gethostname(), this_process()),
+        owner=owner_of(run, max_tries),
         stores=stores,
         ordering=options.ordering,
     )

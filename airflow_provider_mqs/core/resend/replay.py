@@ -27,11 +27,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.core.client.flow import Call, Flow, adrive
+from airflow_provider_mqs.core.client.flow import adrive
 from airflow_provider_mqs.core.ledger.account import Account
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, SENDING
 from airflow_provider_mqs.core.ledger.resume import History
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
     from airflow_provider_mqs.core.ledger.session import LedgerChanges, LedgerSession
+    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.offsets.plan import Plan
     from airflow_provider_mqs.core.resend.options import ResendOptions
     from airflow_provider_mqs.core.resend.stopping import Caller
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 # a quarter of the lease
 _HEARTBEAT_S = 15.0
-_OWN_LEASE_S = 40.0
 _BRAKE_EVERY_S = 1.0
 _MOST_BRAKE_S = 30.0
 """A brake that takes longer counts as pulled."""
@@ -89,6 +88,7 @@ class Replay:
         self._plan = plan
         self._options = options
         self._session = session
+        session.clock = client.api.service_clock
         self._brake = brake
         self._brake_thread = brake_thread or airflow
         self._parent, self._first_parent = parent, parent()
@@ -105,10 +105,10 @@ class Replay:
         )
         self._loop = asyncio.get_running_loop()
         self._writing = asyncio.Lock()
-        self._held_until_s = 0.0
+        self._lease: asyncio.Task[None] | None = None
         self._prepared = False
+        self._until_ms = 0
         self._error: StoreError | None = None
-        self._earlier_copies_known = True
 
     @property
     def account(self) -> Account:
@@ -133,7 +133,7 @@ class Replay:
 
     async def prepare(self) -> None:
         """Find out what was sent before, and whether the messages still exist. Changes nothing."""
-        self._begin(await self._client.run(_in_thread(self._session.preview, self._options.on_replayed)))
+        self._begin(await self._client.run(self._session.preview(self._options.on_replayed)))
         to_check = partition_offsets.union(self.account.remaining, self.account.maybe_sent)
         await self._client.run(self._verifier.sources.check_ends(to_check))
         self._prepared = True
@@ -143,14 +143,16 @@ class Replay:
         try:
             if not self._prepared:
                 await self.prepare()
-            await self._open()
-            lease = asyncio.ensure_future(self._keep_lease())
             try:
+                await self._open()
                 await self._send()
                 await self._verify()
+            except StoppedError:
+                pass  # the reason of the stop is known
             finally:
-                lease.cancel()
-                await self._close()
+                # nobody knows of an execution that never wrote
+                if self._session.ledger.seq:
+                    await self._close()
             if self._error is not None:
                 raise self._error
         finally:
@@ -161,19 +163,18 @@ class Replay:
         self.report.account = history.account
 
     async def _open(self) -> None:
+        """Wait for the turn of this execution, and note what was there before its first POST."""
         api, session = self._client.api, self._session
-        if self.account.remaining or self.account.in_doubt:
-            last_offsets = await self._client.run(find_last_offsets(api, self._plan.topic, self._plan.partitions))
-            session.begin(last_offsets, since_ms=api.now_ms())
-        self._begin(await self._client.run(_in_thread(session.open, self._options.on_replayed), grace_s=LEDGER_S))
-        self._held_until_s = self._loop.time() + _OWN_LEASE_S
-        self.account.take_over(session.ledger)
-        self._earlier_copies_known = session.ledger.copies_known or not session.ledger.sent_earlier
+        self._begin(await self._client.run(session.open(self._options.on_replayed)))
+        self._lease = asyncio.ensure_future(self._keep_lease())
         if self.history.is_retry:
             sent, in_doubt = self.account.counts.sent, len(self.account.in_doubt)
             _log.info("Resuming an earlier try, which sent %d messages and left %d in doubt.", sent, in_doubt)
-        foreign = await self._client.run(_in_thread(session.foreign_copies, session.ledger.since_ms), grace_s=LEDGER_S)
-        self._verifier.begin(self.history, foreign)
+        if self.account.remaining or self.account.in_doubt:
+            last_offsets = await self._client.run(find_last_offsets(api, self._plan.topic, self._plan.partitions))
+            async with self._writing:
+                session.begin(last_offsets, first_ms=api.earliest_ms())
+        self._verifier.begin(self.history)
 
     async def _send(self) -> None:
         """Send, while the brake is asked."""
@@ -186,13 +187,13 @@ class Replay:
                 await self._send_canary()
             await sender.send(self.account.remaining)
         except StoreError as error:
+            # what was sent can be verified all the same
             self._error = self._error or error
-        except StoppedError:
-            pass  # the reason of the stop is known
         finally:
             if asking is not None:
                 asking.cancel()
             sender.give_up()
+            self._until_ms = self._client.api.latest_ms()
 
     async def _send_pilot(self) -> None:
         """Send one message before all others, so that there is a copy to compare with; if it fails, the next."""
@@ -233,7 +234,7 @@ class Replay:
     async def _before_post(self) -> None:
         """Stop the sending if nobody watches it any more, or if another execution has taken over."""
         self._look_for_parent()
-        if self._loop.time() >= self._held_until_s:
+        if self._session.lease_left_s() <= 0:
             await self._write_or_stop(unless_held=True)
 
     def _look_for_parent(self) -> None:
@@ -258,21 +259,32 @@ class Replay:
 
     async def _close(self) -> None:
         """Write the ledger for the last time."""
-        report, session = self.report, self._session
-        all_known = bool(report.verified) and not self.account.maybe_sent_count
+        report, account = self.report, self.account
         changes: LedgerChanges = {
             **self._account_changes(),
-            "state": COMPLETE if self.account.complete else ENDED,
-            "copies": partition_offsets.union(session.ledger.copies, report.copies),
-            # the copies of what is being sent once more are not looked for: they are known if they were before
-            "copies_known": session.ledger.copies_known or (all_known and self._earlier_copies_known),
+            "state": COMPLETE if account.complete else ENDED,
+            "copies": report.copies,
+            "copies_known": bool(report.verified) and not account.maybe_sent,
         }
         try:
-            await self._client.run(_in_thread(partial(session.close, **changes)), grace_s=LEDGER_S)
+            doubles = await self._stop.guard(self._close_ledger(changes), grace_s=LEDGER_S)
         except StoppedError:
             self._error = self._error or StoreError("The store did not answer in time, so the ledger was not closed.")
         except StoreError as error:
             self._error = self._error or error
+        else:
+            account.note_possible_doubles(doubles)
+        finally:
+            if self._lease is not None:
+                self._lease.cancel()
+
+    async def _close_ledger(self, changes: LedgerChanges) -> OffsetsByPartition:
+        async with self._writing:
+            # not in the midst of a write
+            if self._lease is not None:
+                self._lease.cancel()
+            flow = self._session.close(done=self.account.take_new_done(), **changes)
+            return await adrive(flow, self._client.perform)
 
     async def _write_or_stop(self, *, unless_held: bool = False) -> None:
         try:
@@ -284,22 +296,17 @@ class Replay:
     async def _write(self, *, unless_held: bool = False) -> None:
         """Write the account into the ledger; what it claims may be posted when this returns."""
         async with self._writing:
-            began_s = self._loop.time()
-            if unless_held and began_s < self._held_until_s:
+            if unless_held and self._session.lease_left_s() > 0:
                 return
-            changes: LedgerChanges = {**self._account_changes(), "state": SENDING, "copies_known": False}
-            await adrive(_in_thread(partial(self._session.write, **changes)), self._client.perform)
-            self._held_until_s = began_s + _OWN_LEASE_S
+            changes: LedgerChanges = {**self._account_changes(), "state": SENDING}
+            flow = self._session.write(done=self.account.take_new_done(), **changes)
+            await adrive(flow, self._client.perform)
 
     def _account_changes(self) -> LedgerChanges:
         """Return what the ledger takes from the account, which must be read here, in its event loop."""
         return {
-            "done": self.account.done,
             "claimed": self.account.maybe_sent,
             "possible_doubles": self.account.possible_doubles,
-            "until_ms": self._client.api.now_ms(),
+            # copies come no later than the last answer to a POST
+            "until_ms": self._until_ms or self._client.api.latest_ms(),
         }
-
-
-def _in_thread(call: Callable[..., Any], *arguments: Any) -> Flow[Any]:
-    return (yield Call(partial(call, *arguments)))

@@ -97,19 +97,19 @@ class Verifier:
         self._session = session
         self._report = report
         self._past: tuple[Ledger, ...] = ()
-        self._foreign: OffsetsByPartition = {}
+        self._lineage: tuple[Ledger, ...] = ()
 
-    def begin(self, history: History, foreign: OffsetsByPartition) -> None:
-        """Note what earlier tries and runs left, and the copies of other replays since the first message."""
-        self._past, self._foreign = history.ledgers, foreign
+    def begin(self, history: History) -> None:
+        """Note what earlier tries and runs left."""
+        self._past, self._lineage = history.ledgers, history.lineage
 
     async def verify(self) -> None:
         """Look for the copy of everything that was sent, and report it; if that is not possible, report nothing."""
-        report, ledger, sent = self._report, self._session.ledger, self._report.account.done
+        report, sent = self._report, self._report.account.done
         if not sent:
             return
-        if ledger.copies_known and ledger.done == sent:
-            report.copies, report.verified = ledger.copies, True
+        if self._lineage and self._lineage[-1].copies_known and not report.account.sent_now:
+            report.copies, report.verified = self._lineage[-1].copies, True
             return
         try:
             finding = await self.find_copies({})
@@ -123,7 +123,7 @@ class Verifier:
 
     async def find_copies(self, in_doubt: OffsetsByPartition) -> Finding:
         """Find out which messages in doubt were sent, and the offsets of all other copies."""
-        search = self._search(in_doubt)
+        search = await self._search(in_doubt)
         until_s = self._client.api.monotonic() + self._options.verify_wait_s
         flow = find_copies(self._client.api, self._plan.topic, search, self.sources, until_s=until_s)
         finding = await self._client.run(flow)
@@ -136,25 +136,25 @@ class Verifier:
             )
         return finding
 
-    def _search(self, in_doubt: OffsetsByPartition) -> CopySearch:
+    async def _search(self, in_doubt: OffsetsByPartition) -> CopySearch:
         """Join what this replay knows with what the replays know whose messages in doubt it resolves."""
         mine = self._session.ledger
         past = [
-            one
-            for one in self._past
-            if one.replay_id != mine.replay_id and partition_offsets.intersection(one.claimed, in_doubt)
+            one for one in self._past if one in self._lineage or partition_offsets.intersection(one.claimed, in_doubt)
         ]
         known = partition_offsets.union(self._report.account.done, *(one.done for one in past))
         # messages of the same partition are enough to learn from, and cheaper to read
         near = {partition: ranges for partition, ranges in known.items() if partition in in_doubt}
+        first_ms = min(one.first_ms for one in (mine, *past) if one.first_ms)
+        touching = await self._client.run(self._session.touching(first_ms, self._client.api.latest_ms()))
         return CopySearch(
             known_sent=near or known,
             in_doubt=in_doubt,
             last_offsets={
-                p: min([last, *(one.last_offsets.get(p, last) for one in past)])
-                for p, last in mine.last_offsets.items()
+                p: min(one.last_offsets[p] for one in (mine, *past) if p in one.last_offsets)
+                for p in self._plan.partitions
             },
-            since_ms=min([mine.since_ms, *(one.since_ms for one in past)]),
-            foreign_copies=self._foreign,
+            since_ms=first_ms,
+            foreign_copies=partition_offsets.union(*(one.copies for one in touching if one not in past)),
             ordered=self._options.ordering == "partition",
         )

@@ -11,7 +11,6 @@ from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.client.service_clock import ServiceClock
 from airflow_provider_mqs.core.ledger.ledger import Owner
 from airflow_provider_mqs.core.ledger.session import session_for
-from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.resend.options import ResendOptions
 from airflow_provider_mqs.core.resend.replay import Replay
@@ -65,7 +64,9 @@ class World:
 
     def ledgers(self) -> list[dict[str, Any]]:
         """Every ledger in the store."""
-        return [value for key in self.store.values if not key.startswith("i-") and (value := self.store.get(key))]
+        return [
+            value for key in self.store.values if key.startswith("x-") and "state" in (value := self.store.get(key))
+        ]
 
 
 def now_s() -> float:
@@ -102,7 +103,7 @@ def replay_of(
         instance_id=str(settings.instance_id),
         consumer_key=None,
         owner=Owner(f"try {number}", run),
-        stores=ReplayStores(records=(world.store,)),
+        stores=(world.store,),
     )
     how = ResendOptions(**options)
     return Replay(
