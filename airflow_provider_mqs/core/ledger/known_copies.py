@@ -19,7 +19,7 @@ from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 from airflow_provider_mqs.core.values.time_window import TimeWindow, iso
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow_provider_mqs.core.client.flow import Flow, Step
     from airflow_provider_mqs.core.ledger.index import IndexEntry
@@ -39,6 +39,16 @@ class KnownCopies:
 
     offsets: OffsetsByPartition = field(default_factory=dict)
     why_incomplete: tuple[str, ...] = ()
+    suspects: tuple[tuple[Mapping[int, int], str], ...] = ()
+    """Last offsets before a replay whose copies may have the time of their sources, and the sentence for it."""
+
+    def doubts(self, originals: Rows) -> set[str]:
+        """Return a sentence for each replay that may have made one of the rows, going by their offsets."""
+        return {
+            sentence
+            for last_offsets, sentence in self.suspects
+            if any(row.message_offset > last_offsets.get(row.partition, -1) for row in originals)
+        }
 
     def split(self, rows: Rows) -> tuple[Rows, Rows]:
         """Return the copies among the rows, and the originals."""
@@ -59,16 +69,19 @@ def known_copies(stores: Sequence[Store], window: TimeWindow, ref: TopicRef) -> 
     def may_touch(entry: IndexEntry) -> bool:
         return entry.may_have_sent_within(start_ms, end_ms) or _touches(entry.span_ms, window)
 
-    ledgers = [
-        ledger
-        for ledger in (yield from ledgers_of(stores, ref, may_touch))
-        if ledger.may_have_sent_within(start_ms, end_ms)
-        or (ledger.has_copies and ledger.copies_keep_time is not False and _touches(ledger.span_ms, window))
-    ]
-    return KnownCopies(
-        partition_offsets.union(*(ledger.copies for ledger in ledgers)),
-        tuple(_unknown_copies(ledger) for ledger in ledgers if not ledger.copies_known),
-    )
+    known, why_incomplete, suspects = [], [], []
+    for ledger in (yield from ledgers_of(stores, ref, may_touch)):
+        sent_within = ledger.may_have_sent_within(start_ms, end_ms)
+        keeps_time = ledger.has_copies and ledger.copies_keep_time is not False and _touches(ledger.span_ms, window)
+        if sent_within or keeps_time:
+            known.append(ledger.copies)
+        if ledger.copies_known:
+            continue
+        if sent_within:
+            why_incomplete.append(_unknown_copies(ledger))
+        elif keeps_time:
+            suspects.append((ledger.last_offsets, _unknown_copies(ledger)))
+    return KnownCopies(partition_offsets.union(*known), tuple(why_incomplete), tuple(suspects))
 
 
 def known_copies_in(stores: Sequence[Store], window: TimeWindow, ref: TopicRef) -> KnownCopies:

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,12 +100,17 @@ def _replace_file(path: Path, text: str) -> None:
             # without it, some file systems survive a power cut with the new name and no content
             os.fsync(file.fileno())
         os.replace(name, path)  # noqa: PTH105 - the rename is the point
-        # the name is in the folder, which is flushed by itself
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _flush_folder(path.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the names of files, which are in their folder; not every file system lets a folder be flushed."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
