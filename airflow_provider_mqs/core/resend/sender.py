@@ -87,7 +87,7 @@ class Sender:
     ) -> None:
         self.meter = Meter(report, client.api.monotonic)
         self.post_times = PostTimes()
-        """When each message was posted that this execution has sent."""
+        """When this execution has posted each message."""
         self._client = client
         self._topic = topic
         self._options = options
@@ -225,8 +225,8 @@ class Sender:
                 account.mark_in_doubt(Failure(*ref, "", sentence, "", unknown=True))
             raise
         finally:
-            asked_s = self._asked_s.pop(ref, 0.0)
-        self.post_times.note(ref, asked_s, self._client.api.monotonic())
+            if (asked_s := self._asked_s.pop(ref, None)) is not None:
+                self.post_times.note(ref, asked_s, self._client.api.monotonic())
         account.mark_sent(ref)
         return True
 
