@@ -1,250 +1,329 @@
 """
-Find the copies of messages in their topic, and so resolve which messages in doubt were sent. Flows.
+Find the copies of messages in their topic: to prove that each has one, and to settle messages in doubt. Flows.
 
-A *candidate* is a row that may be a copy. Its offset is greater than every offset that its partition had before the
-first message was sent. Its time lies between ``MARGIN_MS`` before that and ``MARGIN_MS`` from now, by the clock of the
-service, since a copy gets the time of its append. And no other replay is known to have made it.
+Both work on the same ``Evidence``: the sources of all executions of the topic whose sending touches, and all rows that
+came after it began. ``copy_matching`` says what proves what; this module reads, waits and gives up.
 
-*Known-sent* messages, those that the service acknowledged, calibrate the search: they show what a copy keeps
-(``copy_traits``). A search is calibrated if the rows are complete, each known-sent message has a candidate, and in the
-end none of them is missing its copy. ``copy_matching`` decides, partition by partition, from counts and contents. The
-service may show a message later than it appended it, so the search is repeated until nothing is left open, at most for
-``verify_wait``.
+``prove``
+    Each message that was sent has a copy, or has none, or nobody can tell. Copies that are not there yet are waited
+    for, at most for the wait, and only the time in which they must be is read again. So that not each of many
+    executions reads everything, one of them proves for all (``core.resend.verifier``).
 
-=========  ============================================================================================================
-sent       A copy was found, and it is known what a copy looks like. This needs no wait.
-not sent   No copy, although the search is calibrated: the copies of the messages that were surely sent are visible. It
-           is decided in the last search only, when the wait has passed, and only if up to three known-sent messages
-           find their contents among their candidates: else look-alikes may have stood in for their copies.
-unknown    All else. Nothing was surely sent, or not all of its copies are visible, so nobody knows what a copy looks
-           like; the rows are incomplete; producers write messages of the same content; or there are more look-alikes
-           than may be compared.
-=========  ============================================================================================================
-
-In partitions where others write, a look-alike of theirs may stand in for a copy that is not visible yet. So without
-messages in doubt, copies count as found only if two searches in a row agree.
+``settle_doubts``
+    =========  ========================================================================================================
+    sent       A row has its content, and no other message explains that row. This needs no wait.
+    not sent   No row has its content, the wait after its POST has passed, and its partition was surely shown as far as
+               that: a copy that came later is visible there; or the newest copy of the partition is, and it took less
+               time to become visible than has passed since the POST. A partition in which no copy is visible says
+               nothing, since its rows may be late.
+    unknown    All else: nothing was surely sent, so nobody knows what a copy looks like; rows are missing; somebody
+               writes the same contents; copies change their look; or it takes more requests than are allowed.
+    =========  ========================================================================================================
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.core.client.flow import Flow, Parallel, Sleep
-from airflow_provider_mqs.core.ledger.ledger import MARGIN_MS
+from airflow_provider_mqs.core.client.flow import Flow, Sleep
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.query.slices import Slice
-from airflow_provider_mqs.core.query.window_reader import WindowReader
-from airflow_provider_mqs.core.verify import copy_matching, copy_traits
+from airflow_provider_mqs.core.offsets.plan import Plan
+from airflow_provider_mqs.core.verify import copy_matching
+from airflow_provider_mqs.core.verify.evidence import Evidence
+from airflow_provider_mqs.core.verify.executions import MARGIN_MS, SLACK_MS, Execution, hull, marks_of
+from airflow_provider_mqs.core.verify.source_messages import SourceMessages
+from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from airflow_provider_mqs.core.client.api import MqsApi
-    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
-    from airflow_provider_mqs.core.values.message import Rows
-    from airflow_provider_mqs.core.verify.copy_matching import MatchGroup, Matching
-    from airflow_provider_mqs.core.verify.copy_traits import KeptTraits, TraitsByOffset
-    from airflow_provider_mqs.core.verify.source_messages import SourceMessages
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
+    from airflow_provider_mqs.core.verify.copy_matching import Matching, Source
 
+_log = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
-_CONFIRM_PAUSE_S = 2.0
-"""Time between two searches that must agree, if others write into the topic."""
-_MAX_COMPARED = 2_000
-"""Contents that one search of a partition may ask for."""
-_MAX_CHECKED, _FEW_CANDIDATES = 3, 20
-"""Known-sent messages whose contents must be found before another counts as not sent, in groups where that is cheap."""
+_STORE_PAUSE_S = 1.0
+"""Between two looks at the ledgers of others."""
+_MOST_ROUNDS = 20
+"""How often the time of sending is widened for executions that touch those that touch ours."""
+_MOST_CHECKED = 3
+"""Newest known sources of a partition whose copies are looked for, to learn how far the partition is shown."""
+_FEW_STRAYS = 64
+
+Touching = Callable[[int, int], "Flow[list[Execution]]"]
+"""Reads which executions may have sent within a time, from the ledgers of the topic."""
 
 
-@dataclass(frozen=True, slots=True)
-class CopySearch:
-    """What to search for, and among which rows."""
-
-    known_sent: OffsetsByPartition
-    """Surely sent messages whose copies may be among the candidates."""
-    in_doubt: OffsetsByPartition
-    """Messages that may have been sent."""
-    last_offsets: Mapping[int, int]
-    """By partition, the last offset that was there before the first message was sent."""
-    since_ms: int
-    """The service's time before the first message was sent, epoch ms."""
-    foreign_copies: OffsetsByPartition = field(default_factory=dict)
-    """Copies that other replays are known to have made."""
-    ordered: bool = False
-    """Whether the messages of each partition were sent one by one, in the order of their offsets."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finding:
-    """What a search found; of the messages in doubt, each is in exactly one of the first three."""
+    """What was found out about the copies of some executions; each is named in one of the first three."""
 
-    sent: OffsetsByPartition
-    unsent: OffsetsByPartition
-    unknown: OffsetsByPartition
-    copies: OffsetsByPartition
-    missing: OffsetsByPartition
-    """Known-sent messages without a copy, in partitions where others have theirs."""
-    calibrated: bool
-    """Whether it is known what a copy looks like, and the copy of every known-sent message was found."""
-    complete: bool
-    """Whether ``copies`` holds every copy."""
-    foreign_rows: bool = False
-    """Whether there are candidates that no message explains."""
+    copies: dict[str, OffsetsByPartition] = field(default_factory=dict)
+    """By token, the copies of an execution, as many as it sent."""
+    missing: dict[str, OffsetsByPartition] = field(default_factory=dict)
+    """By token, messages that surely have no copy."""
+    unproven: dict[str, str] = field(default_factory=dict)
+    """By token, a sentence that says why nobody can tell."""
+    surely_copies: OffsetsByPartition = field(default_factory=dict)
+    """Rows that surely are copies, of whichever execution."""
+    keep_time: bool | None = None
+    """Whether copies have the time of their source; ``None`` if that is not known."""
+
+
+@dataclass(slots=True)
+class Settled:
+    """What became of messages in doubt; all others stay unknown."""
+
+    sent: OffsetsByPartition = field(default_factory=dict)
+    unsent: OffsetsByPartition = field(default_factory=dict)
+
+
+def most_pages(executions: Iterable[Execution]) -> int:
+    """Return on how many pages rows may be read: a busy topic must not cost more than the sending did."""
+    return 100 + sum(one.count for one in executions) // 5
+
+
+def most_contents(executions: Iterable[Execution]) -> int:
+    """Return how many contents may be read, if counting does not tell."""
+    return 200 + sum(one.count + 4 * partition_offsets.count(one.open) for one in executions)
+
+
+def most_requests(executions: Sequence[Execution]) -> int:
+    """Return how many requests ``prove`` takes at most, but for waiting: sources, rows and contents."""
+    return sum(one.count for one in executions) + most_pages(executions) + most_contents(executions)
+
+
+def evidence_of(api: MqsApi, topic: str, executions: Sequence[Execution]) -> Evidence:
+    """Return empty evidence for some executions, with what may be read for them."""
+    sources = SourceMessages(api, Plan(topic, {}))
+    return Evidence(api, topic, sources, most_pages(executions), most_contents(executions))
+
+
+def find_neighbours(
+    api: MqsApi, targets: Sequence[Execution], touching: Touching, *, until_s: float
+) -> Flow[list[Execution]]:
+    """
+    Return the other executions whose copies may lie among those of ``targets``, once none of them sends any more.
+
+    What touches one of them is among them, too, unless its copies are known. After ``until_s``, wait no longer.
+    """
+    tokens = {one.token for one in targets}
+    while True:
+        span, others = hull(targets), []
+        for _ in range(_MOST_ROUNDS):
+            found = yield from touching(*span)
+            others = [one for one in found if one.token not in tokens]
+            wider = hull([*targets, *(one for one in others if one.found is None)])
+            if wider == span:
+                break
+            span = wider
+        busy = [one for one in others if one.busy]
+        if not busy or api.monotonic() >= until_s:
+            return others
+        yield Sleep(_STORE_PAUSE_S, f"another resend of the topic ({busy[0].name}) is still sending")
+
+
+def prove(
+    api: MqsApi,
+    topic: str,
+    targets: Sequence[Execution],
+    touching: Touching,
+    *,
+    wait_s: float,
+    max_requests: int | None = None,
+) -> Flow[Finding]:
+    """Prove the copies of many executions with one reading. ``max_requests`` is compared before the first request."""
+    most = most_requests(targets)
+    if max_requests is not None and most > max_requests:
+        raise ConfigurationError(f"Proving these copies may take {most} requests, more than max_requests={max_requests}.")
+    until_s = api.monotonic() + wait_s
+    others = yield from find_neighbours(api, targets, touching, until_s=until_s)
+    return (yield from prove_with(evidence_of(api, topic, targets), targets, others, until_s=until_s))
+
+
+def prove_with(
+    evidence: Evidence, targets: Sequence[Execution], others: Sequence[Execution], *, until_s: float
+) -> Flow[Finding]:
+    """Prove the copies of ``targets`` among those of ``others``; ``until_s`` is how long copies may be late."""
+    api = evidence.api
+    search = _Search(evidence, [*targets, *others])
+    yield from search.load()
+    yield from search.read(*hull(search.executions))
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        began_s = api.monotonic()
+        last = began_s >= until_s
+        yield from search.calibrate()
+        matching = search.match()
+        if matching.short and (yield from evidence.recheck(matching.short, matching.strays)):
+            continue
+        if last or not matching.short:
+            matching = yield from search.match_by_content()
+        if last or not (matching.short or evidence.why_incomplete or evidence.kept is None):
+            break
+        yield Sleep(min(pause_s, max(until_s - api.monotonic(), 0.0)), "copies may still become visible")
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        yield from search.read_again(matching.short)
+    certain = yield from search.compare_strays(matching)
+    if certain is None:
+        matching = yield from search.match_by_content()
+    return search.finding(targets, matching, missing_is_certain=certain is True)
+
+
+def settle_doubts(
+    evidence: Evidence,
+    executions: Sequence[Execution],
+    doubts: Mapping[MessageRef, tuple[int, int, int]],
+    *,
+    wait_ms: int,
+    others_of: Touching | None = None,
+) -> Flow[Settled]:
+    """
+    Find out which messages in doubt were sent, however long that takes.
+
+    ``doubts`` has by message the time in which it was posted, and the offset of that
+    """
+    raise NotImplementedError
+
+
+@dataclass(slots=True)
+class _Search:
+    """One reading of the topic for some executions."""
+
+    evidence: Evidence
+    everybody: Sequence[Execution]
+    executions: list[Execution] = field(init=False)
+    """Those whose copies are not known yet."""
+    marks: dict[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.executions = [one for one in self.everybody if one.found is None]
+        self.marks = marks_of(self.executions)
 
     @property
-    def may_improve(self) -> bool:
-        """Whether a later search may find more."""
-        return not self.calibrated or bool(self.unsent or self.missing)
+    def partitions(self) -> set[int]:
+        return {partition for one in self.executions for partition in (*one.sent, *one.open)}
 
+    def load(self) -> Flow[None]:
+        """Find out what all sources look like."""
+        wanted = partition_offsets.union(*(offsets for one in self.executions for offsets in (one.sent, one.open)))
+        yield from self.evidence.sources.load(wanted, [one.span_ms for one in self.executions if one.span_ms])
 
-def find_last_offsets(api: MqsApi, topic: str, partitions: OffsetsByPartition) -> Flow[dict[int, int]]:
-    """Find the last offset of each partition of a plan, before anything is sent: of the plan, or of the newest rows."""
-    last_offsets = {partition: ranges[-1][1] for partition, ranges in partitions.items()}
+    def read(self, start_ms: int, end_ms: int) -> Flow[None]:
+        yield from self.evidence.read_rows(start_ms, end_ms, self.marks, self.partitions)
 
-    def note(rows: Rows) -> None:
-        for row in rows:
-            if row.partition in last_offsets:
-                last_offsets[row.partition] = max(last_offsets[row.partition], row.message_offset)
+    def read_again(self, short: Sequence[Source]) -> Flow[None]:
+        """Read what may have changed: the time in which missing copies must be, and what came since."""
+        now_ms = self.evidence.api.latest_ms() + MARGIN_MS
+        start_ms, end_ms = hull(self.executions)
+        if short and not self.evidence.why_incomplete:
+            start_ms = max(start_ms, min(source.start_ms for source in short))
+        yield from self.read(start_ms, max(end_ms, now_ms))
 
-    # rows outside this time are no candidates, so they need not be excluded by their offset
-    now_ms = api.now_ms()
-    reader = WindowReader(api, topic, note, partitions, total_may_lag=True)
-    yield from reader.read(Slice(now_ms - MARGIN_MS, now_ms + MARGIN_MS, _single_partition(partitions)))
-    return last_offsets
+    def sources(self) -> list[Source]:
+        kept = self.evidence.kept
+        any_time = kept is not None and kept.same_time
+        shown = self.evidence.sources.shown
+        return [source for one in self.executions for source in one.sources(shown, any_time=any_time)]
 
+    def calibrate(self) -> Flow[None]:
+        """Learn what a copy looks like, if that is not known; copies that keep their time are read where sources are."""
+        if self.evidence.pairs:
+            return
+        yield from self.evidence.calibrate([source for source in self.sources() if source.known], self.marks)
+        kept = self.evidence.kept
+        if kept is not None and kept.same_time:
+            spans = [one.span_ms for one in self.executions if one.span_ms]
+            times = [shown.time_ms for shown in self.evidence.sources.shown.values()]
+            start_ms = min([*times, *(start for start, _ in spans)])
+            yield from self.read(start_ms, max([*(time + 1 for time in times), *(end for _, end in spans)]))
 
-def find_copies(
-    api: MqsApi, topic: str, search: CopySearch, sources: SourceMessages, *, until_s: float
-) -> Flow[Finding]:
-    """Search until nothing is left open, at most until ``until_s`` by ``api.clock``; only then a message is unsent."""
-    yield from sources.load(partition_offsets.union(search.known_sent, search.in_doubt))
-    pause_s, copies_before = _FIRST_PAUSE_S, None
-    while True:
-        began_s = api.clock()
-        last = began_s >= until_s
-        finding = yield from _search_once(api, topic, search, sources, last=last)
-        confirmed = bool(search.in_doubt) or not finding.foreign_rows or finding.copies == copies_before
-        if last or (confirmed and not finding.may_improve):
-            return finding
-        copies_before = None if finding.may_improve else finding.copies
-        wait_s = pause_s if finding.may_improve else _CONFIRM_PAUSE_S
-        yield Sleep(min(wait_s, max(until_s - api.clock(), 0.0)), "copies may still become visible")
-        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+    def rows(self) -> list[copy_matching.Shown]:
+        """Return the rows that may be copies of somebody whose copies are not known."""
+        known = partition_offsets.union(*(one.found for one in self.everybody if one.found is not None))
+        taken = set(partition_offsets.expand(known))
+        return [row for ref, row in self.evidence.rows.items() if ref not in taken]
 
+    def match(self) -> Matching:
+        kept = self.evidence.kept
+        if kept is None:
+            return copy_matching.Matching(unclear=self.sources())
+        return copy_matching.match(self.sources(), self.rows(), kept, self.evidence.contents)
 
-def _search_once(api: MqsApi, topic: str, search: CopySearch, sources: SourceMessages, *, last: bool) -> Flow[Finding]:
-    candidates, whole = yield from _read_candidates(api, topic, search)
-    known_sent, in_doubt = sources.traits(search.known_sent), sources.traits(search.in_doubt)
-    every_source_known = sum(map(len, known_sent.values())) == partition_offsets.count(search.known_sent)
-    learned_from = {partition: list(found.values()) for partition, found in known_sent.items()}
-    rows = {partition: list(found.values()) for partition, found in candidates.items()}
-    calibration = copy_traits.traits_all_keep(learned_from, rows) if whole and every_source_known else None
-    kept = calibration or copy_traits.traits_most_keep(learned_from, rows)
+    def match_by_content(self) -> Flow[Matching]:
+        """Match, and read the contents that tell more, as long as they may be read."""
+        while True:
+            matching = self.match()
+            affordable: list[MessageRef] = []
+            for refs in matching.wanted:
+                unread = {ref for ref in (*affordable, *refs) if ref not in self.evidence.contents}
+                if len(unread) <= self.evidence.most_contents:
+                    affordable += refs
+            if not affordable:
+                return matching
+            yield from self.evidence.read_contents(affordable)
 
-    matchings: dict[int, Matching] = {}
-    checkable: list[tuple[int, MatchGroup]] = []
-    foreign_rows = False
-    for partition in sorted({*search.known_sent, *search.in_doubt}):
-        groups = copy_matching.group_by_key(
-            {offset: kept.key_of_source(traits) for offset, traits in known_sent.get(partition, {}).items()},
-            {offset: kept.key_of_source(traits) for offset, traits in in_doubt.get(partition, {}).items()},
-            {offset: kept.key_of_candidate(traits) for offset, traits in candidates.get(partition, {}).items()},
-        )
-        compare = calibration is not None
-        matchings[partition] = yield from _match_partition(api, topic, partition, groups, search, compare=compare)
-        foreign_rows = foreign_rows or any(group.unexplained > 0 for group in groups)
-        checkable += [
-            (partition, group) for group in groups if group.known_sent and len(group.candidates) <= _FEW_CANDIDATES
-        ]
-    decides_unsent = last and sources.by_offset and any(matching.unsent for matching in matchings.values())
-    if decides_unsent and not (yield from _have_their_contents(api, topic, checkable)):
-        calibration = None
-    finding = replace(_finding(search, matchings, calibration), foreign_rows=foreign_rows)
-    # a copy that incomplete rows do not show may be there all the same
-    return finding if whole else replace(finding, missing={})
+    def compare_strays(self, matching: Matching) -> Flow[bool | None]:
+        """
+        Return whether what is missing surely is: no row that came at its time has its content.
 
-
-def _read_candidates(api: MqsApi, topic: str, search: CopySearch) -> Flow[tuple[TraitsByOffset, bool]]:
-    """Read the candidates, and whether the rows are complete."""
-    candidates: TraitsByOffset = {}
-    partitions = partition_offsets.union(search.known_sent, search.in_doubt)
-
-    def note(rows: Rows) -> None:
-        for row in rows:
-            if row.message_offset > search.last_offsets.get(row.partition, -1):
-                candidates.setdefault(row.partition, {})[row.message_offset] = copy_traits.traits_of(row.message)
-
-    now_ms = api.now_ms()
-    reader = WindowReader(api, topic, note, partitions, total_may_lag=True)
-    # in three parts, since nearly all candidates are in the middle one and the reader cuts what is too large
-    edges = (search.since_ms - MARGIN_MS, min(search.since_ms, now_ms), now_ms, now_ms + MARGIN_MS)
-    for start_ms, end_ms in pairwise(edges):
-        if start_ms < end_ms:
-            yield from reader.read(Slice(start_ms, end_ms, _single_partition(partitions)))
-    found = partition_offsets.from_refs(
-        (partition, offset) for partition in candidates for offset in candidates[partition]
-    )
-    for partition, offset in partition_offsets.expand(partition_offsets.intersection(search.foreign_copies, found)):
-        del candidates[partition][offset]
-    return candidates, not reader.why_incomplete
-
-
-def _match_partition(
-    api: MqsApi, topic: str, partition: int, groups: list[MatchGroup], search: CopySearch, *, compare: bool
-) -> Flow[Matching]:
-    """Match a partition, by contents if they may be compared and are affordable, else by counting."""
-    matching = copy_matching.match_by_count(groups, ordered=search.ordered, by_content=compare)
-    compared = copy_matching.groups_to_compare(matching, everything=not search.in_doubt)
-    if not compare or not compared:
-        return matching
-    offsets = [offset for group in compared for offset in (*group.known_sent, *group.in_doubt, *group.candidates)]
-    if len(offsets) > _MAX_COMPARED:
-        counted = copy_matching.match_by_count(groups, ordered=search.ordered)
-        counted.unknown += [offset for group in counted.unclear for offset in group.in_doubt]
-        return counted
-    messages = yield Parallel(api.get_message(topic, partition, offset, download=True) for offset in offsets)
-    # a message that is gone has no content in common with another
-    contents = {offset: message.value if message else offset for offset, message in zip(offsets, messages, strict=True)}
-    split: list[MatchGroup] = []
-    for group in compared:
-        parts = (group.known_sent, group.in_doubt, group.candidates)
-        split += copy_matching.group_by_key(*({offset: contents[offset] for offset in part} for part in parts))
-    return copy_matching.match_by_content(matching, split)
-
-
-def _have_their_contents(api: MqsApi, topic: str, groups: list[tuple[int, MatchGroup]]) -> Flow[bool]:
-    """Return whether some known-sent messages, in the smallest groups, have their contents among their candidates."""
-    for partition, group in sorted(groups, key=lambda pair: len(pair[1].candidates))[:_MAX_CHECKED]:
-        offsets = [group.known_sent[-1], *group.candidates]
-        messages = yield Parallel(api.get_message(topic, partition, offset, download=True) for offset in offsets)
-        source, *candidates = (message and message.value for message in messages)
-        if source not in candidates:
+        ``None`` if one has: copies changed their look, and everything is to be matched once more.
+        """
+        if not matching.missing:
+            return True
+        near = [row for row in matching.strays if any(source.covers(row) for source in matching.missing)]
+        if not near:
+            return True
+        refs = [*(source.ref for source in matching.missing), *(row.ref for row in near)]
+        if not (yield from self.evidence.read_contents(refs)):
             return False
-    return True
+        contents = self.evidence.contents
+        by_content = {contents[row.ref]: row for row in near}
+        pairs = [
+            (source.shown, by_content[contents[source.ref]])
+            for source in matching.missing
+            if contents[source.ref] is not None and contents[source.ref] in by_content
+        ]
+        self.evidence.pairs += pairs
+        return None if pairs else True
+
+    def finding(self, targets: Sequence[Execution], matching: Matching, *, missing_is_certain: bool) -> Finding:
+        """Say for each of some executions how it stands."""
+        evidence, kept = self.evidence, self.evidence.kept
+        finding = Finding(keep_time=kept.same_time if kept and kept.steady else None)
+        rows = [row.ref for _, row in matching.copies] + [row.ref for row in matching.spare_copies]
+        finding.surely_copies = partition_offsets.from_refs(rows)
+        for one in targets:
+            if one.found is not None:
+                finding.copies[one.token] = one.found
+                continue
+            copies = [row.ref for source, row in matching.copies if source.token == one.token and source.known]
+            missing = [source.ref for source in matching.missing if source.token == one.token]
+            if evidence.why_incomplete:
+                finding.unproven[one.token] = evidence.why_incomplete[0]
+            elif kept is None:
+                finding.unproven[one.token] = (
+                    "No message that was surely sent has been found again, so it is not known what a copy looks like."
+                )
+            elif missing and missing_is_certain:
+                finding.missing[one.token] = partition_offsets.from_refs(missing)
+            elif len(copies) == one.count:
+                # with those of messages whose state is open, which are copies of this execution as well
+                finding.copies[one.token] = partition_offsets.from_refs(
+                    row.ref for source, row in matching.copies if source.token == one.token
+                )
+            else:
+                finding.unproven[one.token] = _why_unclear(one, len(copies), matching)
+        return finding
 
 
-def _finding(search: CopySearch, matchings: Mapping[int, Matching], calibration: KeptTraits | None) -> Finding:
-    def joined(choose: Callable[[Matching], list[int]]) -> OffsetsByPartition:
-        return partition_offsets.from_refs(
-            (partition, offset) for partition, matching in matchings.items() for offset in choose(matching)
-        )
-
-    # if the copy of a known-sent message is missing, its look-alikes were something else, and what was learned is wrong
-    calibrated = calibration is not None and not any(matching.missing for matching in matchings.values())
-    sent = joined(lambda matching: matching.sent) if calibration else {}
-    unsent = joined(lambda matching: matching.unsent) if calibrated else {}
-    return Finding(
-        sent=sent,
-        unsent=unsent,
-        unknown=partition_offsets.difference(search.in_doubt, partition_offsets.union(sent, unsent)),
-        copies=joined(lambda matching: matching.copies),
-        missing=joined(lambda matching: matching.missing if matching.copies else []),
-        calibrated=calibrated,
-        complete=calibrated and not any(matching.unclear for matching in matchings.values()),
+def _why_unclear(one: Execution, found: int, matching: Matching) -> str:
+    unclear = [source.ref for source in matching.unclear if source.token == one.token and source.known]
+    examples = ", ".join(f"{offset} of partition {partition}" for partition, offset in unclear[:5])
+    named = f" (message_offset {examples})" if examples else ""
+    return (
+        f"{found} copies of {one.count} messages are certain. The others cannot be told from messages that look the "
+        f"same{named}."
     )
-
-
-def _single_partition(partitions: OffsetsByPartition) -> int | None:
-    """Return the partition to ask for if there is only one; several are read together."""
-    return next(iter(partitions)) if len(partitions) == 1 else None
