@@ -124,7 +124,7 @@ class Verifier:
     async def find_copies(self, in_doubt: OffsetsByPartition) -> Finding:
         """Find out which messages in doubt were sent, and the offsets of all other copies."""
         search = self._search(in_doubt)
-        until_s = self._client.api.clock() + self._options.verify_wait_s
+        until_s = self._client.api.monotonic() + self._options.verify_wait_s
         flow = find_copies(self._client.api, self._plan.topic, search, self.sources, until_s=until_s)
         finding = await self._client.run(flow)
         if in_doubt and not search.known_sent:
