@@ -43,10 +43,12 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from airflow_provider_mqs.core.verify.copy_traits import KeptTraits, Shown
-
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef
+    from airflow_provider_mqs.core.verify.copy_traits import KeptTraits, Shown
+
+_FEW_ROWS = 64
+"""So many rows are all compared with a message in doubt before it counts as not sent."""
 
 Contents: TypeAlias = Mapping["MessageRef", Hashable]
 """The contents that were read; ``None`` for one that the service does not return."""
@@ -132,18 +134,18 @@ def pair_up(sources: Sequence[Source], rows: Sequence[Shown], *, spare: bool = T
     """Give each row a source of its own in whose span it lies, for as many rows as possible; ``spare`` allows more."""
     posts = (source for source in sources for _ in range(1 + (source.spare if spare else 0)))
     waiting = sorted(posts, key=lambda source: (source.start_ms, source.ref), reverse=True)
-    started: list[tuple[int, int, int, Source]] = []
+    started: list[tuple[int, int, Source]] = []
     pairs = []
     # of the spans that have begun, the one that ends first cannot wait for a later row
     for row in sorted(rows, key=lambda row: (row.time_ms, row.ref)):
         while waiting and waiting[-1].start_ms <= row.time_ms:
             source = waiting.pop()
-            heappush(started, (source.end_ms, *source.ref, len(waiting), source))  # type: ignore[arg-type]
+            heappush(started, (source.end_ms, -len(waiting), source))
         while started and started[0][0] < row.time_ms:
             heappop(started)
         if started:
             pairs.append((heappop(started)[-1], row))
-    return pairs  # type: ignore[return-value]
+    return pairs
 
 
 def match(sources: Iterable[Source], rows: Iterable[Shown], kept: KeptTraits, contents: Contents) -> Matching:
@@ -173,36 +175,54 @@ def match(sources: Iterable[Source], rows: Iterable[Shown], kept: KeptTraits, co
 
 
 def settle(
-    doubts: Sequence[Source], others: Iterable[Source], rows: Iterable[Shown], kept: KeptTraits, contents: Contents
+    doubts: Sequence[Source],
+    others: Iterable[Source],
+    rows: Iterable[Shown],
+    kept: KeptTraits,
+    contents: Contents,
+    *,
+    thorough: bool,
 ) -> Matching:
     """
     Decide about some open sources, always by contents; fills ``sent``, ``absent``, ``unclear`` and ``wanted``.
 
-    Less is read than to match whole groups: the doubts, the rows in their spans, and what else may explain those. A row
-    of another look has its content compared, too, if there are more of its look than known sources.
+    Less is read than to match whole groups: the doubts, the rows in their spans, and what else may explain those. Only
+    with ``thorough`` is a source really absent: then rows of another look are compared, too, all of them if they are
+    few, else those of which there are more than sources of their look.
     """
     groups = group_by_key([*doubts, *others], rows, kept)
     mine = {id(source) for source in doubts}
     matching = Matching()
-    strays = [
-        row
-        for group in groups.values()
-        if len(group.rows) > len(group.sources) or not kept.steady or not all(source.known for source in group.sources)
-        for row in group.rows
-    ]
+    strays = _strays(groups.values(), doubts, kept) if thorough else []
     for group in groups.values():
         open_here = [source for source in group.sources if id(source) in mine]
         if not open_here:
             continue
         near = list({row.ref: row for row in _covered([*group.rows, *strays], open_here)}.values())
         refs = [*(source.ref for source in open_here), *(row.ref for row in near)]
-        if not _want(refs, contents, matching):
-            twins = [source for source in group.sources if id(source) not in mine]
-            for part in _split(Group(open_here, near), contents):
-                _settle_part(part, twins, group.rows, contents, matching)
-        else:
+        if _want(refs, contents, matching):
             matching.unclear += open_here
+            continue
+        twins = [source for source in group.sources if id(source) not in mine]
+        for part in _split(Group(open_here, near), contents):
+            _settle_part(part, twins, group.rows, contents, matching)
     return matching
+
+
+def _strays(groups: Iterable[Group], doubts: Sequence[Source], kept: KeptTraits) -> list[Shown]:
+    """Return rows that may be copies of doubts in another look than is expected."""
+    groups = list(groups)
+    near = _covered((row for group in groups for row in group.rows), doubts)
+    if len(near) <= _FEW_ROWS or not kept.steady:
+        return near
+    start_ms, end_ms = min(one.start_ms for one in doubts), max(one.end_ms for one in doubts)
+    strays = []
+    for group in groups:
+        found = _covered(group.rows, doubts)
+        at_that_time = [one for one in group.sources if one.start_ms <= end_ms and start_ms <= one.end_ms]
+        if len(found) > len(at_that_time):
+            strays += found
+    return strays
 
 
 def _settle_part(

@@ -19,40 +19,48 @@ came after it began. ``copy_matching`` says what proves what; this module reads,
     unknown    All else: nothing was surely sent, so nobody knows what a copy looks like; rows are missing; somebody
                writes the same contents; copies change their look; or it takes more requests than are allowed.
     =========  ========================================================================================================
+
+Rows are read first and ledgers last: a message is claimed in a ledger before it is posted, so whoever made a row is
+named in what is read after it. If the ledgers have changed, everything is matched once more.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from airflow_provider_mqs.core.client.flow import Flow, Sleep
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.verify import copy_matching
+from airflow_provider_mqs.core.verify.copy_matching import Matching, Source
 from airflow_provider_mqs.core.verify.evidence import Evidence
-from airflow_provider_mqs.core.verify.executions import MARGIN_MS, SLACK_MS, Execution, hull, marks_of
+from airflow_provider_mqs.core.verify.executions import MARGIN_MS, SLACK_MS, Execution, hull, marks_of, sources_of
 from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.api import MqsApi
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
-    from airflow_provider_mqs.core.verify.copy_matching import Matching, Source
+    from airflow_provider_mqs.core.verify.copy_traits import Shown
 
-_log = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _STORE_PAUSE_S = 1.0
-"""Between two looks at the ledgers of others."""
+"""Between two readings of others' ledgers."""
 _MOST_ROUNDS = 20
 """How often the time of sending is widened for executions that touch those that touch ours."""
-_MOST_CHECKED = 3
-"""Newest known sources of a partition whose copies are looked for, to learn how far the partition is shown."""
-_FEW_STRAYS = 64
+_MOST_CHANGES = 3
+"""How often everything is matched once more because ledgers have changed."""
+_MOST_NEWEST = 3
+"""Newest known sources of a partition whose copies show how far it can be seen."""
+_MOST_NEAR = 8
+"""Rows that are compared with one of these."""
+_SOON_MS = 5_000
+"""How soon after its POST a copy is appended, in nearly all cases."""
+_ANY_TIME = (-(2**63), 2**63)
 
-Touching = Callable[[int, int], "Flow[list[Execution]]"]
+Touching: TypeAlias = Callable[[int, int], "Flow[list[Execution]]"]
 """Reads which executions may have sent within a time, from the ledgers of the topic."""
 
 
@@ -61,23 +69,32 @@ class Finding:
     """What was found out about the copies of some executions; each is named in one of the first three."""
 
     copies: dict[str, OffsetsByPartition] = field(default_factory=dict)
-    """By token, the copies of an execution, as many as it sent."""
+    """By token, the copies of an execution, if each of its messages has one."""
     missing: dict[str, OffsetsByPartition] = field(default_factory=dict)
-    """By token, messages that surely have no copy."""
+    """By token, messages that were acknowledged and surely have no copy."""
     unproven: dict[str, str] = field(default_factory=dict)
     """By token, a sentence that says why nobody can tell."""
     surely_copies: OffsetsByPartition = field(default_factory=dict)
     """Rows that surely are copies, of whichever execution."""
+    of_open: OffsetsByPartition = field(default_factory=dict)
+    """Those of them whose message was in doubt."""
     keep_time: bool | None = None
     """Whether copies have the time of their source; ``None`` if that is not known."""
 
 
 @dataclass(slots=True)
 class Settled:
-    """What became of messages in doubt; all others stay unknown."""
+    """What became of messages in doubt; those in neither stay unknown."""
 
     sent: OffsetsByPartition = field(default_factory=dict)
     unsent: OffsetsByPartition = field(default_factory=dict)
+
+
+class Doubt(NamedTuple):
+    """When a message in doubt may have been posted, in the service's time."""
+
+    first_ms: int
+    last_ms: int
 
 
 def most_pages(executions: Iterable[Execution]) -> int:
@@ -91,38 +108,8 @@ def most_contents(executions: Iterable[Execution]) -> int:
 
 
 def most_requests(executions: Sequence[Execution]) -> int:
-    """Return how many requests ``prove`` takes at most, but for waiting: sources, rows and contents."""
+    """Return how many requests ``prove`` takes at most if nothing is late: for sources, rows and contents."""
     return sum(one.count for one in executions) + most_pages(executions) + most_contents(executions)
-
-
-def evidence_of(api: MqsApi, topic: str, executions: Sequence[Execution]) -> Evidence:
-    """Return empty evidence for some executions, with what may be read for them."""
-    sources = SourceMessages(api, Plan(topic, {}))
-    return Evidence(api, topic, sources, most_pages(executions), most_contents(executions))
-
-
-def find_neighbours(
-    api: MqsApi, targets: Sequence[Execution], touching: Touching, *, until_s: float
-) -> Flow[list[Execution]]:
-    """
-    Return the other executions whose copies may lie among those of ``targets``, once none of them sends any more.
-
-    What touches one of them is among them, too, unless its copies are known. After ``until_s``, wait no longer.
-    """
-    tokens = {one.token for one in targets}
-    while True:
-        span, others = hull(targets), []
-        for _ in range(_MOST_ROUNDS):
-            found = yield from touching(*span)
-            others = [one for one in found if one.token not in tokens]
-            wider = hull([*targets, *(one for one in others if one.found is None)])
-            if wider == span:
-                break
-            span = wider
-        busy = [one for one in others if one.busy]
-        if not busy or api.monotonic() >= until_s:
-            return others
-        yield Sleep(_STORE_PAUSE_S, f"another resend of the topic ({busy[0].name}) is still sending")
 
 
 def prove(
@@ -134,77 +121,129 @@ def prove(
     wait_s: float,
     max_requests: int | None = None,
 ) -> Flow[Finding]:
-    """Prove the copies of many executions with one reading. ``max_requests`` is compared before the first request."""
+    """Prove the copies of many executions with one reading; refuse before that if it may take too many requests."""
     most = most_requests(targets)
     if max_requests is not None and most > max_requests:
-        raise ConfigurationError(f"Proving these copies may take {most} requests, more than max_requests={max_requests}.")
+        raise ConfigurationError(f"Proving them may take {most} requests, more than max_requests={max_requests}.")
     until_s = api.monotonic() + wait_s
     others = yield from find_neighbours(api, targets, touching, until_s=until_s)
-    return (yield from prove_with(evidence_of(api, topic, targets), targets, others, until_s=until_s))
+    sources = SourceMessages(api, Plan(topic, {}))
+    evidence = Evidence(api, topic, sources, most_pages(targets), most_contents(targets))
+    return (yield from prove_with(evidence, targets, others, touching, until_s=until_s))
+
+
+def find_neighbours(
+    api: MqsApi, targets: Sequence[Execution], touching: Touching, *, until_s: float
+) -> Flow[list[Execution]]:
+    """
+    Return the other executions whose copies may lie among those of ``targets``, once none of them sends any more.
+
+    What touches one of them is among them, too, unless its copies are known. After ``until_s``, wait no longer.
+    """
+    while True:
+        others = yield from _neighbours(targets, touching)
+        busy = next((one for one in others if one.busy), None)
+        if busy is None or api.monotonic() >= until_s:
+            return others
+        yield Sleep(_STORE_PAUSE_S, f"another resend of the topic is still sending: {busy.name}")
+
+
+def _neighbours(targets: Sequence[Execution], touching: Touching) -> Flow[list[Execution]]:
+    tokens, span = {one.token for one in targets}, hull(targets)
+    others: list[Execution] = []
+    for _ in range(_MOST_ROUNDS):
+        found = yield from touching(*span)
+        others = [one for one in found if one.token not in tokens]
+        wider = hull([*targets, *(one for one in others if one.found is None)])
+        if wider == span:
+            break
+        span = wider
+    return sorted(others, key=lambda one: one.token)
 
 
 def prove_with(
-    evidence: Evidence, targets: Sequence[Execution], others: Sequence[Execution], *, until_s: float
+    evidence: Evidence, targets: Sequence[Execution], others: Sequence[Execution], touching: Touching, *, until_s: float
 ) -> Flow[Finding]:
-    """Prove the copies of ``targets`` among those of ``others``; ``until_s`` is how long copies may be late."""
-    api = evidence.api
+    """Prove the copies of ``targets`` among those of ``others``; copies may be late until ``until_s``."""
+    api, pause_s, widened = evidence.api, _FIRST_PAUSE_S, 0
     search = _Search(evidence, [*targets, *others])
+    if all(one.found is not None for one in targets):
+        return search.finding(targets, Matching())
     yield from search.load()
-    yield from search.read(*hull(search.executions))
-    pause_s = _FIRST_PAUSE_S
+    yield from search.read(*search.span)
     while True:
-        began_s = api.monotonic()
-        last = began_s >= until_s
-        yield from search.calibrate()
-        matching = search.match()
-        if matching.short and (yield from evidence.recheck(matching.short, matching.strays)):
+        others = yield from _neighbours(targets, touching)
+        before, search = search.span, _Search(evidence, [*targets, *others])
+        yield from search.load()
+        if search.span != before and widened < _MOST_CHANGES:
+            widened += 1
+            yield from search.read(*search.span)
             continue
-        if last or not matching.short:
-            matching = yield from search.match_by_content()
+        last = api.monotonic() >= until_s
+        matching = yield from search.match(final=last)
         if last or not (matching.short or evidence.why_incomplete or evidence.kept is None):
-            break
+            return search.finding(targets, matching)
         yield Sleep(min(pause_s, max(until_s - api.monotonic(), 0.0)), "copies may still become visible")
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         yield from search.read_again(matching.short)
-    certain = yield from search.compare_strays(matching)
-    if certain is None:
-        matching = yield from search.match_by_content()
-    return search.finding(targets, matching, missing_is_certain=certain is True)
 
 
 def settle_doubts(
     evidence: Evidence,
-    executions: Sequence[Execution],
-    doubts: Mapping[MessageRef, tuple[int, int, int]],
+    targets_now: Callable[[], Sequence[Execution]],
+    touching: Touching,
+    doubts: Mapping[MessageRef, Doubt],
     *,
     wait_ms: int,
-    others_of: Touching | None = None,
 ) -> Flow[Settled]:
     """
-    Find out which messages in doubt were sent, however long that takes.
+    Find out which messages in doubt were sent.
 
-    ``doubts`` has by message the time in which it was posted, and the offset of that
+    ``targets_now`` returns their execution and those that it continues, as they are at that moment.
     """
-    raise NotImplementedError
+    api, pause_s = evidence.api, _FIRST_PAUSE_S
+    sent: set[MessageRef] = set()
+    start_ms = min(doubt.first_ms for doubt in doubts.values()) - MARGIN_MS
+    posted_ms = max(doubt.last_ms for doubt in doubts.values())
+    while True:
+        read_ms = api.earliest_ms()
+        last = read_ms >= posted_ms + wait_ms
+        everybody = [*targets_now(), *(yield from _neighbours(targets_now(), touching))]
+        # most copies that are there at all came at once; those that came late are read in the end
+        end_ms = api.latest_ms() + MARGIN_MS
+        end_ms = end_ms if last else min(end_ms, posted_ms + _SOON_MS)
+        yield from evidence.read_rows(start_ms, end_ms, marks_of(everybody))
+        search = _Search(evidence, [*targets_now(), *(yield from _neighbours(targets_now(), touching))])
+        yield from search.load()
+        yield from search.calibrate()
+        left = {ref: doubt for ref, doubt in doubts.items() if ref not in sent}
+        matching = yield from search.settle(left, wait_ms, thorough=last)
+        sent |= {source.ref for source in matching.sent}
+        if last or len(sent) == len(doubts):
+            unsent = (yield from search.surely_unsent(left, matching, read_ms)) if last else []
+            return Settled(partition_offsets.from_refs(sent), partition_offsets.from_refs(unsent))
+        due_s = max((posted_ms + wait_ms - api.earliest_ms()) / 1000, 0.01)
+        yield Sleep(min(pause_s, due_s), "copies may still become visible")
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
 @dataclass(slots=True)
 class _Search:
-    """One reading of the topic for some executions."""
+    """One matching of the topic's rows with the sources of some executions."""
 
     evidence: Evidence
     everybody: Sequence[Execution]
     executions: list[Execution] = field(init=False)
     """Those whose copies are not known yet."""
-    marks: dict[int, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.executions = [one for one in self.everybody if one.found is None]
-        self.marks = marks_of(self.executions)
 
     @property
-    def partitions(self) -> set[int]:
-        return {partition for one in self.executions for partition in (*one.sent, *one.open)}
+    def span(self) -> tuple[int, int]:
+        """The time in which copies can have been appended until now."""
+        start_ms, end_ms = hull(self.executions)
+        return start_ms, end_ms
 
     def load(self) -> Flow[None]:
         """Find out what all sources look like."""
@@ -212,118 +251,208 @@ class _Search:
         yield from self.evidence.sources.load(wanted, [one.span_ms for one in self.executions if one.span_ms])
 
     def read(self, start_ms: int, end_ms: int) -> Flow[None]:
-        yield from self.evidence.read_rows(start_ms, end_ms, self.marks, self.partitions)
+        """Read rows of a time."""
+        partitions = {partition for one in self.executions for partition in (*one.sent, *one.open)}
+        yield from self.evidence.read_rows(start_ms, end_ms, marks_of(self.executions), partitions)
 
     def read_again(self, short: Sequence[Source]) -> Flow[None]:
         """Read what may have changed: the time in which missing copies must be, and what came since."""
-        now_ms = self.evidence.api.latest_ms() + MARGIN_MS
         start_ms, end_ms = hull(self.executions)
         if short and not self.evidence.why_incomplete:
             start_ms = max(start_ms, min(source.start_ms for source in short))
-        yield from self.read(start_ms, max(end_ms, now_ms))
+        yield from self.read(start_ms, max(end_ms, self.evidence.api.latest_ms() + MARGIN_MS))
 
     def sources(self) -> list[Source]:
+        """Return all sources; if copies keep the time of their source, each row may be a copy of any."""
         kept = self.evidence.kept
-        any_time = kept is not None and kept.same_time
-        shown = self.evidence.sources.shown
-        return [source for one in self.executions for source in one.sources(shown, any_time=any_time)]
-
-    def calibrate(self) -> Flow[None]:
-        """Learn what a copy looks like, if that is not known; copies that keep their time are read where sources are."""
-        if self.evidence.pairs:
-            return
-        yield from self.evidence.calibrate([source for source in self.sources() if source.known], self.marks)
-        kept = self.evidence.kept
+        sources = sources_of(self.executions, self.evidence.sources.shown)
         if kept is not None and kept.same_time:
-            spans = [one.span_ms for one in self.executions if one.span_ms]
-            times = [shown.time_ms for shown in self.evidence.sources.shown.values()]
-            start_ms = min([*times, *(start for start, _ in spans)])
-            yield from self.read(start_ms, max([*(time + 1 for time in times), *(end for _, end in spans)]))
+            return [source._replace(start_ms=_ANY_TIME[0], end_ms=_ANY_TIME[1]) for source in sources]
+        return sources
 
-    def rows(self) -> list[copy_matching.Shown]:
+    def rows(self) -> list[Shown]:
         """Return the rows that may be copies of somebody whose copies are not known."""
         known = partition_offsets.union(*(one.found for one in self.everybody if one.found is not None))
         taken = set(partition_offsets.expand(known))
         return [row for ref, row in self.evidence.rows.items() if ref not in taken]
 
-    def match(self) -> Matching:
+    def calibrate(self) -> Flow[None]:
+        """Learn what a copy looks like; copies that keep the time of their source are read where the sources are."""
+        if self.evidence.pairs:
+            return
+        known = [source for source in self.sources() if source.known]
+        yield from self.evidence.calibrate(known, marks_of(self.executions))
         kept = self.evidence.kept
-        if kept is None:
-            return copy_matching.Matching(unclear=self.sources())
-        return copy_matching.match(self.sources(), self.rows(), kept, self.evidence.contents)
+        if kept is not None and kept.same_time:
+            times = [self.evidence.sources.shown[source.ref].time_ms for source in known]
+            yield from self.read(min(times), max(times) + 1)
 
-    def match_by_content(self) -> Flow[Matching]:
-        """Match, and read the contents that tell more, as long as they may be read."""
+    def match(self, *, final: bool) -> Flow[Matching]:
+        """Match by counting; if nothing is late, or this is the last chance, also by contents."""
+        evidence = self.evidence
         while True:
-            matching = self.match()
-            affordable: list[MessageRef] = []
-            for refs in matching.wanted:
-                unread = {ref for ref in (*affordable, *refs) if ref not in self.evidence.contents}
-                if len(unread) <= self.evidence.most_contents:
-                    affordable += refs
-            if not affordable:
+            yield from self.calibrate()
+            kept = evidence.kept
+            if kept is None:
+                return Matching(unclear=self.sources())
+            sources, rows = self.sources(), self.rows()
+            matching = copy_matching.match(sources, rows, kept, evidence.contents)
+            if matching.short and (yield from evidence.recheck(matching.short, matching.strays)):
+                continue
+            if not final and matching.short:
                 return matching
-            yield from self.evidence.read_contents(affordable)
+            if (yield from self._read_wanted(matching)):
+                continue
+            if not final or not (yield from self._compare_missing(matching)):
+                return matching
 
-    def compare_strays(self, matching: Matching) -> Flow[bool | None]:
-        """
-        Return whether what is missing surely is: no row that came at its time has its content.
+    def settle(self, doubts: Mapping[MessageRef, Doubt], wait_ms: int, *, thorough: bool) -> Flow[Matching]:
+        """Match messages in doubt."""
+        shown = self.evidence.sources.shown
+        while True:
+            kept = self.evidence.kept
+            if kept is None:
+                return Matching()
+            mine = [
+                Source(
+                    shown[ref],
+                    token="",
+                    known=False,
+                    start_ms=doubt.first_ms - SLACK_MS,
+                    end_ms=doubt.last_ms + wait_ms + MARGIN_MS,
+                )
+                for ref, doubt in doubts.items()
+                if ref in shown
+            ]
+            if kept.same_time:
+                mine = [source._replace(start_ms=_ANY_TIME[0], end_ms=_ANY_TIME[1]) for source in mine]
+            # what others left in doubt of these messages is the same doubt
+            key = self.everybody[0].consumer_key
+            same = {one.token for one in self.everybody if one.consumer_key == key}
+            others = [one for one in self.sources() if one.known or one.ref not in doubts or one.token not in same]
+            matching = copy_matching.settle(
+                mine, others, self.rows(), kept, self.evidence.contents, thorough=thorough
+            )
+            if not (yield from self._read_wanted(matching)):
+                return matching
 
-        ``None`` if one has: copies changed their look, and everything is to be matched once more.
+    def surely_unsent(
+        self, doubts: Mapping[MessageRef, Doubt], matching: Matching, read_ms: int
+    ) -> Flow[list[MessageRef]]:
+        """Return the absent sources whose partitions were surely shown as far as their POST."""
+        kept = self.evidence.kept
+        absent = [source for source in matching.absent if source.ref in doubts]
+        if not absent or kept is None or not kept.same_partition or self.evidence.why_incomplete:
+            return []
+        if not all(self.evidence.contents.get(source.ref) for source in absent):
+            yield from self.evidence.read_contents([source.ref for source in absent])
+        shown_ms: dict[int, float] = {}
+        for partition in sorted({source.ref[0] for source in absent}):
+            shown_ms[partition] = yield from self._shown_until(partition, read_ms)
+        # by now what a copy looks like may have turned out to be something else
+        if self.evidence.kept != kept:
+            return []
+        return [source.ref for source in absent if shown_ms[source.ref[0]] >= doubts[source.ref].last_ms]
+
+    def _shown_until(self, partition: int, read_ms: int) -> Flow[float]:
+        """Return until which time every row of a partition that was appended is surely among those that were read."""
+        evidence, api = self.evidence, self.evidence.api
+        here = [source for source in self.sources() if source.known and source.ref[0] == partition]
+        newest = sorted(here, key=lambda source: (source.end_ms, source.ref), reverse=True)[:_MOST_NEWEST]
+        rows = [row for row in self.rows() if row.ref[0] == partition]
+        kept = evidence.kept
+        short = copy_matching.match(here, rows, kept, evidence.contents).short if kept else []
+        for source in newest:
+            row = yield from evidence.find_copy(source, rows, _MOST_NEAR)
+            if row is None:
+                continue
+            if source is not newest[0] or short or row.ref not in evidence.seen_s:
+                return row.time_ms
+            posted_ms = self._posted_ms(source, row)
+            lag_ms = api.now_ms() - (api.monotonic() - evidence.seen_s[row.ref]) * 1000 - posted_ms
+            return max(row.time_ms, read_ms - lag_ms)
+        return float("-inf")
+
+    def _posted_ms(self, source: Source, row: Shown) -> float:
+        for one in self.executions:
+            if one.token == source.token and source.ref in one.posted_ms:
+                return one.posted_ms[source.ref][0]
+        return row.time_ms
+
+    def _read_wanted(self, matching: Matching) -> Flow[bool]:
+        """Read the contents that tell more, as far as they may be read; return whether there were any."""
+        affordable: dict[MessageRef, None] = {}
+        left = self.evidence.most_contents
+        for refs in matching.wanted:
+            unread = [ref for ref in dict.fromkeys(refs) if ref not in self.evidence.contents and ref not in affordable]
+            if len(unread) <= left:
+                affordable |= dict.fromkeys(unread)
+                left -= len(unread)
+        yield from self.evidence.read_contents(affordable)
+        return bool(affordable)
+
+    def _compare_missing(self, matching: Matching) -> Flow[bool]:
         """
-        if not matching.missing:
-            return True
+        Compare what is missing with all rows that came at its time; return whether that taught anything.
+
+        If there are too many, it is not certain that anything is missing.
+        """
         near = [row for row in matching.strays if any(source.covers(row) for source in matching.missing)]
         if not near:
-            return True
+            return False
         refs = [*(source.ref for source in matching.missing), *(row.ref for row in near)]
         if not (yield from self.evidence.read_contents(refs)):
+            matching.unclear += matching.missing
+            matching.missing = []
             return False
-        contents = self.evidence.contents
-        by_content = {contents[row.ref]: row for row in near}
-        pairs = [
-            (source.shown, by_content[contents[source.ref]])
-            for source in matching.missing
-            if contents[source.ref] is not None and contents[source.ref] in by_content
-        ]
-        self.evidence.pairs += pairs
-        return None if pairs else True
+        contents, before = self.evidence.contents, len(self.evidence.pairs)
+        known = set(self.evidence.pairs)
+        by_content = {contents[row.ref]: row for row in near if contents[row.ref] is not None}
+        for source in matching.missing:
+            row = by_content.get(contents[source.ref])
+            if row is not None and (source.shown, row) not in known:
+                self.evidence.pairs.append((source.shown, row))
+        return len(self.evidence.pairs) > before
 
-    def finding(self, targets: Sequence[Execution], matching: Matching, *, missing_is_certain: bool) -> Finding:
+    def finding(self, targets: Sequence[Execution], matching: Matching) -> Finding:
         """Say for each of some executions how it stands."""
         evidence, kept = self.evidence, self.evidence.kept
         finding = Finding(keep_time=kept.same_time if kept and kept.steady else None)
-        rows = [row.ref for _, row in matching.copies] + [row.ref for row in matching.spare_copies]
-        finding.surely_copies = partition_offsets.from_refs(rows)
+        finding.surely_copies = partition_offsets.from_refs(
+            [*(row.ref for _, row in matching.copies), *(row.ref for row in matching.spare_copies)]
+        )
+        finding.of_open = partition_offsets.from_refs(row.ref for source, row in matching.copies if not source.known)
+        now_ms = evidence.api.earliest_ms()
         for one in targets:
             if one.found is not None:
                 finding.copies[one.token] = one.found
                 continue
-            copies = [row.ref for source, row in matching.copies if source.token == one.token and source.known]
+            copies = [(source, row) for source, row in matching.copies if source.token == one.token]
+            sent = {source.ref for source, _ in copies if source.known}
             missing = [source.ref for source in matching.missing if source.token == one.token]
+            left_open = [source for source in matching.unclear if source.token == one.token and not source.known]
+            absent = any(source.token == one.token for source in matching.absent)
             if evidence.why_incomplete:
                 finding.unproven[one.token] = evidence.why_incomplete[0]
             elif kept is None:
                 finding.unproven[one.token] = (
-                    "No message that was surely sent has been found again, so it is not known what a copy looks like."
+                    "No copy of a message that was surely sent has been recognised, so it is not known what copies "
+                    "look like."
                 )
-            elif missing and missing_is_certain:
+            elif missing:
                 finding.missing[one.token] = partition_offsets.from_refs(missing)
-            elif len(copies) == one.count:
-                # with those of messages whose state is open, which are copies of this execution as well
-                finding.copies[one.token] = partition_offsets.from_refs(
-                    row.ref for source, row in matching.copies if source.token == one.token
-                )
+            elif len(sent) == one.count and not left_open and (not absent or now_ms > one.last_ms):
+                finding.copies[one.token] = partition_offsets.from_refs(row.ref for _, row in copies)
             else:
-                finding.unproven[one.token] = _why_unclear(one, len(copies), matching)
+                finding.unproven[one.token] = _why_unclear(one, len(sent), matching)
         return finding
 
 
 def _why_unclear(one: Execution, found: int, matching: Matching) -> str:
-    unclear = [source.ref for source in matching.unclear if source.token == one.token and source.known]
+    unclear = [source.ref for source in (*matching.unclear, *matching.absent) if source.token == one.token]
     examples = ", ".join(f"{offset} of partition {partition}" for partition, offset in unclear[:5])
     named = f" (message_offset {examples})" if examples else ""
     return (
-        f"{found} copies of {one.count} messages are certain. The others cannot be told from messages that look the "
+        f"{found} copies of {one.count} messages are certain; the others cannot be told from messages that look the "
         f"same{named}."
     )

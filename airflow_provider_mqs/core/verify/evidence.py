@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.client.flow import Flow, Parallel
@@ -37,6 +36,10 @@ _MOST_PAIRS = 3
 _MOST_COMPARED = 16
 """Rows whose contents are compared with that of one source."""
 
+_ALWAYS = (-(2**63), 2**63)
+_SHORT_MS = 60_000
+"""A span that is shorter is that of one POST."""
+
 
 class _TooManyRowsError(MqsError):
     """There are more rows than may be read."""
@@ -53,8 +56,8 @@ class Evidence:
     most_contents: int
     rows: dict[MessageRef, Shown] = field(default_factory=dict)
     """Rows that may be copies, because they came after the marks."""
-    seen_ms: dict[MessageRef, int] = field(default_factory=dict)
-    """When each row had been seen at the latest, in the service's time."""
+    seen_s: dict[MessageRef, float] = field(default_factory=dict)
+    """When each row was first seen, by ``api.monotonic``."""
     contents: dict[MessageRef, Hashable] = field(default_factory=dict)
     pairs: list[tuple[Shown, Shown]] = field(default_factory=list)
     """Known sources and rows of the same content."""
@@ -67,8 +70,10 @@ class Evidence:
         """What a copy keeps; ``None`` if no copy is known yet."""
         return learn(self.pairs)
 
-    def read_rows(self, start_ms: int, end_ms: int, marks: Mapping[int, int], partitions: set[int]) -> Flow[None]:
-        """Read the rows of a time that came after the marks."""
+    def read_rows(
+        self, start_ms: int, end_ms: int, marks: Mapping[int, int], partitions: set[int] | None = None
+    ) -> Flow[None]:
+        """Read the rows of a time that came after the marks, of some partitions or of all."""
         most_rows, count = self.most_pages * self.api.settings.page_size, 0
         found: list[Shown] = []
 
@@ -83,22 +88,21 @@ class Evidence:
                     if ref not in self.rows:
                         found.append(shown(row.message))
 
-        only = next(iter(partitions)) if len(partitions) == 1 else None
+        only = next(iter(partitions)) if partitions and len(partitions) == 1 else None
         reader = WindowReader(self.api, self.topic, note, partitions)
         try:
             yield from reader.read(Slice(start_ms, end_ms, only))
             self.why_incomplete = reader.why_incomplete
         except _TooManyRowsError:
             page = yield from self.api.query_page(self.topic, start_ms, end_ms, limit=1, offset=0)
-            pages = f"about {page.total // self.api.settings.page_size + 1}" if page.total else f"over {self.most_pages}"
-            self.why_incomplete = [
-                f"So many messages came into the topic meanwhile that reading them takes {pages} requests, more than "
-                f"the {self.most_pages} that this search may take."
-            ]
-        seen_ms = self.api.latest_ms()
+            pages = page.total // self.api.settings.page_size + 1 if page.total else "too many"
+            sentence = (
+                f"So many messages came into the topic meanwhile that reading them takes {pages} requests; this search "
+                f"may take {self.most_pages}."
+            )
+            self.why_incomplete = [sentence]
         for row in found:
-            self.rows[row.ref] = row
-            self.seen_ms[row.ref] = seen_ms
+            self._note(row)
 
     def read_contents(self, refs: Iterable[MessageRef]) -> Flow[bool]:
         """Read contents, and return whether all could be afforded; if not, none is read."""
@@ -111,34 +115,43 @@ class Evidence:
 
     def calibrate(self, known: Sequence[Source], marks: Mapping[int, int]) -> Flow[None]:
         """Learn what a copy keeps, from some known sources whose copies are in sight."""
-        for source in _one_of_each_partition(known):
+        for source in _some_of_each_partition(known):
             if len(self.pairs) >= _MOST_PAIRS:
                 return
             near = [row for row in self.rows.values() if source.covers(row)]
-            if not near:
-                mark = marks.get(source.ref[0], -1)
-                near = yield from self._read_after(source.ref[0], max(mark, source.ref[1]))
-            yield from self.compare(source.shown, near)
+            if near:
+                yield from self.find_copy(source, near)
+            elif not self.pairs:
+                near = yield from self._read_after(source.ref[0], max(marks.get(source.ref[0], -1), source.ref[1]))
+                # whatever their time is, which may be that of their source
+                yield from self.find_copy(source._replace(start_ms=_ALWAYS[0], end_ms=_ALWAYS[1]), near)
 
     def recheck(self, missing: Sequence[Source], strays: Sequence[Shown]) -> Flow[bool]:
         """Compare missing sources with rows that nothing explains; return whether anything was learned."""
         before = len(self.pairs)
-        for source in _one_of_each_partition(missing):
-            yield from self.compare(source.shown, [row for row in strays if source.covers(row)])
+        for source in _some_of_each_partition(missing):
+            yield from self.find_copy(source, strays)
         return len(self.pairs) > before
 
-    def compare(self, source: Shown, rows: Iterable[Shown], most: int = _MOST_COMPARED) -> Flow[Shown | None]:
-        """Return the row that has the content of a source, most similar rows first, and learn from it."""
-        similar = sorted(
-            (row for row in rows if (source.ref, row.ref) not in self._compared),
-            key=lambda row: (-_similarity(source, row), row.ref[1]),
-        )
-        for row in islice(similar, most):
+    def find_copy(self, source: Source, rows: Iterable[Shown], most: int = _MOST_COMPARED) -> Flow[Shown | None]:
+        """Return the row in the span of a source that has its content, and learn from it; most similar rows first."""
+        for pair in self.pairs:
+            if pair[0].ref == source.ref:
+                return pair[1]
+        middle_ms = (source.start_ms + source.end_ms) // 2
+
+        def unlikely(row: Shown) -> tuple[int, int, int]:
+            # of an interval that is not known, the middle says nothing
+            far_ms = abs(row.time_ms - middle_ms) if source.end_ms - source.start_ms < _SHORT_MS else 0
+            return -_similarity(source.shown, row), far_ms, row.ref[1]
+
+        near = [row for row in rows if source.covers(row) and (source.ref, row.ref) not in self._compared]
+        for row in sorted(near, key=unlikely)[:most]:
             if not (yield from self.read_contents([source.ref, row.ref])):
                 return None
             self._compared.add((source.ref, row.ref))
             if self.contents[source.ref] == self.contents[row.ref] is not None:
-                self.pairs.append((source, row))
+                self.pairs.append((source.shown, row))
                 return row
         return None
 
@@ -147,7 +160,8 @@ class Evidence:
         refs = [(partition, offset + step) for step in range(1, _MOST_COMPARED + 1)]
         if not (yield from self.read_contents(refs)):
             return []
-        return [self.rows[ref] for ref in refs if ref in self.rows]
+        known = {**self.sources.shown, **self.rows}
+        return [known[ref] for ref in refs if ref in known]
 
     def _read_content(self, ref: MessageRef) -> Flow[None]:
         try:
@@ -157,8 +171,12 @@ class Evidence:
             message = None
         self.contents[ref] = None if message is None else _digest(message.value or "")
         if message is not None and ref not in self.rows and ref not in self.sources.shown:
-            self.rows[ref] = shown(message)
-            self.seen_ms[ref] = self.api.latest_ms()
+            self._note(shown(message))
+
+    def _note(self, row: Shown) -> None:
+        if row.ref not in self.rows:
+            self.rows[row.ref] = row
+            self.seen_s[row.ref] = self.api.monotonic()
 
 
 def _digest(text: str) -> bytes:
@@ -166,7 +184,7 @@ def _digest(text: str) -> bytes:
     return blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
-def _one_of_each_partition(sources: Sequence[Source]) -> list[Source]:
+def _some_of_each_partition(sources: Sequence[Source]) -> list[Source]:
     """Return the first source of each partition, then the last of each."""
     first: dict[int, Source] = {}
     last: dict[int, Source] = {}

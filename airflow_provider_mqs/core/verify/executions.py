@@ -12,8 +12,9 @@ it had ended at the latest. All of it is in the service's time, with ``MARGIN_MS
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil, floor
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.offsets import partition_offsets
@@ -27,7 +28,6 @@ MARGIN_MS = 2_000
 """How far the clocks of gateway and brokers may be apart, which date a copy."""
 SLACK_MS = 250
 """The same for the interval of one POST."""
-_ANY_TIME = (-(2**63), 2**63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class Execution:
     """Whether it has stopped sending, and looks for its copies now."""
     found: OffsetsByPartition | None = None
     """Its copies, if all of them are known; they and its messages are left out then."""
+    consumer_key: str | None = None
     name: str = ""
     """Who it is, for a sentence."""
 
@@ -63,25 +64,54 @@ class Execution:
         """How many messages it has sent."""
         return partition_offsets.count(self.sent)
 
+    @property
+    def facts(self) -> tuple[object, ...]:
+        """What the matching depends on; not whether it is still busy."""
+        return self.token, self.sent, self.open, self.found
+
     def touches(self, start_ms: int, end_ms: int) -> bool:
         """Return whether it was sending within a time."""
         return self.first_ms - MARGIN_MS <= end_ms and start_ms - MARGIN_MS <= self.last_ms
 
-    def sources(self, shown: Mapping[MessageRef, Shown], *, any_time: bool) -> Iterable[Source]:
-        """Return its messages, each with the time in which its copy can be; without those that could not be read."""
-        whole = (self.first_ms - MARGIN_MS, self.last_ms + MARGIN_MS)
+    def sources(self, shown: Mapping[MessageRef, Shown]) -> Iterator[Source]:
+        """Yield its messages, each with the time in which its copy can be; without those that could not be read."""
         for offsets, known in ((self.sent, True), (partition_offsets.difference(self.open, self.sent), False)):
             for ref in partition_offsets.expand(offsets):
                 if ref not in shown:
                     continue
-                start_ms, end_ms = whole
-                if any_time:
-                    start_ms, end_ms = _ANY_TIME
-                elif ref in self.posted_ms:
+                start_ms, end_ms = self.first_ms - MARGIN_MS, self.last_ms + MARGIN_MS
+                if ref in self.posted_ms:
                     asked_ms, answered_ms = self.posted_ms[ref]
-                    start_ms = int(asked_ms) - SLACK_MS
-                    end_ms = int(answered_ms) + SLACK_MS if known else end_ms
+                    start_ms = floor(asked_ms) - SLACK_MS
+                    end_ms = ceil(answered_ms) + SLACK_MS if known else end_ms
                 yield Source(shown[ref], self.token, known, start_ms, end_ms)
+
+
+def sources_of(executions: Iterable[Execution], shown: Mapping[MessageRef, Shown]) -> list[Source]:
+    """
+    Return the sources of several executions.
+
+    What one left open and a later one for the same consumers has sent is one source that may have a copy more: the
+    later one found its copy, or sent it again.
+    """
+    known: dict[tuple[str | None, MessageRef], Source] = {}
+    left: list[Source] = []
+    # the later ones first, so that what is sent is known before what is open
+    for one in sorted(executions, key=lambda one: (one.first_ms, one.token), reverse=True):
+        for source in one.sources(shown):
+            key = (one.consumer_key, source.ref)
+            if key not in known:
+                if source.known:
+                    known[key] = source
+                else:
+                    left.append(source)
+            elif source.known:
+                left.append(source)
+            else:
+                later = known[key]
+                start_ms, end_ms = min(later.start_ms, source.start_ms), max(later.end_ms, source.end_ms)
+                known[key] = later._replace(start_ms=start_ms, end_ms=end_ms, spare=later.spare + 1)
+    return [*known.values(), *left]
 
 
 def hull(executions: Iterable[Execution]) -> tuple[int, int]:
