@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import time
 import uuid
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs._compat import mask_secret
 from airflow_provider_mqs.core.ledger.account import Account, Counts
-from airflow_provider_mqs.core.ledger.index import wall_clock_ms
 from airflow_provider_mqs.core.ledger.ledger import Owner
+from airflow_provider_mqs.core.ledger.process_identity import this_process
 from airflow_provider_mqs.core.ledger.session import LedgerSession, session_for
 from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 from airflow_provider_mqs.core.offsets.plan import Plan, plan_of, receivers_of
@@ -28,9 +27,9 @@ from airflow_provider_mqs.core.values.time_window import iso
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from airflow_provider_mqs.core.ledger.stores import ReplayStores
+    from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.resend.options import ResendOptions
     from airflow_provider_mqs.hooks.mqs import MqsHook
@@ -67,7 +66,7 @@ class ResendJob:
 
         ``more_signals`` stop the work besides SIGTERM and SIGALRM.
         """
-        self._started_ms = wall_clock_ms()
+        self._started_ms = time.time_ns() // 1_000_000
         if self.plan.repeats:
             _log.warning("%d items are repeated; each message is sent once.", self.plan.repeats)
         if not self.plan.count:
@@ -135,7 +134,7 @@ class ResendJob:
             "dry_run": self.dry_run,
             "plan": self._plan_document(),
             "started_at": iso(self._started_ms),
-            "finished_at": iso(wall_clock_ms()),
+            "finished_at": iso(time.time_ns() // 1_000_000),
             "rate": round(self.replay.rate, 1) if self.replay else 0.0,
             "run": dict(run),
         }
@@ -199,7 +198,7 @@ def resend_job(
     messages: Any,
     topic: Any,
     options: ResendOptions,
-    stores: ReplayStores,
+    stores: Sequence[Store],
     run: Mapping[str, Any],
     dry_run: bool,
     max_tries: int | None = None,
@@ -218,7 +217,8 @@ def resend_job(
         endpoint=endpoint,
         instance_id=instance_id,
         consumer_key=options.consumer_key,
-        owner=Owner(uuid.uuid4().hex, run, max_tries, socket.gethostname(), os.getpid()),
+        owner=Owner(uuid.uuid4().hex, run, max_tries, socket.gethostname(), this_process()),
         stores=stores,
+        ordering=options.ordering,
     )
     return ResendJob(hook, plan, options, session, dry_run, brake)
