@@ -27,7 +27,8 @@ named in what is read after it. If the ledgers have changed, everything is match
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import ceil, floor
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from airflow_provider_mqs.core.client.flow import Flow, Sleep
@@ -36,14 +37,22 @@ from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.verify import copy_matching
 from airflow_provider_mqs.core.verify.copy_matching import Matching, Source
 from airflow_provider_mqs.core.verify.evidence import Evidence
-from airflow_provider_mqs.core.verify.executions import MARGIN_MS, SLACK_MS, Execution, hull, marks_of, sources_of
+from airflow_provider_mqs.core.verify.executions import (
+    MARGIN_MS,
+    SLACK_MS,
+    Execution,
+    fit_of,
+    hull,
+    marks_of,
+    sources_of,
+)
 from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.api import MqsApi
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
-    from airflow_provider_mqs.core.verify.copy_traits import Shown
+    from airflow_provider_mqs.core.verify.copy_traits import KeptTraits, Shown
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _STORE_PAUSE_S = 1.0
@@ -74,6 +83,8 @@ class Finding:
     """By token, messages that were acknowledged and surely have no copy."""
     unproven: dict[str, str] = field(default_factory=dict)
     """By token, a sentence that says why nobody can tell."""
+    partial: dict[str, OffsetsByPartition] = field(default_factory=dict)
+    """By token, the copies of an execution that are certain, if not all are."""
     surely_copies: OffsetsByPartition = field(default_factory=dict)
     """Rows that surely are copies, of whichever execution."""
     of_open: OffsetsByPartition = field(default_factory=dict)
@@ -93,8 +104,8 @@ class Settled:
 class Doubt(NamedTuple):
     """When a message in doubt may have been posted, in the service's time."""
 
-    first_ms: int
-    last_ms: int
+    first_ms: float
+    last_ms: float
 
 
 def most_pages(executions: Iterable[Execution]) -> int:
@@ -179,6 +190,8 @@ def prove_with(
             widened += 1
             yield from search.read(*search.span)
             continue
+        if evidence.too_many:
+            return search.finding(targets, Matching())
         last = api.monotonic() >= until_s
         matching = yield from search.match(final=last)
         if last or not (matching.short or evidence.why_incomplete or evidence.kept is None):
@@ -188,6 +201,17 @@ def prove_with(
         yield from search.read_again(matching.short)
 
 
+def calibrate(evidence: Evidence, target: Execution) -> Flow[KeptTraits | None]:
+    """Learn what copies look like from those that are in sight, without waiting for any."""
+    if not evidence.pairs:
+        first = replace(target, sent=partition_offsets.first(target.sent, 1), open={})
+        search = _Search(evidence, [first])
+        yield from search.load()
+        yield from search.read(*search.span)
+        yield from search.calibrate()
+    return evidence.kept
+
+
 def settle_doubts(
     evidence: Evidence,
     targets_now: Callable[[], Sequence[Execution]],
@@ -195,24 +219,28 @@ def settle_doubts(
     doubts: Mapping[MessageRef, Doubt],
     *,
     wait_ms: int,
+    offset_ms: float,
 ) -> Flow[Settled]:
     """
     Find out which messages in doubt were sent.
 
-    ``targets_now`` returns their execution and those that it continues, as they are at that moment.
+    ``targets_now`` returns their execution and those that it continues, as they are at that moment. ``offset_ms`` is
+    how far the service's clock is ahead of ``api.monotonic``, as all times of our own POSTs assume.
     """
     api, pause_s = evidence.api, _FIRST_PAUSE_S
     sent: set[MessageRef] = set()
-    start_ms = min(doubt.first_ms for doubt in doubts.values()) - MARGIN_MS
+    start_ms = floor(min(doubt.first_ms for doubt in doubts.values())) - MARGIN_MS
     posted_ms = max(doubt.last_ms for doubt in doubts.values())
     while True:
-        read_ms = api.earliest_ms()
+        read_ms = api.monotonic() * 1000 + offset_ms
         last = read_ms >= posted_ms + wait_ms
         everybody = [*targets_now(), *(yield from _neighbours(targets_now(), touching))]
         # most copies that are there at all came at once; those that came late are read in the end
         end_ms = api.latest_ms() + MARGIN_MS
-        end_ms = end_ms if last else min(end_ms, posted_ms + _SOON_MS)
+        end_ms = end_ms if last else min(end_ms, ceil(posted_ms) + _SOON_MS)
         yield from evidence.read_rows(start_ms, end_ms, marks_of(everybody))
+        if evidence.too_many:
+            return Settled(partition_offsets.from_refs(sent))
         search = _Search(evidence, [*targets_now(), *(yield from _neighbours(targets_now(), touching))])
         yield from search.load()
         yield from search.calibrate()
@@ -220,9 +248,9 @@ def settle_doubts(
         matching = yield from search.settle(left, wait_ms, thorough=last)
         sent |= {source.ref for source in matching.sent}
         if last or len(sent) == len(doubts):
-            unsent = (yield from search.surely_unsent(left, matching, read_ms)) if last else []
+            unsent = (yield from search.surely_unsent(left, matching, read_ms, offset_ms)) if last else []
             return Settled(partition_offsets.from_refs(sent), partition_offsets.from_refs(unsent))
-        due_s = max((posted_ms + wait_ms - api.earliest_ms()) / 1000, 0.01)
+        due_s = max((posted_ms + wait_ms - offset_ms) / 1000 - api.monotonic(), 0.001)
         yield Sleep(min(pause_s, due_s), "copies may still become visible")
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
@@ -233,6 +261,8 @@ class _Search:
 
     evidence: Evidence
     everybody: Sequence[Execution]
+    narrow: bool = False
+    """Whether the times of copies must fit as exactly as those of pairs."""
     executions: list[Execution] = field(init=False)
     """Those whose copies are not known yet."""
 
@@ -264,8 +294,10 @@ class _Search:
 
     def sources(self) -> list[Source]:
         """Return all sources; if copies keep the time of their source, each row may be a copy of any."""
-        kept = self.evidence.kept
-        sources = sources_of(self.executions, self.evidence.sources.shown)
+        evidence, kept = self.evidence, self.evidence.kept
+        clock_ms = evidence.api.latest_ms() - evidence.api.now_ms()
+        fit = fit_of(self.executions, evidence.pairs, clock_ms=clock_ms, narrow=self.narrow)
+        sources = sources_of(self.executions, evidence.sources.shown, fit)
         if kept is not None and kept.same_time:
             return [source._replace(start_ms=_ANY_TIME[0], end_ms=_ANY_TIME[1]) for source in sources]
         return sources
@@ -288,15 +320,26 @@ class _Search:
             yield from self.read(min(times), max(times) + 1)
 
     def match(self, *, final: bool) -> Flow[Matching]:
-        """Match by counting; if nothing is late, or this is the last chance, also by contents."""
+        """
+        Match by counting; if nothing is late, or this is the last chance, also by contents.
+
+        Times that do not fit exactly are a reason to compare contents, but if those are too many they need not.
+        """
+        self.narrow = True
+        matching = yield from self._match(final=final)
+        if matching.unclear and matching.wanted:
+            self.narrow = False
+            matching = yield from self._match(final=final)
+        return matching
+
+    def _match(self, *, final: bool) -> Flow[Matching]:
         evidence = self.evidence
         while True:
             yield from self.calibrate()
             kept = evidence.kept
             if kept is None:
                 return Matching(unclear=self.sources())
-            sources, rows = self.sources(), self.rows()
-            matching = copy_matching.match(sources, rows, kept, evidence.contents)
+            matching = copy_matching.match(self.sources(), self.rows(), kept, evidence.contents)
             if matching.short and (yield from evidence.recheck(matching.short, matching.strays)):
                 continue
             if not final and matching.short:
@@ -318,8 +361,8 @@ class _Search:
                     shown[ref],
                     token="",
                     known=False,
-                    start_ms=doubt.first_ms - SLACK_MS,
-                    end_ms=doubt.last_ms + wait_ms + MARGIN_MS,
+                    start_ms=floor(doubt.first_ms) - SLACK_MS,
+                    end_ms=ceil(doubt.last_ms) + wait_ms + MARGIN_MS,
                 )
                 for ref, doubt in doubts.items()
                 if ref in shown
@@ -330,14 +373,12 @@ class _Search:
             key = self.everybody[0].consumer_key
             same = {one.token for one in self.everybody if one.consumer_key == key}
             others = [one for one in self.sources() if one.known or one.ref not in doubts or one.token not in same]
-            matching = copy_matching.settle(
-                mine, others, self.rows(), kept, self.evidence.contents, thorough=thorough
-            )
+            matching = copy_matching.settle(mine, others, self.rows(), kept, self.evidence.contents, thorough=thorough)
             if not (yield from self._read_wanted(matching)):
                 return matching
 
     def surely_unsent(
-        self, doubts: Mapping[MessageRef, Doubt], matching: Matching, read_ms: int
+        self, doubts: Mapping[MessageRef, Doubt], matching: Matching, read_ms: float, offset_ms: float
     ) -> Flow[list[MessageRef]]:
         """Return the absent sources whose partitions were surely shown as far as their POST."""
         kept = self.evidence.kept
@@ -348,15 +389,15 @@ class _Search:
             yield from self.evidence.read_contents([source.ref for source in absent])
         shown_ms: dict[int, float] = {}
         for partition in sorted({source.ref[0] for source in absent}):
-            shown_ms[partition] = yield from self._shown_until(partition, read_ms)
+            shown_ms[partition] = yield from self._shown_until(partition, read_ms, offset_ms)
         # by now what a copy looks like may have turned out to be something else
         if self.evidence.kept != kept:
             return []
         return [source.ref for source in absent if shown_ms[source.ref[0]] >= doubts[source.ref].last_ms]
 
-    def _shown_until(self, partition: int, read_ms: int) -> Flow[float]:
+    def _shown_until(self, partition: int, read_ms: float, offset_ms: float) -> Flow[float]:
         """Return until which time every row of a partition that was appended is surely among those that were read."""
-        evidence, api = self.evidence, self.evidence.api
+        evidence = self.evidence
         here = [source for source in self.sources() if source.known and source.ref[0] == partition]
         newest = sorted(here, key=lambda source: (source.end_ms, source.ref), reverse=True)[:_MOST_NEWEST]
         rows = [row for row in self.rows() if row.ref[0] == partition]
@@ -368,8 +409,7 @@ class _Search:
                 continue
             if source is not newest[0] or short or row.ref not in evidence.seen_s:
                 return row.time_ms
-            posted_ms = self._posted_ms(source, row)
-            lag_ms = api.now_ms() - (api.monotonic() - evidence.seen_s[row.ref]) * 1000 - posted_ms
+            lag_ms = evidence.seen_s[row.ref] * 1000 + offset_ms - self._posted_ms(source, row)
             return max(row.time_ms, read_ms - lag_ms)
         return float("-inf")
 
@@ -440,10 +480,12 @@ class _Search:
                     "look like."
                 )
             elif missing:
+                finding.partial[one.token] = partition_offsets.from_refs(row.ref for _, row in copies)
                 finding.missing[one.token] = partition_offsets.from_refs(missing)
             elif len(sent) == one.count and not left_open and (not absent or now_ms > one.last_ms):
                 finding.copies[one.token] = partition_offsets.from_refs(row.ref for _, row in copies)
             else:
+                finding.partial[one.token] = partition_offsets.from_refs(row.ref for _, row in copies)
                 finding.unproven[one.token] = _why_unclear(one, len(sent), matching)
         return finding
 

@@ -63,6 +63,8 @@ class Evidence:
     """Known sources and rows of the same content."""
     why_incomplete: list[str] = field(default_factory=list)
     """Why rows may be missing in the last reading."""
+    too_many: bool = False
+    """Whether it broke off, because there are more rows than may be read; waiting does not help."""
     _compared: set[tuple[MessageRef, MessageRef]] = field(default_factory=set)
 
     @property
@@ -74,13 +76,15 @@ class Evidence:
         self, start_ms: int, end_ms: int, marks: Mapping[int, int], partitions: set[int] | None = None
     ) -> Flow[None]:
         """Read the rows of a time that came after the marks, of some partitions or of all."""
-        most_rows, count = self.most_pages * self.api.settings.page_size, 0
+        most_rows, count, calls = self.most_pages * self.api.settings.page_size, 0, 0
         found: list[Shown] = []
+        self.too_many = False
 
         def note(rows: Rows) -> None:
-            nonlocal count
-            count += len(rows)
-            if count > most_rows:
+            nonlocal count, calls
+            count, calls = count + len(rows), calls + 1
+            # pages may be small, and in a crowded millisecond each row takes a request
+            if count > most_rows or calls > 2 * self.most_pages:
                 raise _TooManyRowsError
             for row in rows:
                 if row.message_offset > marks.get(row.partition, -1):
@@ -94,6 +98,7 @@ class Evidence:
             yield from reader.read(Slice(start_ms, end_ms, only))
             self.why_incomplete = reader.why_incomplete
         except _TooManyRowsError:
+            self.too_many = True
             page = yield from self.api.query_page(self.topic, start_ms, end_ms, limit=1, offset=0)
             pages = page.total // self.api.settings.page_size + 1 if page.total else "too many"
             sentence = (

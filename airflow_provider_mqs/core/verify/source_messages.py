@@ -119,9 +119,7 @@ class SourceMessages:
         return page.total < wanted * self._api.settings.page_size
 
     def _not_loaded(self, offsets: OffsetsByPartition) -> OffsetsByPartition:
-        return partition_offsets.from_refs(
-            ref for ref in partition_offsets.expand(offsets) if ref not in self.shown
-        )
+        return partition_offsets.from_refs(ref for ref in partition_offsets.expand(offsets) if ref not in self.shown)
 
     def _read(self, ref: MessageRef) -> Flow[Message | None]:
         message = yield from self._api.get_message(self._plan.topic, *ref)

@@ -72,7 +72,7 @@ class Sent:
             doubts[ref] = Doubt(int(first_ms), int(last_ms) + 1)
         topic.client.requests.clear()
         wait_ms = round(wait_s * 1000)
-        flow = settle_doubts(evidence, lambda: [self.execution], topic.touching, doubts, wait_ms=wait_ms)
+        flow = settle_doubts(evidence, lambda: [self.execution], topic.touching, doubts, wait_ms=wait_ms, offset_ms=0.0)
         return topic.client.run(flow)
 
 
@@ -90,7 +90,9 @@ class Orders:
         self.counts = counts
         for partition, count in enumerate(counts):
             for offset in range(count):
-                self.produce(partition, value.format(f"{partition}-{offset:04}"), key=key, timestamp_ms=START_MS + offset)
+                self.produce(
+                    partition, value.format(f"{partition}-{offset:04}"), key=key, timestamp_ms=START_MS + offset
+                )
         return self
 
     def produce(self, partition: int, value: str, **more: Any) -> None:

@@ -94,11 +94,7 @@ def is_excused(world: World, row: Shown) -> bool:
     It equals a message in content; or it looks like a message that was lost, and came when that was posted, or another
     that was posted at the same time as that.
     """
-    alike = [
-        source
-        for source in world.sources
-        if (source.ref[0], source.shown.traits) == (row.ref[0], row.traits)
-    ]
+    alike = [source for source in world.sources if (source.ref[0], source.shown.traits) == (row.ref[0], row.traits)]
     if any(world.contents[source.ref] == world.contents[row.ref] for source in alike):
         return True
     reached = [source for source in alike if source.covers(row)]
@@ -130,10 +126,14 @@ def test_no_answer_is_wrong(world: World, budget: int) -> None:
         assert not world.has_row(source)
     for source in matching.sent:
         equal = [one for one in world.sources if (one.ref[0], world.contents[one.ref]) == key_of(world, source)]
-        assert world.has_row(source) or any(
-            world.maker[row.ref] is None and (row.ref[0], world.contents[row.ref]) == key_of(world, source)
-            for row in world.rows
-        ) or all(one in matching.sent for one in equal if not one.known and world.has_row(one))
+        assert (
+            world.has_row(source)
+            or any(
+                world.maker[row.ref] is None and (row.ref[0], world.contents[row.ref]) == key_of(world, source)
+                for row in world.rows
+            )
+            or all(one in matching.sent for one in equal if not one.known and world.has_row(one))
+        )
     told = [*(one for one, _ in matching.copies), *matching.missing, *matching.unclear, *matching.absent]
     assert sorted(map(id, told)) == sorted(map(id, world.sources))
 
