@@ -208,7 +208,7 @@ def calibrate(evidence: Evidence, target: Execution) -> Flow[KeptTraits | None]:
         search = _Search(evidence, [first])
         yield from search.load()
         yield from search.read(*search.span)
-        yield from search.calibrate()
+        yield from search.calibrate(final=False)
     return evidence.kept
 
 
@@ -231,6 +231,7 @@ def settle_doubts(
     sent: set[MessageRef] = set()
     start_ms = floor(min(doubt.first_ms for doubt in doubts.values())) - MARGIN_MS
     posted_ms = max(doubt.last_ms for doubt in doubts.values())
+    latest_ms = max(posted_ms + wait_ms, api.monotonic() * 1000 + offset_ms) + wait_ms
     while True:
         read_ms = api.monotonic() * 1000 + offset_ms
         last = read_ms >= posted_ms + wait_ms
@@ -243,14 +244,20 @@ def settle_doubts(
             return Settled(partition_offsets.from_refs(sent))
         search = _Search(evidence, [*targets_now(), *(yield from _neighbours(targets_now(), touching))])
         yield from search.load()
-        yield from search.calibrate()
+        yield from search.calibrate(final=last)
         left = {ref: doubt for ref, doubt in doubts.items() if ref not in sent}
         matching = yield from search.settle(left, wait_ms, thorough=last)
         sent |= {source.ref for source in matching.sent}
+        due_ms = posted_ms + wait_ms
         if last or len(sent) == len(doubts):
-            unsent = (yield from search.surely_unsent(left, matching, read_ms, offset_ms)) if last else []
-            return Settled(partition_offsets.from_refs(sent), partition_offsets.from_refs(unsent))
-        due_s = max((posted_ms + wait_ms - offset_ms) / 1000 - api.monotonic(), 0.001)
+            unsent, shown_ms = (
+                (yield from search.surely_unsent(left, matching, read_ms, offset_ms)) if last else ([], 0)
+            )
+            # a copy that was there when we first looked became visible before that, and nothing says how long before
+            if shown_ms <= read_ms or shown_ms > latest_ms:
+                return Settled(partition_offsets.from_refs(sent), partition_offsets.from_refs(unsent))
+            due_ms = shown_ms
+        due_s = max((due_ms - offset_ms) / 1000 - api.monotonic(), 0.001)
         yield Sleep(min(pause_s, due_s), "copies may still become visible")
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
@@ -308,12 +315,12 @@ class _Search:
         taken = set(partition_offsets.expand(known))
         return [row for ref, row in self.evidence.rows.items() if ref not in taken]
 
-    def calibrate(self) -> Flow[None]:
+    def calibrate(self, *, final: bool) -> Flow[None]:
         """Learn what a copy looks like; copies that keep the time of their source are read where the sources are."""
         if self.evidence.pairs:
             return
         known = [source for source in self.sources() if source.known]
-        yield from self.evidence.calibrate(known, marks_of(self.executions))
+        yield from self.evidence.calibrate(known, marks_of(self.executions), final=final)
         kept = self.evidence.kept
         if kept is not None and kept.same_time:
             times = [self.evidence.sources.shown[source.ref].time_ms for source in known]
@@ -335,7 +342,7 @@ class _Search:
     def _match(self, *, final: bool) -> Flow[Matching]:
         evidence = self.evidence
         while True:
-            yield from self.calibrate()
+            yield from self.calibrate(final=final)
             kept = evidence.kept
             if kept is None:
                 return Matching(unclear=self.sources())
@@ -379,24 +386,37 @@ class _Search:
 
     def surely_unsent(
         self, doubts: Mapping[MessageRef, Doubt], matching: Matching, read_ms: float, offset_ms: float
-    ) -> Flow[list[MessageRef]]:
-        """Return the absent sources whose partitions were surely shown as far as their POST."""
+    ) -> Flow[tuple[list[MessageRef], float]]:
+        """
+        Return the absent sources whose partitions were surely shown as far as their POST.
+
+        Also return when that will be so for the others, if it will; 0 if waiting does not help.
+        """
         kept = self.evidence.kept
-        absent = [source for source in matching.absent if source.ref in doubts]
+        absent = [source.ref for source in matching.absent if source.ref in doubts]
         if not absent or kept is None or not kept.same_partition or self.evidence.why_incomplete:
-            return []
-        if not all(self.evidence.contents.get(source.ref) for source in absent):
-            yield from self.evidence.read_contents([source.ref for source in absent])
-        shown_ms: dict[int, float] = {}
-        for partition in sorted({source.ref[0] for source in absent}):
-            shown_ms[partition] = yield from self._shown_until(partition, read_ms, offset_ms)
+            return [], 0.0
+        shown_ms: dict[int, tuple[float, float]] = {}
+        for partition in sorted({partition for partition, _ in absent}):
+            shown_ms[partition] = yield from self._shown(partition, offset_ms)
         # by now what a copy looks like may have turned out to be something else
         if self.evidence.kept != kept:
-            return []
-        return [source.ref for source in absent if shown_ms[source.ref[0]] >= doubts[source.ref].last_ms]
+            return [], 0.0
+        later = [
+            doubts[ref].last_ms + shown_ms[ref[0]][1] for ref in absent if doubts[ref].last_ms > shown_ms[ref[0]][0]
+        ]
+        unsent = [
+            ref for ref in absent if max(shown_ms[ref[0]][0], read_ms - shown_ms[ref[0]][1]) >= doubts[ref].last_ms
+        ]
+        return unsent, max((time_ms for time_ms in later if time_ms < float("inf")), default=0.0)
 
-    def _shown_until(self, partition: int, read_ms: float, offset_ms: float) -> Flow[float]:
-        """Return until which time every row of a partition that was appended is surely among those that were read."""
+    def _shown(self, partition: int, offset_ms: float) -> Flow[tuple[float, float]]:
+        """
+        Return how far a partition is surely shown: until a time at least, and how long its rows take to become visible.
+
+        What came before a copy that is there is shown as well. If the newest copy is there, rows take no longer than it
+        did, at most.
+        """
         evidence = self.evidence
         here = [source for source in self.sources() if source.known and source.ref[0] == partition]
         newest = sorted(here, key=lambda source: (source.end_ms, source.ref), reverse=True)[:_MOST_NEWEST]
@@ -408,10 +428,9 @@ class _Search:
             if row is None:
                 continue
             if source is not newest[0] or short or row.ref not in evidence.seen_s:
-                return row.time_ms
-            lag_ms = evidence.seen_s[row.ref] * 1000 + offset_ms - self._posted_ms(source, row)
-            return max(row.time_ms, read_ms - lag_ms)
-        return float("-inf")
+                return row.time_ms, float("inf")
+            return row.time_ms, evidence.seen_s[row.ref] * 1000 + offset_ms - self._posted_ms(source, row)
+        return float("-inf"), float("inf")
 
     def _posted_ms(self, source: Source, row: Shown) -> float:
         for one in self.executions:

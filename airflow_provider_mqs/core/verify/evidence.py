@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _MOST_PAIRS = 3
 _MOST_COMPARED = 16
 """Rows whose contents are compared with that of one source."""
+_FEW = 4
+"""Offsets after the mark that are asked for while copies may still be late."""
 
 _ALWAYS = (-(2**63), 2**63)
 _SHORT_MS = 60_000
@@ -79,6 +81,8 @@ class Evidence:
         most_rows, count, calls = self.most_pages * self.api.settings.page_size, 0, 0
         found: list[Shown] = []
         self.too_many = False
+        # what the service did not return may be there by now
+        self.contents = {ref: content for ref, content in self.contents.items() if content is not None}
 
         def note(rows: Rows) -> None:
             nonlocal count, calls
@@ -118,8 +122,8 @@ class Evidence:
         yield Parallel(self._read_content(ref) for ref in unread)
         return True
 
-    def calibrate(self, known: Sequence[Source], marks: Mapping[int, int]) -> Flow[None]:
-        """Learn what a copy keeps, from some known sources whose copies are in sight."""
+    def calibrate(self, known: Sequence[Source], marks: Mapping[int, int], *, final: bool) -> Flow[None]:
+        """Learn what a copy keeps, from some known sources whose copies are in sight; ``final`` tries hardest."""
         for source in _some_of_each_partition(known):
             if len(self.pairs) >= _MOST_PAIRS:
                 return
@@ -127,7 +131,8 @@ class Evidence:
             if near:
                 yield from self.find_copy(source, near)
             elif not self.pairs:
-                near = yield from self._read_after(source.ref[0], max(marks.get(source.ref[0], -1), source.ref[1]))
+                after = max(marks.get(source.ref[0], -1), source.ref[1])
+                near = yield from self._read_after(source.ref[0], after, _MOST_COMPARED if final else _FEW)
                 # whatever their time is, which may be that of their source
                 yield from self.find_copy(source._replace(start_ms=_ALWAYS[0], end_ms=_ALWAYS[1]), near)
 
@@ -160,9 +165,9 @@ class Evidence:
                 return row
         return None
 
-    def _read_after(self, partition: int, offset: int) -> Flow[list[Shown]]:
+    def _read_after(self, partition: int, offset: int, most: int) -> Flow[list[Shown]]:
         """Ask for the first messages after an offset, whatever their time."""
-        refs = [(partition, offset + step) for step in range(1, _MOST_COMPARED + 1)]
+        refs = [(partition, offset + step) for step in range(1, most + 1)]
         if not (yield from self.read_contents(refs)):
             return []
         known = {**self.sources.shown, **self.rows}

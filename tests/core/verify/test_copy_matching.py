@@ -6,11 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_mqs.core.verify.copy_matching import Matching, Source, match, pair_up
+from airflow_provider_mqs.core.verify.copy_matching import Matching, Source, match
 from airflow_provider_mqs.core.verify.copy_traits import KeptTraits, Shown, Traits
 
 if TYPE_CHECKING:
