@@ -158,32 +158,40 @@ def sources_of(executions: Iterable[Execution], shown: Mapping[MessageRef, Shown
     """
     Return the sources of several executions.
 
-    What one left open, and one that came after it for the same consumers has sent, is one source that may have a copy
-    more: the later one found its copy, or sent it again.
+    What one left open, and one that came after it for the same consumers has sent or has open as well, is one source
+    that may have a copy more: the later one found its copy, sent it again, or could do neither.
     """
     by_token = {one.token: one for one in executions}
-    known: dict[tuple[str | None, MessageRef], list[Source]] = {}
-    left_open: list[tuple[Execution, Source]] = []
+    alike: dict[tuple[str | None, MessageRef], list[Source]] = {}
     for one in by_token.values():
         for source in one.sources(shown, fit):
-            if source.known:
-                known.setdefault((one.consumer_key, source.ref), []).append(source)
-            else:
-                left_open.append((one, source))
-    unmatched = []
-    for one, source in left_open:
-        same = known.get((one.consumer_key, source.ref), [])
-        place = next((n for n, later in enumerate(same) if one.token in by_token[later.token].after), None)
-        if place is None:
-            unmatched.append(source)
+            alike.setdefault((one.consumer_key, source.ref), []).append(source)
+    joined: list[Source] = []
+    for same in alike.values():
+        if len(same) > 1:
+            joined += _join_open(same, by_token)
+        else:
+            joined += same
+    return joined
+
+
+def _join_open(same: list[Source], by_token: Mapping[str, Execution]) -> list[Source]:
+    """Join what was left open of a message with what came after it; the POST of the last decides."""
+    left: list[Source] = []
+    # those that were acknowledged come first, then the latest
+    same = sorted(same, key=lambda source: (not source.known, -by_token[source.token].first_ms))
+    for source in same:
+        place = next((n for n, later in enumerate(left) if source.token in by_token[later.token].after), None)
+        if source.known or place is None:
+            left.append(source)
             continue
-        later = same[place]
-        same[place] = later._replace(
+        later = left[place]
+        left[place] = later._replace(
             start_ms=min(later.start_ms, source.start_ms),
             end_ms=max(later.end_ms, source.end_ms),
             spare=later.spare + 1,
         )
-    return [source for same in known.values() for source in same] + unmatched
+    return left
 
 
 def hull(executions: Iterable[Execution]) -> tuple[int, int]:
