@@ -10,7 +10,6 @@ JSON at all (gateways). They come with status 200, too.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -106,17 +105,14 @@ def checked(response: Response) -> Response:
 
 def names_error(response: Response) -> bool:
     """Whether the body has an error code, or an error without one; ``0``, ``200`` and ``OK`` are none."""
-    # pages are large, and hardly one needs to be decoded for this; a zero byte means UTF-16 or UTF-32
-    if not any(name in response.body for name in (b'"error', b'"code"', b"\0")):
-        return False
-    body = _body(response.body)
+    body = _body(response)
     says = [body[name] for name in _CODES if body.get(name) is not None] or [_first(body, *_SENTENCES)]
     return not all(_NO_ERROR.fullmatch(_clean(value)) for value in says)
 
 
 def error_of(response: Response) -> exceptions.ApiError:
     """Return the exception for a response with status 4xx or 5xx, or with an error code in its body."""
-    body = _body(response.body)
+    body = _body(response)
     error_code = _clean(_first(body, *_CODES))
     known = ERROR_CODES.get(number_of(error_code))
     by_status = _BY_STATUS.get(response.status, _by_class(response.status))
@@ -139,10 +135,10 @@ def _is_success(status: int) -> bool:
     return 200 <= status < 300  # noqa: PLR2004 - the class of success
 
 
-def _body(raw: bytes) -> Mapping[str, Any]:
+def _body(response: Response) -> Mapping[str, Any]:
     try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
+        body = response.json()
+    except exceptions.ProtocolError:
         return {}
     if isinstance(body, dict) and isinstance(body.get("error"), dict):
         body = body["error"]

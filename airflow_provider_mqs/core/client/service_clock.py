@@ -24,6 +24,7 @@ from __future__ import annotations
 import time
 from datetime import timezone
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http import HTTPStatus
 from math import ceil, floor
 from typing import TYPE_CHECKING, Final
@@ -105,12 +106,13 @@ class ServiceClock:
         if self._bounds_ms is not None:
             now_s = self.monotonic()
             return self._bounds_ms[0] + _slow_ms(now_s), self._bounds_ms[1] + _fast_ms(now_s)
-        if self.fallback is not None:
+        if self.fallback is not None and self.fallback.known:
             return self.fallback._now_ms()  # noqa: SLF001 - another clock of this class
         wall_ms = self.wall() * 1000
         return wall_ms - _UNKNOWN_MS, wall_ms + _UNKNOWN_MS
 
 
+@lru_cache(maxsize=8)  # all answers of a second have the same
 def http_date_ms(text: str) -> int | None:
     """Read a date of an HTTP header as epoch ms; ``None`` if it is none."""
     try:

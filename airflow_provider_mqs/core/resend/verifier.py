@@ -40,7 +40,6 @@ from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.core.client.client import AsyncMqsClient
     from airflow_provider_mqs.core.ledger.ledger import Ledger
     from airflow_provider_mqs.core.ledger.resume import History
     from airflow_provider_mqs.core.ledger.session import LedgerChanges, LedgerSession
@@ -48,11 +47,11 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.offsets.plan import Plan
     from airflow_provider_mqs.core.resend.options import ResendOptions
     from airflow_provider_mqs.core.resend.report import Report
+    from airflow_provider_mqs.core.resend.stopping import StoppableClient
 
 FindCopies: TypeAlias = "Callable[[OffsetsByPartition], Awaitable[Settled]]"
 """Looks for the copies of messages in doubt."""
 PostTimes: TypeAlias = "Mapping[MessageRef, tuple[float, float]]"
-"""When each message was posted and answered, on the monotonic clock."""
 _log = logging.getLogger(__name__)
 # a second finding of "not sent" contradicts the first: better a message in doubt than a copy too many
 _MOST_AFTER_VERIFYING = 1
@@ -106,13 +105,11 @@ class Verifier:
 
     def __init__(
         self,
-        client: AsyncMqsClient,
+        client: StoppableClient,
         plan: Plan,
         options: ResendOptions,
         session: LedgerSession,
         report: Report,
-        *,
-        post_times: PostTimes | None = None,
     ) -> None:
         api = client.api
         self.sources = SourceMessages(api, plan)
@@ -120,7 +117,8 @@ class Verifier:
         self._options = options
         self._session = session
         self._report = report
-        self._post_times = post_times if post_times is not None else {}
+        self.post_times: PostTimes = {}
+        """When each message was posted and answered, on the monotonic clock."""
         whole = Execution("", plan.partitions, 0, 0)
         self._evidence = Evidence(
             api, plan.topic, self.sources, copy_search.most_pages([whole]), copy_search.most_contents([whole])
@@ -283,7 +281,7 @@ class Verifier:
             open=partition_offsets.difference(account.maybe_sent, self._past),
             last_offsets=ledger.last_offsets,
             span_ms=ledger.span_ms,
-            posted_ms=_PostedMs(self._post_times, offset_ms),
+            posted_ms=_PostedMs(self.post_times, offset_ms),
             consumer_key=ledger.scope["consumer_key"],
             after=frozenset(ledger.after),
             name="this one",
@@ -302,8 +300,8 @@ class Verifier:
 
     def _doubt(self, ref: MessageRef, offset_ms: float, now_ms: float) -> Doubt:
         """Return when a message in doubt may have been posted."""
-        if ref in self._post_times:
-            asked_s, answered_s = self._post_times[ref]
+        if ref in self.post_times:
+            asked_s, answered_s = self.post_times[ref]
             return Doubt(asked_s * 1000 + offset_ms, answered_s * 1000 + offset_ms)
         history = self._history
         if history is None or not partition_offsets.contains(self._past, ref):
