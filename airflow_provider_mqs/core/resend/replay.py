@@ -39,11 +39,13 @@ from airflow_provider_mqs.core.resend.report import Progress, Report
 from airflow_provider_mqs.core.resend.sender import Sender
 from airflow_provider_mqs.core.resend.stopping import LEDGER_S, Stop, StoppableClient, StoppedError
 from airflow_provider_mqs.core.resend.verifier import Verifier
-from airflow_provider_mqs.core.verify.copy_search import find_last_offsets
+from airflow_provider_mqs.core.verify.last_offsets import find_last_offsets
 from airflow_provider_mqs.exceptions import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from typing_extensions import Unpack
 
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
     from airflow_provider_mqs.core.ledger.session import LedgerChanges, LedgerSession
@@ -103,6 +105,8 @@ class Replay:
             find_copies=self._verifier.find_copies,
             before_post=self._before_post,
         )
+        self._verifier.post_times = self._sender.post_times
+        self._found: LedgerChanges = {}
         self._loop = asyncio.get_running_loop()
         self._writing = asyncio.Lock()
         self._lease: asyncio.Task[None] | None = None
@@ -206,15 +210,17 @@ class Replay:
             pilots = ((p, ranges[0][0]) for p, ranges in remaining.items() if p not in blocked)
         for ref in islice(pilots, _MOST_PILOTS):
             if account.done or self.stopped:
-                return
+                break
             await self._sender.send_one(ref)
+        if not self.stopped:
+            self._found |= await self._verifier.calibrate()
 
     async def _send_canary(self) -> None:
         wanted = max(self._options.canary - self.account.counts.sent, 0)
         await self._sender.send(partition_offsets.first(self.account.remaining, wanted))
         if self.stopped:
             return
-        await self._verifier.verify()
+        await self._verifier.verify(share=False)
         # the report says whether all messages are verified, which is found out at the end
         verified, self.report.verified = self.report.verified, None
         if not verified:
@@ -223,7 +229,10 @@ class Replay:
     async def _verify(self) -> None:
         """Look for the copies, unless the task must end at once."""
         if self._options.verify and not self._stop.hurried and self.report.verified is None:
-            await self._verifier.verify()
+            if self._error is None:
+                # others that send beside this one wait until it says so
+                await self._write_or_stop(verifying=True)
+            self._found |= await self._verifier.verify(share=self._error is None)
 
     async def _keep_lease(self) -> None:
         while not self._stop.hurried:
@@ -259,12 +268,12 @@ class Replay:
 
     async def _close(self) -> None:
         """Write the ledger for the last time."""
-        report, account = self.report, self.account
+        account = self.account
         changes: LedgerChanges = {
             **self._account_changes(),
             "state": COMPLETE if account.complete else ENDED,
-            "copies": report.copies,
-            "copies_known": bool(report.verified) and not account.maybe_sent,
+            "verifying": False,
+            **self._found,
         }
         try:
             doubles = await self._stop.guard(self._close_ledger(changes), grace_s=LEDGER_S)
@@ -286,19 +295,19 @@ class Replay:
             flow = self._session.close(done=self.account.take_new_done(), **changes)
             return await adrive(flow, self._client.perform)
 
-    async def _write_or_stop(self, *, unless_held: bool = False) -> None:
+    async def _write_or_stop(self, *, unless_held: bool = False, **more: Unpack[LedgerChanges]) -> None:
         try:
-            await self._write(unless_held=unless_held)
+            await self._write(unless_held=unless_held, **more)
         except StoreError as error:
             self._error = self._error or error
             self._sender.stop("the ledger could not be written")
 
-    async def _write(self, *, unless_held: bool = False) -> None:
+    async def _write(self, *, unless_held: bool = False, **more: Unpack[LedgerChanges]) -> None:
         """Write the account into the ledger; what it claims may be posted when this returns."""
         async with self._writing:
             if unless_held and self._session.lease_left_s() > 0:
                 return
-            changes: LedgerChanges = {**self._account_changes(), "state": SENDING}
+            changes: LedgerChanges = {**self._account_changes(), "state": SENDING, **more}
             flow = self._session.write(done=self.account.take_new_done(), **changes)
             await adrive(flow, self._client.perform)
 
@@ -307,6 +316,7 @@ class Replay:
         return {
             "claimed": self.account.maybe_sent,
             "possible_doubles": self.account.possible_doubles,
+            "copies_keep_time": self._found.get("copies_keep_time"),
             # copies come no later than the last answer to a POST
             "until_ms": self._until_ms or self._client.api.latest_ms(),
         }

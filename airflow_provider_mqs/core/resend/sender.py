@@ -87,7 +87,7 @@ class Sender:
     ) -> None:
         self.meter = Meter(report, client.api.monotonic)
         self.post_times = PostTimes()
-        """When this execution has posted each message."""
+        """When each message was posted, and answered or given up."""
         self._client = client
         self._topic = topic
         self._options = options
