@@ -135,6 +135,8 @@ class Ledger:
     span_ms: tuple[int, int] | None = None
     """Within which time the planned messages lie, half-open; ``None`` if the plan does not say."""
     state: str = OPENING
+    verifying: bool = False
+    """Whether it has stopped sending, and looks for its copies."""
     seq: int = 0
     """How many times it was written."""
     after: tuple[str, ...] = ()
@@ -213,6 +215,7 @@ class Ledger:
             "ordering": self.ordering,
             "span_ms": self.span_ms and list(self.span_ms),
             "state": self.state,
+            "verifying": self.verifying,
             "seq": self.seq,
             "after": list(self.after),
             "segments": segments,
@@ -249,6 +252,7 @@ class Ledger:
                 ordering=str(value["ordering"]),
                 span_ms=None if span_ms is None else (int(span_ms[0]), int(span_ms[1])),
                 state=str(value["state"]),
+                verifying=value["verifying"] is True,
                 seq=int(value["seq"]),
                 after=tuple(map(str, value["after"])),
                 done=partition_offsets.union(sealed, offsets("done")),

@@ -109,6 +109,7 @@ class LedgerChanges(TypedDict, total=False):
     """Fields of ``Ledger`` that change while its owner sends."""
 
     state: str
+    verifying: bool
     claimed: OffsetsByPartition
     possible_doubles: OffsetsByPartition
     copies: OffsetsByPartition
