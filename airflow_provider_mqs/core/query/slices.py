@@ -177,9 +177,7 @@ def query_page(api: MqsApi, topic: str, part: Slice, *, limit: int, offset: int 
 
 def shows_end(page: Page, limit: int) -> bool:
     """Return whether a first page alone shows that there is no other, unless the service is known to clamp pages."""
-    rows = len(page.rows)
-    # a round number may be all that a service shows at once, with a total that counts the page
-    return not rows or (rows < limit and rows == page.total and rows % _SMALL_PAGE != 0)
+    return not page.rows or (len(page.rows) < limit and len(page.rows) == page.total)
 
 
 class SliceReader:

@@ -22,7 +22,7 @@ How it is known that no row is missing:
 * If none of this helps, a sentence in ``why_incomplete`` says so. That is no error here: the caller decides.
 
 What it costs: one request a page, one more for a slice whose last page is full, and 2 (one slice) or 3 (more) for the
-comparison at the end; none if one page holds everything, but one if that is a round number of rows (``shows_end``).
+comparison at the end; none if one page holds everything (``shows_end``).
 Where ``total`` does not fit the rows, the slices of a window are compared one by one at the end.
 
 With *pages* the pages that the rows fill, and whatever the service answers, a window takes at most ``BASE +

@@ -13,7 +13,6 @@ from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.core.ledger.ledger import Owner
 from airflow_provider_mqs.core.ledger.session import session_for
-from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
 from airflow_provider_mqs.core.resend.options import ResendOptions
@@ -51,7 +50,7 @@ async def replayed(
         instance_id=str(settings.instance_id),
         consumer_key=None,
         owner=Owner(f"try {number}", run),
-        stores=ReplayStores(records=(store,) if store else ()),
+        stores=(store,) if store else (),
     )
     how = ResendOptions(**{"verify_wait_s": 0.4, **options})
     with AirflowThread() as airflow:
@@ -238,7 +237,7 @@ async def test_the_first_failed_write_stops_the_sending(mqs_emulator: MqsEmulato
         writes = 0
 
         def set(self, key: str, value: Any) -> None:
-            if not key.startswith("i-"):
+            if key.startswith("x-"):
                 self.writes += 1
                 if self.writes > after + 2:
                     raise StoreError("full")
