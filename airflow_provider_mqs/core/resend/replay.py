@@ -229,9 +229,10 @@ class Replay:
     async def _verify(self) -> None:
         """Look for the copies, unless the task must end at once."""
         if self._options.verify and not self._stop.hurried and self.report.verified is None:
-            # others that send beside this one wait until it says so
-            await self._write(verifying=True)
-            self._found |= await self._verifier.verify()
+            if self._error is None:
+                # others that send beside this one wait until it says so
+                await self._write_or_stop(verifying=True)
+            self._found |= await self._verifier.verify(share=self._error is None)
 
     async def _keep_lease(self) -> None:
         while not self._stop.hurried:
@@ -294,9 +295,9 @@ class Replay:
             flow = self._session.close(done=self.account.take_new_done(), **changes)
             return await adrive(flow, self._client.perform)
 
-    async def _write_or_stop(self, *, unless_held: bool = False) -> None:
+    async def _write_or_stop(self, *, unless_held: bool = False, **more: Unpack[LedgerChanges]) -> None:
         try:
-            await self._write(unless_held=unless_held)
+            await self._write(unless_held=unless_held, **more)
         except StoreError as error:
             self._error = self._error or error
             self._sender.stop("the ledger could not be written")
