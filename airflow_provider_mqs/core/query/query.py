@@ -116,17 +116,19 @@ def query_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[QueryResult
     """Return the offsets of a window; an empty window has no partitions."""
     accumulated, excluded, row_filter = OffsetAccumulator(), OffsetAccumulator(), RowFilter(query.filters)
     keys: set[str | None] = set()
+    unknown_copies: set[str] = set()
 
     def sink(rows: Rows) -> None:
         copies, others = query.copies.split(rows)
         excluded.update(copies)
+        unknown_copies.update(query.copies.unknown_among(others))
         matching = row_filter.matching(others)
         accumulated.update(matching)
         if query.keys:
             keys.update(row.message.key for row in matching)
 
     why_incomplete, notes = yield from _read_window(api, query.topic, query.window, sink, now_ms)
-    why_incomplete += query.copies.why_incomplete
+    why_incomplete += (*query.copies.why_incomplete, *sorted(unknown_copies))
     notes += row_filter.notes()
     if query.filters.message_filter and query.filters.fetch_values:
         accumulated = yield from _match_values(api, query, accumulated)
