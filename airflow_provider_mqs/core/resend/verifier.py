@@ -28,7 +28,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from airflow_provider_mqs.core.client.flow import Flow, Sleep
 from airflow_provider_mqs.core.offsets import partition_offsets
@@ -136,7 +136,7 @@ class Verifier:
 
     async def calibrate(self) -> LedgerChanges:
         """Find out from the first copies what copies look like, if they are in sight; ``{}`` if they are not."""
-        own = self._own(self._offset_ms())
+        own = self._own(self._service_time())
         if not own.sent:
             return {}
         try:
@@ -152,7 +152,7 @@ class Verifier:
 
         With ``share`` one of several replays that verify at the same time does it for all.
         """
-        targets = self._targets(self._offset_ms())
+        targets = self._targets(self._service_time())
         if not any(one.sent for one in targets):
             return {}
         try:
@@ -163,17 +163,17 @@ class Verifier:
 
     async def find_copies(self, in_doubt: OffsetsByPartition) -> Settled:
         """Find out which messages in doubt were sent, and which were not."""
-        offset_ms, now_ms = self._offset_ms(), self._client.api.monotonic() * 1000 + self._offset_ms()
-        doubts = {ref: self._doubt(ref, offset_ms, now_ms) for ref in partition_offsets.expand(in_doubt)}
+        service = self._service_time()
+        doubts = {ref: self._doubt(ref, service) for ref in partition_offsets.expand(in_doubt)}
         # a message in doubt takes more contents than one that was acknowledged
         self._evidence.most_contents += 4 * len(doubts)
         flow = copy_search.settle_doubts(
             self._evidence,
-            lambda: self._targets(offset_ms),
+            lambda: self._targets(service),
             self._touching,
             doubts,
             wait_ms=round(self._options.verify_wait_s * 1000),
-            offset_ms=offset_ms,
+            offset_ms=service.offset_ms,
         )
         settled = await self._client.run(flow)
         past = partition_offsets.intersection(self._past, in_doubt)
@@ -222,7 +222,7 @@ class Verifier:
         )
         copies, missing = (
             partition_offsets.union(*(found.get(one.token, {}) for one in targets))
-            for found in (finding.copies, finding.missing)
+            for found in ({**finding.partial, **finding.copies}, finding.missing)
         )
         report.copies, report.missing = partition_offsets.difference(copies, finding.of_open), missing
         report.verified = False if missing else True if all(one.token in finding.copies for one in targets) else None
@@ -235,11 +235,11 @@ class Verifier:
 
     def _changes(self, token: str, finding: Finding) -> LedgerChanges:
         """Return what the ledger is to say: all rows that surely are copies, and what was proven for others."""
-        mine = finding.copies.get(token)
-        proofs = {one: copies for one, copies in finding.copies.items() if one == token or one not in self._proofs}
-        changes: LedgerChanges = {"copies": finding.partial.get(token, {}), "proofs": proofs}
-        if mine is not None:
-            changes["copies"] = partition_offsets.union(mine, finding.surely_copies)
+        whole = {one: finding.copies[one] for one in finding.whole}
+        proofs = {one: copies for one, copies in whole.items() if one == token or one not in self._proofs}
+        changes: LedgerChanges = {"copies": {**finding.partial, **finding.copies}.get(token, {}), "proofs": proofs}
+        if token in whole:
+            changes["copies"] = partition_offsets.union(whole[token], finding.surely_copies)
             changes["copies_known"] = True
         if finding.keep_time is not None:
             changes["copies_keep_time"] = finding.keep_time
@@ -263,13 +263,13 @@ class Verifier:
             self._proofs.update({token: found for token, found in ledger.proofs.items() if token != ledger.token})
         return [self._as_settled(execution_of(ledger, self._client.api.service_clock)) for ledger in ledgers]
 
-    def _targets(self, offset_ms: float) -> list[Execution]:
+    def _targets(self, service: _ServiceTime) -> list[Execution]:
         """Return this execution and those that it continues."""
         lineage: tuple[Ledger, ...] = self._history.lineage if self._history else ()
         past = [self._as_settled(execution_of(ledger, self._client.api.service_clock)) for ledger in lineage]
-        return [one for one in (self._own(offset_ms), *past) if one.sent or one.open]
+        return [one for one in (self._own(service), *past) if one.sent or one.open]
 
-    def _own(self, offset_ms: float) -> Execution:
+    def _own(self, service: _ServiceTime) -> Execution:
         account, ledger, api = self._report.account, self._session.ledger, self._client.api
         lineage = self._history.lineage if self._history else ()
         earlier = partition_offsets.union(*(one.done for one in lineage), self._past_sent)
@@ -281,7 +281,8 @@ class Verifier:
             open=partition_offsets.difference(account.maybe_sent, self._past),
             last_offsets=ledger.last_offsets,
             span_ms=ledger.span_ms,
-            posted_ms=_PostedMs(self.post_times, offset_ms),
+            posted_ms=_PostedMs(self.post_times, service),
+            clock_ms=service.wrong_ms,
             consumer_key=ledger.scope["consumer_key"],
             after=frozenset(ledger.after),
             name="this one",
@@ -298,34 +299,48 @@ class Verifier:
             one, open=partition_offsets.difference(open_, sent), sent=partition_offsets.union(one.sent, sent)
         )
 
-    def _doubt(self, ref: MessageRef, offset_ms: float, now_ms: float) -> Doubt:
+    def _doubt(self, ref: MessageRef, service: _ServiceTime) -> Doubt:
         """Return when a message in doubt may have been posted."""
         if ref in self.post_times:
-            asked_s, answered_s = self.post_times[ref]
-            return Doubt(asked_s * 1000 + offset_ms, answered_s * 1000 + offset_ms)
-        history = self._history
-        if history is None or not partition_offsets.contains(self._past, ref):
-            return Doubt(self._session.ledger.first_ms, now_ms)
-        claimed = [one for one in history.ledgers if partition_offsets.contains(one.claimed, ref)]
-        half_ms = self._client.api.latest_ms() - self._client.api.now_ms()
-        first_ms = min([one.first_ms for one in claimed], default=self._session.ledger.first_ms)
-        return Doubt(first_ms, max([history.posts_until_ms[one.token] for one in claimed], default=now_ms) + half_ms)
+            return Doubt(*map(service.at_ms, self.post_times[ref]))
+        now_ms, first_ms = service.at_ms(self._client.api.monotonic()), self._session.ledger.first_ms
+        if self._history is None or not partition_offsets.contains(self._past, ref):
+            return Doubt(first_ms, now_ms)
+        claimed = [one for one in self._history.ledgers if partition_offsets.contains(one.claimed, ref)]
+        return Doubt(
+            min([one.first_ms for one in claimed], default=first_ms),
+            max([self._history.posts_until_ms[one.token] for one in claimed], default=now_ms) + service.wrong_ms,
+        )
 
-    def _offset_ms(self) -> float:
-        """Return how far the service's clock is ahead of the monotonic clock."""
-        return self._client.api.now_ms() - self._client.api.monotonic() * 1000
+    def _service_time(self) -> _ServiceTime:
+        api = self._client.api
+        now_ms = api.now_ms()
+        return _ServiceTime(now_ms - api.monotonic() * 1000, api.latest_ms() - now_ms)
+
+
+class _ServiceTime(NamedTuple):
+    """The service's time by our monotonic clock, as far as it is known at a moment; fixed while times are compared."""
+
+    offset_ms: float
+    """How far it is ahead of the monotonic clock."""
+    wrong_ms: float
+    """By how much that may be wrong."""
+
+    def at_ms(self, seconds: float) -> float:
+        """Return the service's time at a moment of the monotonic clock."""
+        return seconds * 1000 + self.offset_ms
 
 
 class _PostedMs(Mapping["MessageRef", "tuple[float, float]"]):
     """The intervals of POSTs in the service's time; one is converted when it is asked for."""
 
-    def __init__(self, times: PostTimes, offset_ms: float) -> None:
+    def __init__(self, times: PostTimes, service: _ServiceTime) -> None:
         self._times = times
-        self._offset_ms = offset_ms
+        self._service = service
 
     def __getitem__(self, ref: MessageRef) -> tuple[float, float]:
         asked_s, answered_s = self._times[ref]
-        return asked_s * 1000 + self._offset_ms, answered_s * 1000 + self._offset_ms
+        return self._service.at_ms(asked_s), self._service.at_ms(answered_s)
 
     def __iter__(self) -> Iterator[MessageRef]:
         return iter(self._times)

@@ -15,7 +15,7 @@ came after it began. ``copy_matching`` says what proves what; this module reads,
     not sent   No row has its content, the wait after its POST has passed, and its partition was surely shown as far as
                that: a copy that came later is visible there; or the newest copy of the partition is, and it took less
                time to become visible than has passed since the POST. A partition in which no copy is visible says
-               nothing, since its rows may be late.
+               nothing for a long time (``LATE_MS``), since all its rows may be late.
     unknown    All else: nothing was surely sent, so nobody knows what a copy looks like; rows are missing; somebody
                writes the same contents; copies change their look; or it takes more requests than are allowed.
     =========  ========================================================================================================
@@ -32,6 +32,7 @@ from math import ceil, floor
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from airflow_provider_mqs.core.client.flow import Flow, Sleep
+from airflow_provider_mqs.core.ledger.ledger import LATE_MS
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.verify import copy_matching
@@ -39,8 +40,8 @@ from airflow_provider_mqs.core.verify.copy_matching import Matching, Source
 from airflow_provider_mqs.core.verify.evidence import Evidence
 from airflow_provider_mqs.core.verify.executions import (
     MARGIN_MS,
-    SLACK_MS,
     Execution,
+    Fit,
     fit_of,
     hull,
     marks_of,
@@ -78,7 +79,9 @@ class Finding:
     """What was found out about the copies of some executions; each is named in one of the first three."""
 
     copies: dict[str, OffsetsByPartition] = field(default_factory=dict)
-    """By token, the copies of an execution, if each of its messages has one."""
+    """By token, the copies of an execution, if each message that it sent has one."""
+    whole: set[str] = field(default_factory=set)
+    """Those of them that can have no others, since nothing that they left open is unclear."""
     missing: dict[str, OffsetsByPartition] = field(default_factory=dict)
     """By token, messages that were acknowledged and surely have no copy."""
     unproven: dict[str, str] = field(default_factory=dict)
@@ -301,13 +304,14 @@ class _Search:
 
     def sources(self) -> list[Source]:
         """Return all sources; if copies keep the time of their source, each row may be a copy of any."""
-        evidence, kept = self.evidence, self.evidence.kept
-        clock_ms = evidence.api.latest_ms() - evidence.api.now_ms()
-        fit = fit_of(self.executions, evidence.pairs, clock_ms=clock_ms, narrow=self.narrow)
-        sources = sources_of(self.executions, evidence.sources.shown, fit)
+        kept = self.evidence.kept
+        sources = sources_of(self.executions, self.evidence.sources.shown, self._fit(narrow=self.narrow))
         if kept is not None and kept.same_time:
             return [source._replace(start_ms=_ANY_TIME[0], end_ms=_ANY_TIME[1]) for source in sources]
         return sources
+
+    def _fit(self, *, narrow: bool) -> Fit:
+        return fit_of(self.executions, self.evidence.pairs, narrow=narrow)
 
     def rows(self) -> list[Shown]:
         """Return the rows that may be copies of somebody whose copies are not known."""
@@ -360,7 +364,7 @@ class _Search:
         """Match messages in doubt."""
         shown = self.evidence.sources.shown
         while True:
-            kept = self.evidence.kept
+            kept, fit = self.evidence.kept, self._fit(narrow=False)
             if kept is None:
                 return Matching()
             mine = [
@@ -368,8 +372,8 @@ class _Search:
                     shown[ref],
                     token="",
                     known=False,
-                    start_ms=floor(doubt.first_ms) - SLACK_MS,
-                    end_ms=ceil(doubt.last_ms) + wait_ms + MARGIN_MS,
+                    start_ms=floor(doubt.first_ms + fit.earliest_ms),
+                    end_ms=ceil(doubt.last_ms + fit.latest_ms) + wait_ms + MARGIN_MS,
                 )
                 for ref, doubt in doubts.items()
                 if ref in shown
@@ -408,14 +412,14 @@ class _Search:
         unsent = [
             ref for ref in absent if max(shown_ms[ref[0]][0], read_ms - shown_ms[ref[0]][1]) >= doubts[ref].last_ms
         ]
-        return unsent, max((time_ms for time_ms in later if time_ms < float("inf")), default=0.0)
+        return unsent, max(later, default=0.0)
 
     def _shown(self, partition: int, offset_ms: float) -> Flow[tuple[float, float]]:
         """
         Return how far a partition is surely shown: until a time at least, and how long its rows take to become visible.
 
         What came before a copy that is there is shown as well. If the newest copy is there, rows take no longer than it
-        did, at most.
+        did, at most; otherwise no longer than anything may be late.
         """
         evidence = self.evidence
         here = [source for source in self.sources() if source.known and source.ref[0] == partition]
@@ -428,9 +432,9 @@ class _Search:
             if row is None:
                 continue
             if source is not newest[0] or short or row.ref not in evidence.seen_s:
-                return row.time_ms, float("inf")
+                return row.time_ms, LATE_MS
             return row.time_ms, evidence.seen_s[row.ref] * 1000 + offset_ms - self._posted_ms(source, row)
-        return float("-inf"), float("inf")
+        return float("-inf"), LATE_MS
 
     def _posted_ms(self, source: Source, row: Shown) -> float:
         for one in self.executions:
@@ -485,6 +489,7 @@ class _Search:
         for one in targets:
             if one.found is not None:
                 finding.copies[one.token] = one.found
+                finding.whole.add(one.token)
                 continue
             copies = [(source, row) for source, row in matching.copies if source.token == one.token]
             sent = {source.ref for source, _ in copies if source.known}
@@ -501,8 +506,10 @@ class _Search:
             elif missing:
                 finding.partial[one.token] = partition_offsets.from_refs(row.ref for _, row in copies)
                 finding.missing[one.token] = partition_offsets.from_refs(missing)
-            elif len(sent) == one.count and not left_open and (not absent or now_ms > one.last_ms):
+            elif len(sent) == one.count:
                 finding.copies[one.token] = partition_offsets.from_refs(row.ref for _, row in copies)
+                if not left_open and (not absent or now_ms > one.last_ms):
+                    finding.whole.add(one.token)
             else:
                 finding.partial[one.token] = partition_offsets.from_refs(row.ref for _, row in copies)
                 finding.unproven[one.token] = _why_unclear(one, len(sent), matching)

@@ -55,6 +55,8 @@ class Execution:
     """The times of its messages, half-open; ``None`` if they are not known."""
     posted_ms: Mapping[MessageRef, tuple[float, float]] = field(default_factory=dict)
     """When each message was posted and acknowledged, as far as that is known."""
+    clock_ms: float = 0.0
+    """By how much our idea of the service's time was wrong at most, when those were converted."""
     busy: bool = False
     """Whether it may still be sending."""
     searching: bool = False
@@ -127,14 +129,9 @@ class Fit(NamedTuple):
     latest_ms: float
 
 
-def fit_of(
-    executions: Iterable[Execution], pairs: Iterable[tuple[Shown, Shown]], *, clock_ms: float, narrow: bool
-) -> Fit:
-    """
-    Return how exactly the times of copies fit, going by pairs of source and copy.
-
-    ``clock_ms`` is by how much our idea of the service's time may be wrong. With ``narrow``, believe in pairs that fit.
-    """
+def fit_of(executions: Sequence[Execution], pairs: Iterable[tuple[Shown, Shown]], *, narrow: bool) -> Fit:
+    """Return how exactly the times of copies fit; with ``narrow``, as exactly as those of pairs of source and copy."""
+    clock_ms = max((one.clock_ms for one in executions), default=0.0)
     posted = [one.posted_ms for one in executions]
     bounds = [
         (copy.time_ms - times[source.ref][1], copy.time_ms + 1 - times[source.ref][0])

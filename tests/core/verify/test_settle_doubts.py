@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_mqs.core.ledger.ledger import LATE_MS
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from tests.core.verify.replays import WAIT_S, Orders, expanded, refs
 from tests.support import local
@@ -69,11 +70,13 @@ def test_a_partition_that_is_read_late_makes_no_message_unsent(wait_s: float, be
 
 
 def test_a_partition_without_a_copy_says_nothing() -> None:
-    """Its first message is in doubt, and it may be that all of it is late."""
+    """Its first message is in doubt, and it may be that all of it is late; but nothing is late for ever."""
     orders = Orders().seed(3, 3)
     run = orders.begin().post((0, 0), (0, 1)).post((1, 0), known=False, sent=False)
 
     assert sent_and_unsent(run.settled((1, 0))) == (set(), set())
+    orders.client.now_s[0] += LATE_MS / 1000
+    assert sent_and_unsent(run.settled((1, 0))) == (set(), {(1, 0)})
 
 
 def test_a_later_copy_shows_that_a_message_was_not_sent() -> None:
