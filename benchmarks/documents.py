@@ -77,7 +77,7 @@ def ledger_bytes(batch: Offsets) -> int:
     """
     Return the bytes that a batch leaves in the stores when it was resent, in JSON.
 
-    They are those of its ledger and plan, of what it has done, and of its entry in the index, there and in the digest.
+    They are those of its ledger and plan, of what it has done, and of its entry in the index, there and in the summary.
     The copies are taken to have as many gaps as their sources.
     """
     plan = plan_of(batch.to_xcom(), None, endpoint=_ENDPOINT, instance_id=_INSTANCE)

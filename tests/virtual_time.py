@@ -29,11 +29,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """A loop on virtual time, which begins at 0."""
 
     def __init__(self) -> None:
-        self._virtual = _Selector()
-        super().__init__(self._virtual)
+        self.selector = _Selector()
+        super().__init__(self.selector)
 
     def time(self) -> float:
-        return self._virtual.now_s
+        return self.selector.now_s
+
+
+def skip(seconds: float) -> None:
+    """Let time pass at once, as if the process had been paused; called by what runs in the loop."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.selector.now_s += seconds
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

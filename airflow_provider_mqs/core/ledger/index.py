@@ -20,8 +20,8 @@ Readers go from slot to slot until they find one whose x was never written. All 
 so their x is written: whoever begins to read after an entry was written finds it. A slot with x and no entry was
 passed by all, or its owner is about to write, or died in between; readers go on, and look there again the next time.
 
-The *digest* shortens the way: it holds the entries of all slots before a certain one, and which of these slots were
-still empty. Everybody may write it, since it only repeats what is in the slots; a digest that is overwritten by an
+The *summary* shortens the way: it holds the entries of all slots before a certain one, and which of these slots were
+still empty. Everybody may write it, since it only repeats what is in the slots; a summary that is overwritten by an
 older one, or lost, costs reads and nothing else. It also says when an execution ended, so that its ledger need not be
 read for a window that came later. An empty slot is forgotten after two days.
 
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = "mqs.index/2"
 _LONG_WAY: Final = 8
-"""Who passed more slots than this writes a digest for those who come later."""
+"""Who passed more slots than this writes a summary for those who come later."""
 _MOST_SLOTS: Final = 200
 # each pause is random, and twice as long as the one before, up to this
 _PAUSE_S: Final = 0.2
@@ -90,7 +90,7 @@ class IndexEntry:
         return self.since_ms < end_ms and (self.until_ms is None or self.until_ms >= start_ms)
 
     def to_json(self) -> list[Any]:
-        """Return the entry as plain JSON, short since a digest holds many."""
+        """Return the entry as plain JSON, short since a summary holds many."""
         spans = {str(partition): list(span) for partition, span in self.spans.items()}
         span_ms = self.span_ms and list(self.span_ms)
         return [self.token, self.consumer_key, self.since_ms, self.until_ms, spans, span_ms]
@@ -124,11 +124,11 @@ class ReplayIndex:
         self._jitter = jitter
         self._through = 0  # all slots before this one were passed
         self._entries: dict[str, IndexEntry] = {}
-        self._empty: dict[int, int | None] = {}  # passed slots without an entry, and when the digest first had them
+        self._empty: dict[int, int | None] = {}  # passed slots without an entry, and when the summary first had them
 
     def read(self) -> Flow[list[IndexEntry]]:
         """Return every entry that was written before this began."""
-        yield from self._read_digest()
+        yield from self._read_summary()
         for slot in list(self._empty):
             yield from self._read_slot(slot)
         yield from self._read_on()
@@ -136,7 +136,7 @@ class ReplayIndex:
 
     def announce(self, entry: IndexEntry) -> Flow[None]:
         """Add an entry. Whoever begins to read after this finds it."""
-        yield from self._read_digest()
+        yield from self._read_summary()
         begin = self._through
         yield from self._read_on()
         for number in range(_MOST_SLOTS):
@@ -147,7 +147,7 @@ class ReplayIndex:
                 yield from put(self.store, self._key(slot, "e"), entry.to_json())
                 self._entries[entry.token] = entry
                 if slot - begin > _LONG_WAY:
-                    yield from self.note_ends({}, entry.since_ms)
+                    yield from self.note_ends({}, None)
                 return
             self._empty[slot] = None
             pause_s = min(_PAUSE_S * 2**number, _LONGEST_PAUSE_S) * self._jitter()
@@ -159,19 +159,26 @@ class ReplayIndex:
         """Return the executions of which the index does not say when they ended, as it was last read; oldest first."""
         return [entry.token for entry in self._entries.values() if entry.until_ms is None]
 
-    def note_ends(self, until_ms: Mapping[str, int], now_ms: int) -> Flow[None]:
-        """Write a digest: everything that was read, and when some of the executions ended."""
+    def note_ends(self, until_ms: Mapping[str, int], now_ms: int | None) -> Flow[None]:
+        """
+        Write a summary: everything that was read, and when some of the executions ended.
+
+        What is old is left out, if the service's time is known: a machine with a wrong clock must forget nothing.
+        """
         for token in self._entries.keys() & until_ms.keys():
             self._entries[token] = replace(self._entries[token], until_ms=until_ms[token])
-        entries = [
-            entry.to_json()
-            for entry in self._entries.values()
-            if now_ms - (entry.until_ms or entry.since_ms) < _RETENTION_MS
-        ]
-        first_seen = {slot: now_ms if seen_ms is None else seen_ms for slot, seen_ms in self._empty.items()}
-        empty = {str(slot): seen_ms for slot, seen_ms in first_seen.items() if now_ms - seen_ms < _KEPT_EMPTY_MS}
-        digest = {"schema": SCHEMA, "through": self._through, "entries": entries, "empty": empty}
-        yield from put(self.store, self._prefix, digest)
+        entries, empty = list(self._entries.values()), dict(self._empty)
+        if now_ms is not None:
+            entries = [one for one in entries if now_ms - (one.until_ms or one.since_ms) < _RETENTION_MS]
+            empty = {slot: now_ms if seen_ms is None else seen_ms for slot, seen_ms in empty.items()}
+            empty = {slot: seen_ms for slot, seen_ms in empty.items() if now_ms - (seen_ms or 0) < _KEPT_EMPTY_MS}
+        summary = {
+            "schema": SCHEMA,
+            "through": self._through,
+            "entries": [entry.to_json() for entry in entries],
+            "empty": {str(slot): seen_ms for slot, seen_ms in empty.items()},
+        }
+        yield from put(self.store, self._prefix, summary)
 
     def _take(self, slot: int, token: str) -> Flow[bool]:
         """Try to take a slot: the splitter."""
@@ -203,15 +210,16 @@ class ReplayIndex:
             self._empty[slot] = None
         return True
 
-    def _read_digest(self) -> Flow[None]:
-        digest = yield from get(self.store, self._prefix)
-        if digest is None:
+    def _read_summary(self) -> Flow[None]:
+        summary = yield from get(self.store, self._prefix)
+        if summary is None:
             return
-        if not isinstance(digest, Mapping) or digest.get("schema") != SCHEMA:
+        if not isinstance(summary, Mapping) or summary.get("schema") != SCHEMA:
             raise _broken(self.store, ValueError("another schema"))
         try:
-            through, empty = int(digest["through"]), {int(slot): int(ms) for slot, ms in digest["empty"].items()}
-            entries = [_read_entry(value, self.store) for value in digest["entries"]]
+            through = int(summary["through"])
+            empty = {int(slot): None if ms is None else int(ms) for slot, ms in summary["empty"].items()}
+            entries = [_read_entry(value, self.store) for value in summary["entries"]]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _broken(self.store, error) from error
         self._through = max(self._through, through)

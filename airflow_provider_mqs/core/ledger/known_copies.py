@@ -42,7 +42,7 @@ class KnownCopies:
     suspects: tuple[tuple[Mapping[int, int], str], ...] = ()
     """Last offsets before a replay whose copies may have the time of their sources, and the sentence for it."""
 
-    def doubts(self, originals: Rows) -> set[str]:
+    def unknown_among(self, originals: Rows) -> set[str]:
         """Return a sentence for each replay that may have made one of the rows, going by their offsets."""
         return {
             sentence

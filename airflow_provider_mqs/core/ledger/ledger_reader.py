@@ -52,7 +52,7 @@ def fence_key(token: str) -> str:
     return f"stop-{token}"
 
 
-def proof_key(token: str) -> str:
+def prover_key(token: str) -> str:
     """Return the key that says whose ledger names the copies of an execution."""
     return f"proof-{token}"
 
@@ -87,7 +87,7 @@ class LedgerReader:
         ledger = Ledger.from_json(head, store.name, planned, partition_offsets.union(*sealed))
         if ledger.copies_known or not ledger.has_copies:
             return ledger
-        return (yield from self._with_proof(ledger))
+        return (yield from self._with_found_copies(ledger))
 
     def load_all(self, tokens: Iterable[str]) -> Flow[list[Ledger]]:
         """Return the ledgers of several executions, without those that are gone."""
@@ -134,9 +134,9 @@ class LedgerReader:
                 raise broken(store.name, error) from error
         return self._unchanging[key]
 
-    def _with_proof(self, ledger: Ledger) -> Flow[Ledger]:
+    def _with_found_copies(self, ledger: Ledger) -> Flow[Ledger]:
         for store in self.stores:
-            prover = yield from get(store, proof_key(ledger.token))
+            prover = yield from get(store, prover_key(ledger.token))
             if prover is None or prover == ledger.token:
                 continue
             found = yield from self._newest_head(str(prover))

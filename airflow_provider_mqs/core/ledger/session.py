@@ -74,7 +74,7 @@ from airflow_provider_mqs.core.ledger.ledger_reader import (
     LedgerReader,
     head_key,
     plan_key,
-    proof_key,
+    prover_key,
     put,
     segment_key,
 )
@@ -268,7 +268,7 @@ class LedgerSession:
         """Look until nobody is in the way; return the ledgers of all that have stopped by then."""
         began_s, logged_s = self.clock.monotonic(), float("-inf")
         while True:
-            stopped, alive = yield from self._judge((yield from self.overlapping()))
+            stopped, alive = yield from self.judge((yield from self.overlapping()))
             ahead = [rival for rival in alive if self._goes_first(rival)]
             waiting = self._head.state == WAITING
             if not ahead and waiting:
@@ -296,7 +296,7 @@ class LedgerSession:
     def _goes_first(self, rival: Ledger) -> bool:
         return rival.state == SENDING or (rival.state == OPENING and rival.token < self._head.token)
 
-    def _judge(self, ledgers: Iterable[Ledger]) -> Flow[tuple[list[Ledger], list[Ledger]]]:
+    def judge(self, ledgers: Iterable[Ledger]) -> Flow[tuple[list[Ledger], list[Ledger]]]:
         """Return the ledgers of executions that have stopped, fenced if they did not say so, and of those alive."""
         stopped, alive = [], []
         for ledger in ledgers:
@@ -329,6 +329,8 @@ class LedgerSession:
         if self._writing:
             raise RuntimeError("The ledger is being written at this moment.")
         self._writing, sound = True, False
+        if "proofs" in changes:
+            changes = {**changes, "proofs": {**self._head.proofs, **changes["proofs"]}}
         try:
             self._add(done)
             began_s = self.clock.monotonic()
@@ -347,7 +349,8 @@ class LedgerSession:
                     del unwritten[0]
                 yield from put(store, head_key(head.token), value)
                 for token in changes.get("proofs", ()):
-                    yield from put(store, proof_key(token), head.token)
+                    if token != head.token:
+                        yield from put(store, prover_key(token), head.token)
             self._head = head
             taker = yield from self._reader.fenced_by(head.token)
             if taker:
@@ -388,10 +391,11 @@ class LedgerSession:
             tokens = [token for token in index.without_end() if token != mine.token][:_MOST_ENDS_READ]
             ledgers = yield from self._reader.load_all(tokens)
             # one that was seen lately may go on
-            ended, _ = yield from self._judge(
+            ended, _ = yield from self.judge(
                 one for one in ledgers if not one.is_open or now_ms - one.renewed_ms > _SURELY_GONE_MS
             )
-            yield from index.note_ends({one.token: one.until() for one in (*ended, mine)}, now_ms)
+            ends = {one.token: one.until() for one in (*ended, mine)}
+            yield from index.note_ends(ends, now_ms if self.clock.known else None)
 
 
 def session_for(

@@ -225,8 +225,7 @@ class Sender:
                 account.mark_in_doubt(Failure(*ref, "", sentence, "", unknown=True))
             raise
         finally:
-            asked_s = self._asked_s.pop(ref, None)
-            if asked_s is not None:
+            if (asked_s := self._asked_s.pop(ref, None)) is not None:
                 self.post_times.note(ref, asked_s, self._client.api.monotonic())
         account.mark_sent(ref)
         return True

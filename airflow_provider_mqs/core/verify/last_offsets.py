@@ -34,7 +34,8 @@ def find_last_offsets(api: MqsApi, topic: str, partitions: OffsetsByPartition) -
                 if row.partition in last_offsets:
                     last_offsets[row.partition] = max(last_offsets[row.partition], row.message_offset)
             # whether it counts rows or pages: this is the last page, or one that is empty
-            offset = (page.total - 1) // limit if not offset and (page.total or 0) > limit else None
+            total = page.total or 0
+            offset = (total - 1) // limit if not offset and total > limit else None
     except (WindowTooLargeError, ServerError):
         # a bound that is too low does no harm
         pass

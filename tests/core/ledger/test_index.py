@@ -111,7 +111,7 @@ def test_two_that_come_at_once_never_share_a_slot_in_any_order() -> None:
 
 
 def test_whoever_begins_to_read_after_an_entry_was_written_finds_it() -> None:
-    """Also one that shares the way with others, and one that starts from a digest."""
+    """Also one that shares the way with others, and one that starts from a summary."""
     rng = random.Random(3)  # noqa: S311 - repeatable
     world, store = World(), MemoryStore()
     processes = [Process(world, index(store, rng.random).announce(entry(one))) for one in range(12)]
@@ -184,7 +184,7 @@ def test_threads_that_announce_at_once_lose_nothing() -> None:
     assert tokens(store) == {f"t{number}" for number in range(64)}
 
 
-def test_a_digest_shortens_the_way() -> None:
+def test_a_summary_shortens_the_way() -> None:
     """It says as much as the slots, and which executions have ended."""
     store = MemoryStore()
     for number in range(20):
@@ -203,7 +203,7 @@ def test_a_digest_shortens_the_way() -> None:
     assert closing.without_end() == [f"t{number}" for number in range(20) if number != 3]
 
 
-def test_an_older_digest_costs_reads_and_nothing_else() -> None:
+def test_an_older_summary_costs_reads_and_nothing_else() -> None:
     """Two that end at once overwrite each other's."""
     store, late = MemoryStore(), index(MemoryStore())
     late.store = store
@@ -251,6 +251,23 @@ def test_old_executions_are_dropped() -> None:
     run(closing.note_ends({"t0": NOW_MS - DAY_MS}, NOW_MS))
 
     assert tokens(store) == {"t0", "t2"}
+
+
+def test_a_machine_that_does_not_know_the_time_forgets_nothing() -> None:
+    """Neither old executions nor empty slots."""
+    world, store = World(), MemoryStore()
+    slow = Process(world, index(store).announce(entry(0)))
+    while not any(key.endswith("-y") for key in store.values):
+        slow.step()
+    run(index(store).announce(entry(1, since_ms=NOW_MS - 90 * DAY_MS)))
+    for _ in range(2):
+        closing = index(store)
+        run(closing.read())
+        run(closing.note_ends({}, None))
+    while not slow.over:
+        slow.step()
+
+    assert tokens(store) == {"t0", "t1"}
 
 
 def test_several_stores_are_joined() -> None:

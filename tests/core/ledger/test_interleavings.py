@@ -34,18 +34,27 @@ PLAN, OVERLAP = Plan("orders", {0: ((0, 7),)}), Plan("orders", {0: ((4, 11),)})
 
 
 class FailingStore(MemoryStore):
-    """Fails now and then, perhaps after it has written."""
+    """Fails now and then: before it has written, after it has, or the value arrives much later."""
 
     def __init__(self, rng: random.Random, probability: float) -> None:
         super().__init__()
         self.rng, self.probability = rng, probability
+        self.late: list[tuple[str, Any]] = []
+
+    def get(self, key: str) -> Any | None:
+        if self.late and self.rng.random() < 0.05:
+            super().set(*self.late.pop())
+        return super().get(key)
 
     def set(self, key: str, value: Any) -> None:
-        fails = self.rng.random() < self.probability
-        if not fails or self.rng.random() < 0.5:
+        if self.rng.random() >= self.probability:
+            return super().set(key, value)
+        fate = self.rng.choice(["lost", "written", "late"])
+        if fate == "written":
             super().set(key, value)
-        if fails:
-            raise StoreError("The store fails.")
+        if fate == "late":
+            self.late.append((key, value))
+        raise StoreError("The store fails.")
 
 
 @dataclass
@@ -166,7 +175,7 @@ class Story:
                 self.world.now_s += self.rng.choice([1, 30, 50, 130])
             elif event < 0.02:
                 self.rng.choice(living).kill()
-            elif event < 0.025:
+            elif event < 0.035:
                 self.rng.choice(living).wakes_s = self.world.now_s + self.rng.choice([45, 70, 300])
             let_sleepers_wake(self.world, living)
             ready = [process for process in living if process.ready]
@@ -190,11 +199,11 @@ class Story:
         return last
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.0, 0.02]), st.sampled_from([0.0, 0.5, 0.9, 0.98]))
 def test_whatever_happens_each_message_is_sent_once(seed: int, failing: float, stays: float) -> None:
     """Nobody sends twice, nothing is lost, and the next try always goes on."""
-    story = Story(random.Random(seed), failing=failing, stays=stays, resend=False)
+    story = Story(random.Random(seed), failing=failing, stays=stays, resend=False)  # noqa: S311 - repeatable
 
     story.run(most=5)
     assert max(story.topic.times().values(), default=0) <= 1
@@ -204,11 +213,11 @@ def test_whatever_happens_each_message_is_sent_once(seed: int, failing: float, s
     assert story.topic.times() == Counter({(0, offset): 1 for offset in range(12)})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.0, 0.02]), st.sampled_from([0.0, 0.5, 0.9, 0.98]))
 def test_whatever_is_sent_again_in_between_nothing_is_lost(seed: int, failing: float, stays: float) -> None:
     """No ledger calls a message done that the service never had, and the next try always goes on."""
-    story = Story(random.Random(seed), failing=failing, stays=stays, resend=True)
+    story = Story(random.Random(seed), failing=failing, stays=stays, resend=True)  # noqa: S311 - repeatable
 
     story.run(most=5)
     last = story.finish("one")

@@ -123,7 +123,7 @@ def test_copies_that_may_have_the_time_of_their_sources_are_told_by_offset(known
     assert found.why_incomplete == ()
     before, after, elsewhere = (Row(*ref, 0, {}, "orders") for ref in ((0, 9), (0, 20), (1, 0)))
     doubtful = not known and keep_time is not False
-    assert [bool(found.doubts([row])) for row in (before, after, elsewhere)] == [False, doubtful, doubtful]
+    assert [bool(found.unknown_among([row])) for row in (before, after, elsewhere)] == [False, doubtful, doubtful]
     assert replays.found_in(SOURCES_END_MS, SOURCES_END_MS + 5) == KnownCopies()
 
 

@@ -305,6 +305,50 @@ def test_a_store_that_fails_stops_everything_but_closing() -> None:
     assert (ledger.state, ledger.done, ledger.claimed) == (ENDED, {0: ((0, 3),)}, {0: ((4, 4),)})
 
 
+@pytest.mark.parametrize("steps", range(6))
+def test_a_claim_is_seen_by_who_takes_over_or_not_posted(steps: int) -> None:
+    """Whenever the other one comes between the reads and writes of a claim, with two stores."""
+    sessions = Sessions(MemoryStore(), MemoryStore())
+    old = sessions.sending("a", run="r")
+    claim = Process(sessions.world, old.write(claimed={0: ((3, 6),)}))
+    for _ in range(steps):
+        if not claim.over:
+            claim.step()
+
+    history = sessions.world.run(sessions.make("b", run="r", number=2).open("skip"))
+    while not claim.over:
+        claim.step()
+
+    seen = history.account.maybe_sent == {0: ((3, 6),)}
+    stopped = isinstance(claim.error, StoreError)
+    assert seen or stopped
+    assert stopped is (old.lease_left_s() == 0)
+
+
+def test_a_failed_write_that_takes_effect_late_hides_nothing() -> None:
+    """What it brings back is in doubt: nothing that it does not claim was posted since."""
+    sessions = Sessions()
+    made = sessions.sending("a")
+    store, late = sessions.stores[0], list[Any]()
+    kept = store.set
+
+    def fail(key: str, value: Any) -> None:
+        late.append((key, value))
+        raise StoreError("timeout")
+
+    store.set = fail
+    with pytest.raises(StoreError, match="timeout"):
+        sessions.world.run(made.write(claimed={0: ((3, 6),)}))
+    store.set = kept
+    sessions.world.run(made.close(state=ENDED, done={0: ((3, 3),)}, claimed={0: ((4, 4),)}))
+
+    store.set(*late[0])
+
+    (ledger,) = sessions.world.run(sessions.make("b").overlapping())
+    assert (ledger.done, ledger.claimed) == ({0: ((0, 2),)}, {0: ((3, 6),)})
+    assert made.lease_left_s() == 0
+
+
 def test_a_write_that_is_cut_off_is_the_last() -> None:
     """Nobody knows whether it will take effect."""
     sessions = Sessions()
@@ -422,8 +466,10 @@ def test_a_proof_by_another_execution_is_found() -> None:
     sessions = Sessions()
     sessions.world.run(sessions.sending("a").close(state=ENDED))
     prover = sessions.make("p", Plan("orders", {}))
-    sessions.world.run(prover.write(state=COMPLETE, proofs={"a": {0: ((30, 32),)}}))
+    sessions.world.run(prover.write(proofs={"a": {0: ((30, 32),)}}))
+    sessions.world.run(prover.write(state=COMPLETE, proofs={"p": {}, "x": {}}))
 
+    assert prover.ledger.proofs == {"a": {0: ((30, 32),)}, "p": {}, "x": {}}
     (ledger,) = sessions.world.run(sessions.make("b").overlapping())
 
     assert (ledger.copies, ledger.copies_known) == ({0: ((30, 32),)}, True)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_mqs.core.ledger.ledger_reader import fence_key
+from airflow_provider_mqs.exceptions import StoreError
 from tests import virtual_time
-from tests.core.resend.virtual_world import COUNT, POST, WINDOW, World, hang, now_s, replay_of, virtual_world
+from tests.core.resend.virtual_world import CALL, COUNT, POST, WINDOW, World, hang, now_s, replay_of, virtual_world
+from tests.support import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,3 +103,71 @@ def test_an_orphan_that_only_looks_for_copies_stops_at_a_heartbeat(world: World)
 
     assert "the parent process is gone" in replay.stopped
     assert 30 <= ended_s <= 50
+
+
+@pytest.mark.parametrize(("ordering", "in_flight"), [("partition", 3), ("none", 16)])
+@pytest.mark.parametrize("taken_over", [True, False])
+def test_a_sender_that_was_paused_looks_at_its_ledger_first(
+    world: World, ordering: str, in_flight: int, *, taken_over: bool
+) -> None:
+    """When it wakes, its lease has run out: it posts nothing more if another execution has taken over."""
+
+    def pause(world: World, kind: str) -> bool:
+        if kind == POST and world.posts == 20 and now_s() < 60:
+            virtual_time.skip(62)
+            if taken_over:
+                world.store.set(fence_key("try 1"), "another run")
+        return False
+
+    world.hangs = pause
+
+    if not taken_over:
+        assert sent(world, ordering=ordering).report.counts.sent == COUNT
+        return
+    with pytest.raises(StoreError, match="another run"):
+        sent(world, ordering=ordering)
+    assert world.posts <= 20 + in_flight
+
+
+@pytest.mark.parametrize("hung_s", [50, 1_000_000])
+def test_nothing_is_posted_on_a_ledger_that_cannot_be_written(world: World, hung_s: float) -> None:
+    """The lease of the last good write lasts 40 s, and not longer because the next one takes its time."""
+    posted_s: list[float] = []
+
+    def hang_for_a_while(world: World, kind: str) -> bool:
+        if kind == POST:
+            posted_s.append(now_s())
+        return kind == CALL and 10 <= now_s() < 10 + hung_s
+
+    world.hangs = hang_for_a_while
+
+    with pytest.raises(StoreError, match="did not answer for 60 s"):
+        sent(world, max_rate=1)
+
+    assert 30 < max(posted_s) < 10 + 40
+
+
+@pytest.mark.parametrize(
+    "hangs", [hang(), hang(WINDOW, after=COUNT)], ids=["sending slowly", "looking for copies that are not shown"]
+)
+def test_the_ledger_is_written_every_quarter_of_a_minute(world: World, hangs: Callable[[World, str], bool]) -> None:
+    """Others see that its owner is alive, in each phase that lasts."""
+    written_s: list[float] = []
+
+    class Watched(MemoryStore):
+        def set(self, key: str, value: Any) -> None:
+            super().set(key, value)
+            if key == "x-try 1":
+                written_s.append(now_s())
+
+    world.store, world.hangs = Watched(), hangs
+
+    async def body() -> None:
+        replay = replay_of(world, max_rate=2)
+        asyncio.get_running_loop().call_later(200, replay.stop, "enough")
+        await replay.run()
+
+    virtual_time.run(body())
+
+    assert all(later - earlier < 16 for earlier, later in pairwise(written_s))
+    assert written_s[-1] > 28
