@@ -11,7 +11,7 @@ from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag, is_absent
 from airflow_provider_mqs.core.values.topic_ref import topic_uri
 from airflow_provider_mqs.exceptions import ConfigurationError, ResendError
-from airflow_provider_mqs.operators.base import RecordedOperator, permanent_errors_fail
+from airflow_provider_mqs.operators.base import RecordedOperator, permanent_errors_fail, push_result, run_of
 from airflow_provider_mqs.tasks.dag_run import EVENTS, messages_of_events, started_by_topic, topic_ref_of
 from airflow_provider_mqs.tasks.stores import stores_of_task
 
@@ -167,9 +167,9 @@ class ResendMessagesOperator(RecordedOperator):
         with permanent_errors_fail():
             job = self._job = self._prepare(context)
             error = job.run()
-            report = job.document(_run_of(context, self.mqs_conn_id))
+            report = job.document(run_of(context, self.mqs_conn_id))
             if job.nothing_left and error is None and not job.dry_run and job.report.verified is not False:
-                _push(context, report)
+                push_result(context, report)
                 sentence = (
                     f"All {job.plan.count} messages were sent already ({job.sent_by}); "
                     "to send them again, set on_replayed='resend'."
@@ -222,7 +222,7 @@ class ResendMessagesOperator(RecordedOperator):
             topic=self.topic,
             options=options,
             stores=stores,
-            run=_run_of(context, self.mqs_conn_id),
+            run=run_of(context, self.mqs_conn_id),
             dry_run=dry_run,
             max_tries=getattr(context.get("ti"), "max_tries", None),
             brake=self.brake,
@@ -257,7 +257,7 @@ class ResendMessagesOperator(RecordedOperator):
 
     def _fail(self, job: ResendJob, report: dict[str, Any], context: Context, error: Exception | None) -> NoReturn:
         """Push the report, then fail the task: for good only if a retry could send something twice."""
-        _push(context, report)
+        push_result(context, report)
         sentence = f"{job.summary()}. The report is in the XCom return_value."
         if signal.SIGALRM in job.signals:
             raise AirflowTaskTimeout(sentence) from error
@@ -288,15 +288,3 @@ def _check_try(job: ResendJob) -> None:
             "Leave durable on (or set ledger_path), so that a retry goes on where its predecessor stopped. To send all "
             "of them again, trigger a new run."
         )
-
-
-def _push(context: Mapping[str, Any], report: dict[str, Any]) -> None:
-    ti = context.get("ti")
-    if ti is not None:
-        ti.xcom_push(key="return_value", value=report)
-
-
-def _run_of(context: Mapping[str, Any], conn_id: str) -> dict[str, Any]:
-    ti = context.get("ti")
-    run = {name: getattr(ti, name, None) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
-    return {**run, "conn_id": conn_id}

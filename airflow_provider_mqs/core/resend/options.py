@@ -84,7 +84,7 @@ class ResendOptions:
 
         ``settings`` has what is left to the connection; its limits are applied by ``allowed_by``.
         """
-        wait_s, verified = duration_s(verify_wait, "verify_wait"), flag(verify, "verify")
+        verified = flag(verify, "verify")
         on_unverified = choice(on_unverified, "on_unverified", ON_UNVERIFIED)
         if on_unverified == "fail" and not verified:
             raise ConfigurationError(
@@ -101,7 +101,7 @@ class ResendOptions:
             on_unknown=choice(on_unknown, "on_unknown", ON_UNKNOWN),
             on_replayed=choice(on_replayed, "on_replayed", ON_REPLAYED),
             verify=verified,
-            verify_wait_s=settings.read_timeout + _LATE_S if wait_s is None else wait_s,
+            verify_wait_s=verify_wait_s(verify_wait, settings),
             on_unverified=on_unverified,
             canary=whole_number(canary, "canary", minimum=0),
         )
@@ -118,6 +118,12 @@ class ResendOptions:
         # batches of one window run side by side, each with its share of the rate
         limit = None if settings.max_rate is None else settings.max_rate * plan.share
         return replace(self, max_rate=min((rate for rate in (self.max_rate, limit) if rate is not None), default=None))
+
+
+def verify_wait_s(value: Any, settings: ConnectionSettings) -> float:
+    """Read ``verify_wait``; by default the service has given its answer by then, and shows what it has appended."""
+    wait_s = duration_s(value, "verify_wait")
+    return settings.read_timeout + _LATE_S if wait_s is None else wait_s
 
 
 def check_resend(settings: ConnectionSettings, *, topic: str, consumer_key: str | None, total: int) -> None:
