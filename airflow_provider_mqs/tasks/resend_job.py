@@ -6,12 +6,12 @@ import asyncio
 import logging
 import os
 import socket
-import time
 import uuid
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_mqs._compat import mask_secret
+from airflow_provider_mqs._compat import AIRFLOW_VERSION, mask_secret
 from airflow_provider_mqs.core.ledger.account import Account, Counts
 from airflow_provider_mqs.core.ledger.index import wall_clock_ms
 from airflow_provider_mqs.core.ledger.ledger import Owner
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.hooks.mqs import MqsHook
 
 _log = logging.getLogger(__name__)
+# on 3.0 and 3.1, the connection of a task to its supervisor has no lock
+_MAY_TALK_AT_ONCE: Final = AIRFLOW_VERSION < (3, 0) or AIRFLOW_VERSION >= (3, 2)
 
 
 @dataclass(slots=True)
@@ -74,8 +76,11 @@ class ResendJob:
             _log.info("There is nothing to send.")
             return None
         try:
-            with AirflowThread() as airflow, interrupts(self.stop, *more_signals) as self.signals:
-                asyncio.run(self._run(airflow))
+            with ExitStack() as stack:
+                airflow = stack.enter_context(AirflowThread())
+                brake_thread = stack.enter_context(AirflowThread("mqs-brake")) if _MAY_TALK_AT_ONCE else airflow
+                self.signals = stack.enter_context(interrupts(self.stop, *more_signals))
+                asyncio.run(self._run(airflow, brake_thread))
         except Exception as error:  # noqa: BLE001 - the caller raises it again, after the report is pushed
             return error
         finally:
@@ -151,19 +156,30 @@ class ResendJob:
             "run": dict(run),
         }
 
-    async def _run(self, airflow: AirflowThread) -> None:
+    async def _run(self, airflow: AirflowThread, brake_thread: AirflowThread) -> None:
         async with self.hook as hook:
             client = await hook.aget_conn(
                 concurrency=self.options.concurrency, on_secret=lambda secret: airflow.submit(mask_secret, secret)
             )
-            self.replay = Replay(client, self.plan, self.options, self.session, airflow, brake=self.brake)
+            self.replay = Replay(
+                client,
+                self.plan,
+                self.options,
+                self.session,
+                airflow,
+                brake=self.brake,
+                brake_thread=brake_thread,
+                # a command may outlive the shell that started it
+                parent=(lambda: 0) if self.session.ledger.owner.task_instance is None else os.getppid,
+            )
             self.report = self.replay.report
             if self._stop_reason:
                 self.replay.stop(self._stop_reason)
-            began_s = time.monotonic()
+            now_s = asyncio.get_running_loop().time
+            began_s = now_s()
             await self.replay.prepare()
             self._remaining = self.report.account.remaining
-            self._request_s = (time.monotonic() - began_s) / max(1, client.requests)
+            self._request_s = (now_s() - began_s) / max(1, client.requests)
             self._log_plan()
             if not self.dry_run:
                 await self.replay.run()

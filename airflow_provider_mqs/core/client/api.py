@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import json
 import logging
-import time
-from contextlib import suppress
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
 from airflow_provider_mqs.core.client.flow import Flow, Request, Response
 from airflow_provider_mqs.core.client.retry import RetryPolicy
+from airflow_provider_mqs.core.client.service_clock import ServiceClock
 from airflow_provider_mqs.core.values.message import Message, Page, Topic
 from airflow_provider_mqs.exceptions import ApiNotPublishedError, ConfigurationError, ProtocolError
 from airflow_provider_mqs.process_state import process_wide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from airflow_provider_mqs.core.client.auth import Auth
     from airflow_provider_mqs.core.connection.settings import ConnectionSettings
@@ -49,12 +47,12 @@ class MqsApi:
         *,
         instance_id: str | None = None,
         policy: RetryPolicy | None = None,
-        clock: Callable[[], float] = time.time,  # this machine's, epoch seconds
+        service_clock: ServiceClock | None = None,
     ) -> None:
         self.settings = settings
         self.policy = policy or RetryPolicy(max_retries=settings.max_retries)
-        self.clock = clock
-        self.skew_s = 0.0  # how far the service's clock is ahead of ours
+        self.service_clock = service_clock or ServiceClock()
+        self.monotonic = self.service_clock.monotonic
         self._auth = auth
         self._instance_id = instance_id or settings.instance_id
 
@@ -66,14 +64,22 @@ class MqsApi:
         return self._instance_id
 
     def now_ms(self) -> int:
-        """Return the service's time in epoch ms, by the ``Date`` of its last answer; exact to about a second."""
-        return round((self.clock() + self.skew_s) * 1000)
+        """Return the service's time in epoch ms, exact to about a second."""
+        return self.service_clock.now_ms()
+
+    def earliest_ms(self) -> int:
+        """Return the earliest time that it may be at the service, epoch ms."""
+        return self.service_clock.earliest_ms()
+
+    def latest_ms(self) -> int:
+        """Return the latest time that it may be at the service, epoch ms."""
+        return self.service_clock.latest_ms()
 
     def project_id(self) -> Flow[str]:
         """Return the connection's project, else the token's."""
         if self.settings.project_id:
             return self.settings.project_id
-        return (yield from self._auth.project_id(self.policy))
+        return (yield from self._auth.project_id(self.policy, self.service_clock))
 
     def show_instance(self) -> Flow[dict[str, Any]]:
         """Return the service's description of the instance, such as ``name``, ``engine`` and ``status``."""
@@ -170,7 +176,7 @@ class MqsApi:
         request = Request(
             "POST", self.settings.endpoint + path, _HEADERS, json.dumps(body).encode(), safe_to_repeat=False
         )
-        response = yield from self._auth.send(request, self.policy)
+        response = yield from self._auth.send(request, self.policy, self.service_clock)
         echo = response.json()
         for name in ("topic", "partition", "message_offset"):
             if isinstance(echo, dict) and echo.get(name) not in (None, body[name]):
@@ -203,10 +209,7 @@ class MqsApi:
         # spaces as %20, never "+": the signature covers exactly what is sent
         text = "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in query.items())
         url = f"{endpoint}{path}?{text}" if query else f"{endpoint}{path}"
-        response = yield from self._auth.send(Request("GET", url, _HEADERS), self.policy)
-        with suppress(KeyError, ValueError, OverflowError):  # without a readable Date, the last skew holds
-            self.skew_s = parsedate_to_datetime(response.headers["date"]).timestamp() - self.clock()
-        return response
+        return (yield from self._auth.send(Request("GET", url, _HEADERS), self.policy, self.service_clock))
 
     def _path(self, prefix: str, tail: str) -> Flow[str]:
         project = yield from self.project_id()

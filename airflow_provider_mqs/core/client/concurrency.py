@@ -22,6 +22,19 @@ async def side_by_side(workers: Iterable[Coroutine[Any, Any, None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def results_of(coroutines: Iterable[Coroutine[Any, Any, T]], *, workers: int) -> list[T]:
+    """Run coroutines, so many at a time, and return their results in order; they are read lazily."""
+    results: dict[int, T] = {}
+    numbered = enumerate(coroutines)  # shared: each worker takes the next one
+
+    async def work() -> None:
+        for index, coroutine in numbered:
+            results[index] = await coroutine
+
+    await side_by_side(work() for _ in range(workers))
+    return [results[index] for index in sorted(results)]
+
+
 async def wait_at_most(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
     """Return the result of a coroutine; if it takes longer, cancel it and raise ``asyncio.TimeoutError``."""
     # not ``asyncio.wait_for``: before Python 3.12 it drops a cancel that comes as the coroutine ends

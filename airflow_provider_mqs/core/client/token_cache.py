@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from airflow_provider_mqs.core.client.service_clock import ServiceClock
 from airflow_provider_mqs.exceptions import ApiError, AuthenticationError, MqsError, PermissionDeniedError
 from airflow_provider_mqs.process_state import process_wide
 
@@ -21,11 +22,12 @@ _REJECTION_LASTS_S = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An IAM token; ``project_id`` is ``""`` if IAM did not say, ``renew_at`` is on the clock of ``time.monotonic``."""
+    """An IAM token; ``project_id`` is ``""`` if IAM did not say, ``renew_at`` is on the monotonic clock."""
 
     value: str = field(repr=False)
     project_id: str
     renew_at: float
+    iam_clock: ServiceClock = field(default_factory=ServiceClock, repr=False, compare=False)
 
 
 class TokenSlot:

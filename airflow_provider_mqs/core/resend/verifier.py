@@ -28,7 +28,6 @@ from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.core.client.client import AsyncMqsClient
     from airflow_provider_mqs.core.ledger.ledger import Ledger
     from airflow_provider_mqs.core.ledger.resume import History
     from airflow_provider_mqs.core.ledger.session import LedgerSession
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.offsets.plan import Plan
     from airflow_provider_mqs.core.resend.options import ResendOptions
     from airflow_provider_mqs.core.resend.report import Report
+    from airflow_provider_mqs.core.resend.stopping import StoppableClient
 
 FindCopies: TypeAlias = "Callable[[OffsetsByPartition], Awaitable[Finding]]"
 """Looks for the copies of messages in doubt."""
@@ -88,7 +88,7 @@ class Verifier:
     """Looks for the copies of one replay. What was sent it reads from the account of ``report``."""
 
     def __init__(
-        self, client: AsyncMqsClient, plan: Plan, options: ResendOptions, session: LedgerSession, report: Report
+        self, client: StoppableClient, plan: Plan, options: ResendOptions, session: LedgerSession, report: Report
     ) -> None:
         self.sources = SourceMessages(client.api, plan)
         self._client = client
@@ -124,7 +124,7 @@ class Verifier:
     async def find_copies(self, in_doubt: OffsetsByPartition) -> Finding:
         """Find out which messages in doubt were sent, and the offsets of all other copies."""
         search = self._search(in_doubt)
-        until_s = self._client.api.clock() + self._options.verify_wait_s
+        until_s = self._client.api.monotonic() + self._options.verify_wait_s
         flow = find_copies(self._client.api, self._plan.topic, search, self.sources, until_s=until_s)
         finding = await self._client.run(flow)
         if in_doubt and not search.known_sent:

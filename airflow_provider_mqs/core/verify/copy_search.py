@@ -117,11 +117,11 @@ def find_last_offsets(api: MqsApi, topic: str, partitions: OffsetsByPartition) -
 def find_copies(
     api: MqsApi, topic: str, search: CopySearch, sources: SourceMessages, *, until_s: float
 ) -> Flow[Finding]:
-    """Search until nothing is left open, at most until ``until_s`` by ``api.clock``; only then a message is unsent."""
+    """Search until nothing is left open, at most until ``until_s`` by ``monotonic``; only then a message is unsent."""
     yield from sources.load(partition_offsets.union(search.known_sent, search.in_doubt))
     pause_s, copies_before = _FIRST_PAUSE_S, None
     while True:
-        began_s = api.clock()
+        began_s = api.monotonic()
         last = began_s >= until_s
         finding = yield from _search_once(api, topic, search, sources, last=last)
         confirmed = bool(search.in_doubt) or not finding.foreign_rows or finding.copies == copies_before
@@ -129,7 +129,7 @@ def find_copies(
             return finding
         copies_before = None if finding.may_improve else finding.copies
         wait_s = pause_s if finding.may_improve else _CONFIRM_PAUSE_S
-        yield Sleep(min(wait_s, max(until_s - api.clock(), 0.0)), "copies may still become visible")
+        yield Sleep(min(wait_s, max(until_s - api.monotonic(), 0.0)), "copies may still become visible")
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -416,3 +417,24 @@ def test_plain_404_of_a_message_is_not_found() -> None:
 def test_retries_are_those_of_the_connection() -> None:
     """Without a policy of the caller, ``max_retries`` of the connection counts."""
     assert MqsApi(settings_for(max_retries=2), TokenAuth("t")).policy.max_retries == 2
+
+
+@pytest.mark.parametrize("offset_s", [-600.0, 0.0, 600.0])
+def test_every_answer_tells_the_services_time(offset_s: float) -> None:
+    """That of a query, a resend or a refusal; this machine's clock may be wrong by ten minutes."""
+    for call in ("query_page", "resend", "get_message"):
+        client = stored()
+        client.state.faults.clock_offset_s = offset_s
+        api = client.api
+        flow: Any = {
+            "query_page": lambda api=api: api.query_page("orders", 1, 2, limit=1, offset=0),
+            "resend": lambda api=api: api.resend("orders", 1, 0),
+            "get_message": lambda api=api: api.get_message("absent", 1, 0),
+        }[call]()
+
+        with suppress(MqsError):
+            client.run(flow)
+
+        assert api.service_clock.known
+        assert api.earliest_ms() <= client.state.now_ms() <= api.latest_ms()
+        assert api.now_ms() == pytest.approx(client.state.now_ms(), abs=1001)

@@ -304,7 +304,7 @@ def test_candidates_are_read_from_the_time_of_the_sending() -> None:
 
     asked = [request.url for request in case.client.requests if "start_time=" in request.url]
     assert f"start_time={case.since_ms - MARGIN_MS}&" in asked[0]
-    assert f"end_time={case.client.state.now_ms() + MARGIN_MS}&" in asked[-1]
+    assert f"end_time={case.client.api.now_ms() + MARGIN_MS}&" in asked[-1]
 
 
 @given(
