@@ -220,6 +220,11 @@ class ResendJob:
         }
 
 
+def owner_of(run: Mapping[str, Any], max_tries: int | None = None) -> Owner:
+    """Return this execution as the owner of a ledger; ``run`` and ``max_tries`` are those of its task instance."""
+    return Owner(uuid.uuid4().hex, run, max_tries, socket.gethostname(), os.getpid())
+
+
 def resend_job(
     hook: MqsHook,
     *,
@@ -235,7 +240,7 @@ def resend_job(
     """
     Check what is to be sent against the connection, and return a job that is ready to run. Nothing is sent or written.
 
-    ``run`` and ``max_tries`` say who runs it (see ``Owner``), ``stores`` where it is recorded.
+    ``run`` and ``max_tries`` say who runs it (see ``owner_of``), ``stores`` where it is recorded.
     """
     endpoint, instance_id = hook.settings.host, hook.instance_id
     plan = plan_of(messages, None if is_absent(topic) else topic, endpoint=endpoint, instance_id=instance_id)
@@ -245,7 +250,7 @@ def resend_job(
         endpoint=endpoint,
         instance_id=instance_id,
         consumer_key=options.consumer_key,
-        owner=Owner(uuid.uuid4().hex, run, max_tries, socket.gethostname(), os.getpid()),
+        owner=owner_of(run, max_tries),
         stores=stores,
     )
     return ResendJob(hook, plan, options, session, dry_run, brake)
