@@ -5,7 +5,7 @@ It serves what two API documents describe: "Querying Messages" of DMS for Kafka 
 Message" of ROMA Connect (POST …/messages/action). It also serves the calls that a client needs around them: IAM's token
 call, the project list, the instance and its topics. If the documents are silent or contradict each other, a switch
 decides. On top it imitates what a real deployment adds: authentication with its locks, throttling, gateway errors, lost
-and late responses, latency, clocks that differ, retention, and producers that go on writing.
+and late responses, latency, clocks that differ, retention, producers that go on writing, and plainly wrong answers.
 
 No live service was at hand when this was written. "Known" was seen in a vendor document, SDK or acceptance-tested
 client; "inferred" is a guess with a reason, and the switch beside it makes the service answer the other way.
@@ -41,12 +41,15 @@ key can be absent                                    known      omit_missing_key
 message_offset is named offset in searches           known DMS  offset_field, search_offset_field
 a resend answers the old partition and offset        known      -
 consumer_key is echoed, and a header of the copy     known      echo_consumer_key (older deployments do not)
-copy: same partition, next offset                    inferred   -
+copy: same partition, next offset                    inferred   copy_partition
+numbers in the response to a resend                  inferred   echo_numbers
 copy: fresh time, same key and size, no message id   inferred   copy_timestamp, copy_same_key, copy_same_size,
-                                                                copy_same_message_id
+                                                                copy_same_message_id, copy_same_tag
 resend of an unknown or expired offset answers 400   inferred   absent_message
 retention in hours, expired messages are not found   known      retention_hours of a topic
-topic list: offset counts rows                       inferred   -
+topic list: offset counts rows, any number of them   inferred   topic_paging, topic_page_limit
+time of a row is in ms                               known      timestamp_unit
+responses have the header Date                       inferred   date_header
 throttling: 429 APIGW.0308, or 404 DMS.10240407      known      faults throttle_429, throttle_404
 real limits, latency                                 unknown    a rule's rate, latency_s
 how soon queries show an appended message            unknown    fault visible_after_s
@@ -57,12 +60,13 @@ Modules, each of which uses only those above it:
 - ``behaviour``: the switches of the table, and the check of values from outside
 - ``errors``: every refusal, with status, number and sentence
 - ``http``: requests, their routing and parameters, responses and error bodies, as plain values
-- ``faults``: what goes wrong on purpose, when, and how often
+- ``faults``: what goes wrong on purpose, when, and how often, and what changes in the midst
 - ``identity``: the account, the ids, and the Airflow connection that carries them
 - ``store``: topics, messages and the log of resends in SQLite
 - ``state``: what the operations share: store, behaviour, faults, identity, clock
 - ``iam``: tokens, signatures, and the check of both
 - ``instances``: the instance and its topics
+- ``lies``: what a fault makes a query answer instead of the truth
 - ``query``: the message query, by window or by offset
 - ``resend``: the resend and its log
 - ``service``: all of it without a socket, one request in and one response out

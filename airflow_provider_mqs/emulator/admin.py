@@ -9,6 +9,7 @@ There is no login, because the service listens on 127.0.0.1 only.
     GET  /admin/faults              PUT the same with {"throttle_429": 0.1, "late_504": {"next": 1}}, DELETE: all off
     GET  /admin/behaviour           PUT the same with {"paging": "row", "cap": null}
     POST /admin/seed                {"topic", "count", "start_ms", "end_ms", …}: the arguments of seeds.seed()
+    POST /admin/renew               {"topic"}: delete it and make it anew, empty, with offsets from 0
     POST /admin/append              {"topic", "partition", "value", …}: the arguments of State.append()
     GET  /admin/log?operation=…     the requests
     GET  /admin/resends?topic=…     every append that a resend made, counts by message, and every resend request
@@ -80,6 +81,12 @@ def seed_topic(service: Service, request: HttpRequest) -> Any:
     return overview(service, request)
 
 
+def renew_topic(service: Service, request: HttpRequest) -> Any:
+    """Forget the messages of one topic."""
+    service.state.store.drop_messages(**_fields(request))
+    return overview(service, request)
+
+
 def show_log(service: Service, request: HttpRequest) -> Any:
     """List the requests, of one operation if that is named."""
     wanted = request.query.get("operation")
@@ -119,6 +126,7 @@ _ACTIONS: dict[tuple[str, str], Callable[[Service, HttpRequest], Any]] = {
     ("GET", "/behaviour"): lambda service, _: service.state.behaviour.as_json(),
     ("PUT", "/behaviour"): put_behaviour,
     ("POST", "/seed"): seed_topic,
+    ("POST", "/renew"): renew_topic,
     ("POST", "/append"): lambda service, request: service.state.append(**_fields(request))._asdict(),
     ("GET", "/log"): show_log,
     ("GET", "/resends"): show_resends,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cache
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -77,8 +78,22 @@ class Behaviour:
     """A copy has the size of its source; otherwise 24 bytes more."""
     copy_same_message_id: bool = False
     """A copy has the message id of its source; otherwise an empty one."""
+    copy_same_tag: bool = True
+    """A copy has ``tag`` and ``app_id`` of its source; otherwise empty ones."""
     copy_timestamp: Literal["fresh", "source"] = "fresh"
     """A copy has the time of the resend, or the time of its source."""
+    copy_partition: Literal["source", "next", "random"] = "source"
+    """A copy lands in the partition of its source, in the next one, or in any."""
+    echo_numbers: Literal["integer", "text", "float"] = "integer"
+    """How the response to a resend writes partition and offset."""
+    date_header: bool = True
+    """Responses have the header ``Date``."""
+    timestamp_unit: Literal["ms", "s"] = "ms"
+    """Unit of ``timestamp`` in the rows; the parameters of a query are always ms."""
+    topic_page_limit: int | None = None
+    """Most topics of one page; ``None`` for no limit."""
+    topic_paging: bool = True
+    """``offset`` of the topic list skips rows; otherwise it is ignored."""
     absent_message: Literal["invalid_parameter", "no_message", "internal"] = "invalid_parameter"
     """Answer to a resend of an unknown or expired offset."""
     token_lifetime_s: int = 24 * 3600
@@ -97,20 +112,24 @@ class Behaviour:
 
 def plain(value: Any) -> Any:
     """Return a value fit for JSON, in which a set is a sorted list."""
+    if isinstance(value, tuple):
+        return [one.as_json() if hasattr(one, "as_json") else one for one in value]
     return sorted(value) if isinstance(value, frozenset) else value
 
 
 def checked(owner: type, changes: Mapping[str, Any], names: Iterable[str] | None = None) -> dict[str, Any]:
     """Check values from outside against the type hints of a dataclass; lists become frozen sets if that is the type."""
-    hints = get_type_hints(owner)
+    hints = _hints(owner)
     allowed = sorted(hints if names is None else names)
     if unknown := sorted(changes.keys() - set(allowed)):
         raise ValueError(f"There is no switch {unknown[0]!r}. Choose from {', '.join(allowed)}.")
     values = {}
     for name, value in changes.items():
         hint, kind = hints[name], get_origin(hints[name])
-        if kind is frozenset and isinstance(value, (list, tuple, set, frozenset)):
-            values[name] = frozenset(value)
+        if kind in (frozenset, tuple) and isinstance(value, (list, tuple, set, frozenset)):
+            if not all(_fits(get_args(hint)[0], one) for one in value):
+                raise ValueError(f"{name}={value!r} does not fit; it takes {hint}.")
+            values[name] = kind(value)
         elif _fits(hint, value):
             values[name] = value
         elif kind is Literal:
@@ -122,11 +141,18 @@ def checked(owner: type, changes: Mapping[str, Any], names: Iterable[str] | None
     return values
 
 
+@cache
+def _hints(owner: type) -> dict[str, Any]:
+    return get_type_hints(owner)
+
+
 def _fits(hint: Any, value: Any) -> bool:
     if get_origin(hint) is Literal:
         return value in get_args(hint)
     if get_origin(hint) in (Union, UnionType):
         return any(_fits(option, value) for option in get_args(hint))
+    if hint is Any:
+        return True
     accepted = (int, float) if hint is float else get_origin(hint) or hint
     # bool is an int in Python, and JSON's true is no number
     return isinstance(value, accepted) and (hint is bool or not isinstance(value, bool))

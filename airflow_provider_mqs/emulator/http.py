@@ -90,6 +90,7 @@ class OperationResult:
 
     response: HttpResponse
     effect: Callable[[int], object] | None = None  # called with the epoch ms at which it happens; None for reads
+    beside: Callable[[int], object] | None = None  # what others may do at the same moment, called in the same way
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,17 +173,23 @@ def error_response(error: ServiceError, behaviour: Behaviour, trace: str) -> Htt
     }[spec.family]
     code = spec.status if behaviour.integer_error_codes else f"{prefix}.{spec.number}"
     title = HTTPStatus(spec.status).phrase
+    if spec.family != "iam":
+        body = error_body(behaviour.error_form, code, message, title)
+    elif behaviour.iam_error_form == "nested":
+        body = error_body("nested", spec.status, message, title)
+    else:
+        body = error_body("error_code", code, message, title)
+    if spec.family == "gateway":
+        body = {**body, "request_id": trace}
+    return json_response(spec.status, body)
+
+
+def error_body(form: str, code: str | int, message: str, title: str) -> dict[str, Any]:
+    """Write an error in one of the shapes that are in use."""
     bodies: dict[str, dict[str, Any]] = {
         "error_code": {"error_code": code, "error_msg": message},
         "errorCode": {"errorCode": code, "errorMsg": message},
         "code": {"code": code, "message": message},
         "nested": {"error": {"code": code, "message": message, "title": title}},
     }
-    if spec.family == "iam":
-        nested = {"error": {"code": spec.status, "message": message, "title": title}}
-        body = nested if behaviour.iam_error_form == "nested" else bodies["error_code"]
-    else:
-        body = bodies[behaviour.error_form]
-    if spec.family == "gateway":
-        body = {**body, "request_id": trace}
-    return json_response(spec.status, body)
+    return bodies[form]

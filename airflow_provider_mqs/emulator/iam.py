@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import json
 import re
-import secrets
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -103,7 +102,7 @@ class Iam:
     def issue(self, project_id: str) -> tuple[str, float]:
         """Make a token for a project (empty for none), and return it with its expiry in epoch seconds."""
         expires_s = self.state.now_s() + self.state.behaviour.token_lifetime_s
-        claims = {"project": project_id, "expires": expires_s, "id": secrets.token_hex(8)}
+        claims = {"project": project_id, "expires": expires_s, "id": self.state.new_id()}
         # real tokens are thousands of characters long, which some proxies refuse; the seal takes 64
         missing = max(0, self.state.behaviour.token_bytes * 3 // 4 - len(json.dumps(claims)) - 64)
         payload = base64.urlsafe_b64encode(json.dumps({**claims, "roles": "x" * missing}).encode()).decode()

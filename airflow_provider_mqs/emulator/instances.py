@@ -48,6 +48,10 @@ def list_topics(state: State, call: Call) -> OperationResult:
     """Answer ``GET …/topics``, narrowed by a part of ``name``, cut by ``limit`` and ``offset`` (in rows)."""
     part, limit, offset = call.text("name") or "", call.integer("limit"), call.integer("offset") or 0
     found = [topic for topic in state.store.topics() if part in topic.name]
+    if (most := state.behaviour.topic_page_limit) is not None:
+        limit = most if limit is None else min(limit, most)
+    if not state.behaviour.topic_paging:
+        offset = 0
     page = found[offset:] if limit is None else found[offset : offset + limit]
     number = float if state.behaviour.float_totals else int
     topics = [

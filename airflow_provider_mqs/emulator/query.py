@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_mqs.emulator import lies
 from airflow_provider_mqs.emulator.errors import ServiceError
 from airflow_provider_mqs.emulator.http import Call, HttpResponse, OperationResult, json_response
 from airflow_provider_mqs.emulator.store import StoredMessage, Topic, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from airflow_provider_mqs.emulator.behaviour import Behaviour
     from airflow_provider_mqs.emulator.state import State
 
@@ -56,13 +55,12 @@ def query_window(state: State, call: Call) -> OperationResult:
         ids = ids[:_MAX_SEARCH_HITS]
     reachable = ids if behaviour.cap is None else ids[: behaviour.cap]
     total = len(reachable) if behaviour.cap_hides_total else len(ids)
-    if wobble := faults.total_wobble:
-        total = max(0, total + faults.rng.randint(-wobble, wobble))
     offset_field = behaviour.search_offset_field if window.search else behaviour.offset_field
     value = {"value": ""} if behaviour.window_value == "empty" else {}
     rows = state.store.rows(reachable[skip : skip + limit])
     shown = [_row(behaviour, message, offset_field, value) for message in rows]
-    return OperationResult(_listing(behaviour, shown, total), lambda _: _append_arrivals(state, topic, window))
+    listing = lies.about(_listing(behaviour, shown, total), page=skip // limit if limit else 0, faults=faults)
+    return OperationResult(json_response(200, listing), lambda _: _append_arrivals(state, topic, window))
 
 
 def query_content(state: State, call: Call) -> OperationResult:
@@ -77,13 +75,14 @@ def query_content(state: State, call: Call) -> OperationResult:
     download = call.boolean("download", default=False)
     message = visible_message(state, topic, (partition, message_offset))
     if message is None:
-        return OperationResult(_listing(behaviour, [], 0))
+        return OperationResult(json_response(200, _listing(behaviour, [], 0)))
     if download and behaviour.download_form == "file":
         return OperationResult(HttpResponse(200, {"Content-Type": "application/octet-stream"}, message.value.encode()))
     # cut in bytes, as the service does, but never inside a character
     cut = message.value.encode()[: behaviour.truncate_bytes].decode(errors="ignore")
     row = _row(behaviour, message, behaviour.offset_field, {"value": message.value if download else cut})
-    return OperationResult(_listing(behaviour, [row], 1))
+    listing = _listing(behaviour, [{**row, **state.faults.content_changes}], 1)
+    return OperationResult(json_response(200, listing))
 
 
 def _page(behaviour: Behaviour, call: Call) -> tuple[int, int]:
@@ -104,11 +103,11 @@ def _window(state: State, call: Call, topic: Topic) -> Window:
     start, end = call.integer("start_time", "invalid_timestamp"), call.integer("end_time", "invalid_timestamp")
     if start is None or end is None or start > end:
         raise ServiceError("invalid_timestamp", "start_time and end_time are needed, in this order")
-    partition = call.integer("partition")
+    partition, slack_ms = call.integer("partition"), state.faults.slack_ms
     return Window(
         topic.name,
-        max(start, state.oldest_ms(topic)),
-        end if state.behaviour.end_inclusive else end - 1,
+        max(start - slack_ms, state.oldest_ms(topic)),
+        (end if state.behaviour.end_inclusive else end - 1) + slack_ms,
         partition if state.behaviour.partition_narrows else None,
         call.boolean("asc", state.behaviour.default_asc),
         tuple((name, text) for name in _SEARCHABLE if (text := call.text(name))),
@@ -132,7 +131,7 @@ def _row(behaviour: Behaviour, message: StoredMessage, offset_field: str, value:
         **({} if hidden else {"key": message.key or ""}),
         **value,
         "size": message.size,
-        "timestamp": message.timestamp_ms,
+        "timestamp": message.timestamp_ms // (1 if behaviour.timestamp_unit == "ms" else 1000),
         # a character has at most four bytes, so a short value is known to fit without encoding it
         "huge_message": len(message.value) * 4 > limit and len(message.value.encode()) > limit,
         offset_field: message.message_offset,
@@ -142,6 +141,6 @@ def _row(behaviour: Behaviour, message: StoredMessage, offset_field: str, value:
     }
 
 
-def _listing(behaviour: Behaviour, rows: Sequence[dict[str, Any]], total: int) -> HttpResponse:
+def _listing(behaviour: Behaviour, rows: list[dict[str, Any]], total: int) -> dict[str, Any]:
     number = float if behaviour.float_totals else int
-    return json_response(200, {"messages": rows, "total": number(total), "size": number(len(rows))})
+    return {"messages": rows, "total": number(total), "size": number(len(rows))}

@@ -9,15 +9,19 @@ whether a message was sent exactly once.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.emulator.errors import ServiceError
 from airflow_provider_mqs.emulator.http import Call, OperationResult, json_response
 from airflow_provider_mqs.emulator.query import known_topic, visible_message
 from airflow_provider_mqs.emulator.state import State, size_of
-from airflow_provider_mqs.emulator.store import Resend, StoredMessage
+from airflow_provider_mqs.emulator.store import Resend, StoredMessage, Topic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _OTHER_SIZE = 24
+_ECHO: dict[str, Callable[[int], object]] = {"integer": int, "text": str, "float": float}
 
 
 def resend(state: State, call: Call) -> OperationResult:
@@ -34,11 +38,14 @@ def resend(state: State, call: Call) -> OperationResult:
     if source is None:
         detail = f"partition {partition} has no message at offset {message_offset}"
         raise ServiceError(state.behaviour.absent_message, detail)
-    echo = {"topic": topic.name, "partition": partition, "message_offset": message_offset}
+    number = _ECHO[state.behaviour.echo_numbers]
+    echo = {"topic": topic.name, "partition": number(partition), "message_offset": number(message_offset)}
     if consumer_key is not None and state.behaviour.echo_consumer_key:
         echo["consumer_key"] = consumer_key
     return OperationResult(
-        json_response(200, echo), lambda now_ms: _append_copy(state, source, consumer_key, call.trace, now_ms)
+        json_response(200, echo),
+        lambda now_ms: _append_copy(state, topic, source, consumer_key, call.trace, now_ms),
+        lambda now_ms: _append_similar(state, source, now_ms),
     )
 
 
@@ -55,27 +62,31 @@ def _whole_number(body: dict[str, Any], name: str) -> int:
     return value
 
 
-def _append_copy(state: State, source: StoredMessage, consumer_key: str | None, trace: str, now_ms: int) -> None:
-    behaviour = state.behaviour
+def _append_copy(
+    state: State, topic: Topic, source: StoredMessage, consumer_key: str | None, trace: str, now_ms: int
+) -> None:
+    behaviour, partition = state.behaviour, source.partition
+    if behaviour.copy_partition != "source":
+        step = 1 if behaviour.copy_partition == "next" else state.faults.rng.randrange(topic.partitions)
+        partition = (partition + step) % topic.partitions
     # copy and log entry stand or fall together: the log is what tests compare the client's report with
     with state.store.transaction():
-        if state.faults.draw(state.faults.live_producers):
-            _append_similar(state, source, now_ms)
         copy = state.append(
             source.topic,
-            source.partition,
+            partition,
             source.value,
             timestamp_ms=now_ms if behaviour.copy_timestamp == "fresh" else source.timestamp_ms,
             key=source.key if behaviour.copy_same_key else None,
             size=source.size + (0 if behaviour.copy_same_size else _OTHER_SIZE),
             message_id=source.message_id if behaviour.copy_same_message_id else "",
-            app_id=source.app_id,
-            tag=source.tag,
+            app_id=source.app_id if behaviour.copy_same_tag else "",
+            tag=source.tag if behaviour.copy_same_tag else "",
             headers={**source.headers, **({"consumer_key": consumer_key} if consumer_key else {})},
             source_offset=source.message_offset,
         )
-        ref = source.partition, source.message_offset
-        state.store.log_resend(Resend(now_ms, trace, source.topic, *ref, copy.message_offset, consumer_key))
+        refs = source.partition, source.message_offset, copy.partition, copy.message_offset
+        state.store.log_resend(Resend(now_ms, trace, source.topic, *refs, consumer_key))
+    state.happened("copy")
 
 
 def _append_similar(state: State, source: StoredMessage, now_ms: int) -> None:

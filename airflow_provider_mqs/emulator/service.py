@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import threading
-import uuid
 from collections import deque
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -19,7 +18,16 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.emulator.errors import ServiceError
 from airflow_provider_mqs.emulator.faults import KINDS, FaultKind
-from airflow_provider_mqs.emulator.http import Call, HttpRequest, HttpResponse, OperationResult, error_response, route
+from airflow_provider_mqs.emulator.http import (
+    Call,
+    HttpRequest,
+    HttpResponse,
+    OperationResult,
+    error_body,
+    error_response,
+    json_response,
+    route,
+)
 from airflow_provider_mqs.emulator.iam import Iam
 from airflow_provider_mqs.emulator.instances import check_ids, list_instances, list_topics, show_instance
 from airflow_provider_mqs.emulator.query import query_content, query_window
@@ -75,7 +83,7 @@ class Service:
         """Answer one request."""
         with self.lock:
             self.run_late_effects()
-            state, trace = self.state, uuid.uuid4().hex
+            state, trace = self.state, self.state.new_id()
             call = route(request, state.behaviour, trace)
             fault = state.faults.pick(call.operation, call.ref, state.clock()) or ""
             response = self._respond(call, KINDS.get(fault))
@@ -85,8 +93,12 @@ class Service:
             if call.operation == "resend":
                 state.store.log_resend_request(now_ms, trace, request.body.decode(errors="replace"), status, fault)
             trace_header = "X-IAM-Trace-Id" if call.operation in {"login", "projects"} else "X-Request-Id"
-            headers = {"Date": formatdate(state.now_s(), usegmt=True), trace_header: trace, **response.headers}
-            return dataclasses.replace(response, headers=headers, delay_s=state.faults.latency(call.operation))
+            headers = {trace_header: trace, **response.headers}
+            if state.behaviour.date_header:
+                headers["Date"] = formatdate(state.now_s() + state.faults.date_offset_s, usegmt=True)
+            delay_s = state.faults.latency(call.operation)
+            state.happened(call.operation)
+            return dataclasses.replace(response, headers=headers, delay_s=delay_s)
 
     def run_late_effects(self, *, all_of_them: bool = False) -> None:
         """Run the delayed effects that are due, or all of them, as when the service stops."""
@@ -105,8 +117,7 @@ class Service:
         """Forget data, logs, locks and faults; the behaviour stays."""
         with self.lock:
             self._late.clear()
-            self.state.store.clear()
-            self.state.faults.clear()
+            self.state.clear()
             self.iam = Iam(self.state)
             self.log.clear()
 
@@ -117,14 +128,20 @@ class Service:
             result = self._run(call)
         except ServiceError as error:
             return error_response(error, self.state.behaviour, call.trace)
-        if result.effect is not None:
-            now_ms = self.state.now_ms()
-            if kind is not None and kind.stage == "late":
-                delay_s = self.state.faults.rng.uniform(0, self.state.faults.late_append_s)
-                heapq.heappush(self._late, (now_ms + round(delay_s * 1000), next(self._order), result.effect))
-            else:
-                result.effect(now_ms)
-        return result.response if kind is None else self._fault_response(call, kind)
+        faults, now_ms = self.state.faults, self.state.now_ms()
+        if result.beside is not None and faults.strikes("live_producers", call.operation, call.ref, self.state.clock()):
+            result.beside(now_ms)
+        if result.effect is not None and (kind is None or kind.stage == "executed"):
+            result.effect(now_ms)
+        elif result.effect is not None and kind is not None and kind.stage == "late":
+            delay_s = faults.rng.uniform(0, faults.late_append_s)
+            heapq.heappush(self._late, (now_ms + round(delay_s * 1000), next(self._order), result.effect))
+        if kind is None or not kind.answer:
+            return result.response
+        if kind.answer == "other_echo":
+            echo = result.response.json()
+            return json_response(200, {**echo, "message_offset": int(echo["message_offset"]) + 1})
+        return self._fault_response(call, kind)
 
     def _run(self, call: Call) -> OperationResult:
         if call.error:
@@ -143,6 +160,9 @@ class Service:
             return HttpResponse(0, drop=True)
         if kind.answer == "html":
             return HttpResponse(502, {"Content-Type": "text/html"}, _HTML)
+        if kind.answer == "error_200":
+            form = self.state.behaviour.error_form
+            return json_response(200, error_body(form, faults.error_200_code, "Internal service error.", "OK"))
         if kind.answer == "redirect":
             return HttpResponse(307, {"Location": faults.redirect_to + call.request.path})
         response = error_response(ServiceError(kind.answer), self.state.behaviour, call.trace)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ class State:
     faults: Faults = field(default_factory=Faults)
     identity: Identity = field(default_factory=Identity)
     clock: Callable[[], float] = time.time  # seconds since the epoch
+    new_id: Callable[[], str] = lambda: uuid.uuid4().hex  # of a request or a token; 32 hexadecimal digits
     _all_visible_ms: int = field(default=0, init=False, repr=False)  # from then on, no message is hidden
 
     def now_s(self) -> float:
@@ -39,6 +41,8 @@ class State:
 
     def oldest_ms(self, topic: Topic) -> int:
         """Return the epoch ms before which the retention of a topic has removed its messages."""
+        if self.faults.retained_from_ms is not None:
+            return self.faults.retained_from_ms
         return self.now_ms() - topic.retention_hours * HOUR_MS
 
     def visible_at_ms(self) -> int | None:
@@ -62,7 +66,11 @@ class State:
         source_offset: int | None = None,
     ) -> StoredMessage:
         """Write one message to the end of a partition, by default with the current time and the size of its content."""
-        delay_s = self.faults.visible_after_s
+        faults = self.faults
+        seen_at_once = faults.visible_after_copies and source_offset is None
+        if partition not in (faults.visible_after_partitions or {partition}):
+            seen_at_once = True
+        delay_s = 0.0 if seen_at_once else faults.visible_after_s
         visible_ms = self.now_ms() + round(delay_s * 1000) if delay_s else 0
         self._all_visible_ms = max(self._all_visible_ms, visible_ms)
         message = StoredMessage(
@@ -82,6 +90,22 @@ class State:
         )
         self.store.add([message])
         return message
+
+    def happened(self, what: str) -> None:
+        """Count one copy or one request of an operation, and make the changes that were set for this moment."""
+        for turn in self.faults.due(what):
+            self.behaviour = self.behaviour.changed(turn.behaviour)
+            self.faults.update(turn.faults)
+            if turn.renew:
+                self.store.drop_messages(turn.renew)
+            for message in turn.append:
+                self.append(**message)
+
+    def clear(self) -> None:
+        """Forget data and faults; the behaviour stays."""
+        self.store.clear()
+        self.faults.clear()
+        self._all_visible_ms = 0
 
 
 def size_of(key: str | None, value: str) -> int:

@@ -54,8 +54,9 @@ class Resend:
     time_ms: int
     trace: str  # request id of the resend
     topic: str
-    partition: int  # of source and copy
+    partition: int  # of the source
     message_offset: int  # of the source
+    copy_partition: int
     copy_offset: int
     consumer_key: str | None = None  # header of the copy
 
@@ -89,7 +90,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS messages_by_offset ON messages (topic, partiti
 CREATE INDEX IF NOT EXISTS messages_by_time ON messages (topic, timestamp_ms, partition, message_offset);
 CREATE TABLE IF NOT EXISTS resends (
   id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, trace TEXT NOT NULL, topic TEXT NOT NULL,
-  partition INTEGER NOT NULL, message_offset INTEGER NOT NULL, copy_offset INTEGER NOT NULL, consumer_key TEXT
+  partition INTEGER NOT NULL, message_offset INTEGER NOT NULL, copy_partition INTEGER NOT NULL,
+  copy_offset INTEGER NOT NULL, consumer_key TEXT
 );
 CREATE TABLE IF NOT EXISTS resend_requests (
   id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, trace TEXT NOT NULL, body TEXT NOT NULL,
@@ -102,7 +104,7 @@ _CACHED_WINDOWS = 16
 _NO_HEADERS = "{}"
 _HEADERS = StoredMessage._fields.index("headers")
 _COLUMNS = ", ".join(StoredMessage._fields)
-_RESEND_COLUMNS = "time_ms, trace, topic, partition, message_offset, copy_offset, consumer_key"
+_RESEND_COLUMNS = "time_ms, trace, topic, partition, message_offset, copy_partition, copy_offset, consumer_key"
 _REQUEST_COLUMNS = ("time_ms", "trace", "body", "status", "fault")
 _SEARCHES = {"key": "instr(key, ?) > 0", "tag": "tag = ?", "message_id": "message_id = ?"}
 
@@ -146,6 +148,11 @@ class Store:
     def put_topic(self, topic: Topic) -> None:
         """Create or replace a topic."""
         self._db.execute("INSERT OR REPLACE INTO topics VALUES (?, ?, ?)", astuple(topic))
+
+    def drop_messages(self, topic: str) -> None:
+        """Forget the messages of a topic, so that its offsets start again; the log of resends stays."""
+        self._db.execute("DELETE FROM messages WHERE topic = ?", (topic,))
+        self._windows.clear()
 
     def topics(self) -> list[Topic]:
         """List the topics by name."""

@@ -26,9 +26,10 @@ class World:
 
     now_s: float = NOW_MS / 1000
     token: str = field(default="", repr=False)
+    state: State = None  # type: ignore[assignment]  # made below
 
     def __post_init__(self) -> None:
-        self.state = State(Store(), clock=lambda: self.now_s)
+        self.state = self.state or State(Store(), clock=lambda: self.now_s)
         self.service = Service(self.state)
         self.identity = self.state.identity
         self.token = self.service.iam.issue(self.identity.project_id)[0]

@@ -61,6 +61,13 @@ def test_the_log_can_be_narrowed(world: World) -> None:
     assert [one["operation"] for one in _ask(world, "GET", "/log?operation=resend")[1]["requests"]] == ["resend"]
 
 
+def test_a_topic_is_made_anew(world: World) -> None:
+    """It is there, and empty."""
+    world.topic({})
+    assert _ask(world, "POST", "/renew", {"topic": "orders"})[1]["topics"][0]["name"] == "orders"
+    assert world.state.store.messages("orders") == []
+
+
 def test_a_reset_and_the_overview(world: World) -> None:
     """The overview lists the topics, of which a reset leaves none."""
     world.topic({})

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_mqs import emulator
 from airflow_provider_mqs.emulator.behaviour import Behaviour
-from airflow_provider_mqs.emulator.faults import KINDS, SETTABLE, Faults, Rule
+from airflow_provider_mqs.emulator.faults import KINDS, SETTABLE, Faults, Rule, Turn
 
 
 def test_switches_are_set_by_name_as_json_has_them() -> None:
@@ -62,4 +62,5 @@ def test_every_switch_is_explained() -> None:
 def test_every_value_among_the_faults_is_explained() -> None:
     """The rules are explained by their lines in the class, and the fields of a rule in its own."""
     assert _explained(Faults) == set(SETTABLE) - KINDS.keys()
-    assert _explained(Rule) == {field.name for field in dataclasses.fields(Rule)}
+    for owner in (Rule, Turn):
+        assert _explained(owner) == {field.name for field in dataclasses.fields(owner)}

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from airflow_provider_mqs.emulator.errors import ERRORS
-from airflow_provider_mqs.emulator.faults import KINDS, NEVER, Counter, Faults, Rule
+from airflow_provider_mqs.emulator.faults import KINDS, NEVER, Counter, Faults, Rule, Turn
 
 
 def _struck(rule: Rule, times: list[float]) -> list[bool]:
@@ -99,5 +99,55 @@ def test_faults_are_shown_and_cleared() -> None:
 
 
 def test_every_fault_answers_something_that_exists() -> None:
-    """The answers in the table of faults are those in the table of errors, or special ones."""
-    assert {kind.answer for kind in KINDS.values()} <= {*ERRORS, "drop", "html", "redirect"}
+    """The answers in the table of faults are those in the table of errors, or special ones, or the operation's own."""
+    special = {"", "drop", "html", "redirect", "error_200", "other_echo"}
+    assert {kind.answer for kind in KINDS.values()} <= {*ERRORS, *special}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("latency_s", "slow"),
+        ("seed", True),
+        ("row_changes", ["topic"]),
+        ("visible_after_partitions", ["0"]),
+        ("turns", [{"after": "3"}]),
+        ("turns", [{"of": "copies"}]),
+        ("turns", [{"faults": {"throtle": 1}}]),
+        ("turns", [{"behaviour": {"cap": "many"}}]),
+        ("turns", [{"append": [{"topic": "t", "partition": 0, "value": "", "offset": 3}]}]),
+        ("turns", {"after": 3}),
+    ],
+    ids=str,
+)
+def test_a_value_of_a_wrong_type_cannot_be_assigned(name: str, value: object) -> None:
+    """It would otherwise switch nothing on, or fail in the midst of a test."""
+    faults = Faults()
+    with pytest.raises(ValueError, match=r"There is no switch|does not fit"):
+        setattr(faults, name, value)
+    assert faults.as_json() == Faults().as_json()
+
+
+def test_a_turn_that_is_none_is_a_type_error() -> None:
+    """A number is no turn."""
+    with pytest.raises(TypeError, match="is no turn"):
+        Faults().turns = [3]
+
+
+def test_turns_are_shown_as_they_were_written() -> None:
+    """Only what is not at its default."""
+    faults = Faults()
+    faults.update({"turns": [{"after": 2, "faults": {"latency_s": 1}}, Turn(renew="orders")]})
+    assert faults.as_json()["turns"] == [
+        {"after": 2, "of": "copy", "faults": {"latency_s": 1}},
+        {"after": 1, "of": "copy", "renew": "orders"},
+    ]
+
+
+def test_turns_count_anew_when_they_are_assigned() -> None:
+    """Each comes once, at its own count of its own kind."""
+    faults = Faults()
+    for _ in range(2):
+        faults.turns = [Turn(after=2), Turn(after=1, of="query")]
+        found = [[turn.of for turn in faults.due(what)] for what in ("copy", "query", "copy", "copy", "query")]
+        assert found == [[], ["query"], ["copy"], [], []]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_mqs.emulator.store import Topic
+
 if TYPE_CHECKING:
     from tests.emulator.conftest import World
 
@@ -46,3 +48,14 @@ def test_the_topic_list_can_be_cut_and_narrowed(world: World) -> None:
     }
     assert world.ask("GET", f"{world.instance}/topics?offset=1").json()["topics"] == []
     assert world.ask("GET", f"{world.instance}/topics?name=x").json()["total"] == 0.0
+
+
+def test_the_topic_list_can_be_cut_by_page(world: World) -> None:
+    """10 of 25, whatever the limit is; the total stays, and further pages need an offset that is not ignored."""
+    for number in range(25):
+        world.state.store.put_topic(Topic(f"topic-{number:02}"))
+    world.behave(topic_page_limit=10)
+    pages = [world.ask("GET", f"{world.instance}/topics?limit=100&offset={offset}").json() for offset in (0, 10, 20)]
+    assert [(len(page["topics"]), page["total"]) for page in pages] == [(10, 25), (10, 25), (5, 25)]
+    world.behave(topic_paging=False)
+    assert world.ask("GET", f"{world.instance}/topics?offset=10").json()["topics"][0]["name"] == "topic-00"

@@ -49,13 +49,39 @@ def test_consumer_key_becomes_a_header_and_is_echoed(world: World) -> None:
     assert "consumer_key" not in world.resend(consumer_key="keyA").json()
 
 
+@pytest.mark.parametrize(("form", "shown"), [("text", ("0", "1")), ("float", (0.0, 1.0)), ("integer", (0, 1))])
+def test_the_response_can_write_numbers_in_other_forms(world: World, form: str, shown: tuple[object, object]) -> None:
+    """The message is the same."""
+    world.topic({}, {})
+    world.behave(echo_numbers=form)
+    answer = world.resend(message_offset=1).json()
+    assert (answer["partition"], answer["message_offset"]) == shown
+    assert type(answer["partition"]) is type(shown[0])
+
+
+def test_copies_can_land_in_another_partition(world: World) -> None:
+    """In the next one, after which comes the first, or in any; the log says where source and copy are."""
+    world.topic({}, {"partition": 1}, partitions=2)
+    world.behave(copy_partition="next")
+    world.resend(partition=0)
+    world.resend(partition=1)
+    found = [(one.partition, one.copy_partition, one.copy_offset) for one in world.state.store.resends("orders")]
+    assert found == [(0, 1, 1), (1, 0, 1)]
+    world.behave(copy_partition="random")
+    for _ in range(20):
+        world.resend()
+    assert {one.copy_partition for one in world.state.store.resends("orders")[2:]} == {0, 1}
+
+
 def test_copies_can_look_different(world: World) -> None:
     """What is not known about copies is switchable."""
-    world.topic({"key": "k", "message_id": "m"})
+    world.topic({"key": "k", "message_id": "m", "tag": "t", "app_id": "a"})
     world.behave(copy_same_key=False, copy_same_size=False, copy_same_message_id=True, copy_timestamp="source")
+    world.behave(copy_same_tag=False)
     world.resend()
     copy, source = _copy(world), world.state.store.messages("orders")[0]
     assert (copy.key, copy.message_id, copy.timestamp_ms) == (None, "m", START_MS)
+    assert (copy.tag, copy.app_id) == ("", "")
     assert copy.size != source.size
 
 
@@ -114,6 +140,15 @@ def test_a_live_producer_writes_a_look_alike(world: World, value: str) -> None:
     assert len(live.value) == len(source.value)
     assert live.source_offset is None
     assert resend_counts(world.state, "orders") == {(0, 0): 1}
+
+
+def test_live_producers_can_write_beside_chosen_messages(world: World) -> None:
+    """Also if the copy itself is lost."""
+    world.topic({}, {})
+    world.state.faults.update({"live_producers": {"next": 9, "only": [[0, 1]]}, "lost_after_ack": 1})
+    assert [world.resend(message_offset=offset).status for offset in (0, 1)] == [200, 200]
+    assert len(world.state.store.messages("orders")) == 3
+    assert resend_counts(world.state, "orders") == {}
 
 
 def test_a_live_producer_can_write_the_same_content(world: World) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_mqs.emulator.faults import ALWAYS, KINDS, Rule
+from airflow_provider_mqs.emulator.faults import ALWAYS, KINDS, Rule, Turn
 from airflow_provider_mqs.emulator.resend import resend_counts
-from airflow_provider_mqs.emulator.state import HOUR_MS
-from tests.emulator.conftest import NOW_MS
+from airflow_provider_mqs.emulator.state import HOUR_MS, State
+from airflow_provider_mqs.emulator.store import Store
+from tests.emulator.conftest import NOW_MS, START_MS, World
 
 if TYPE_CHECKING:
-    from tests.emulator.conftest import World
+    from airflow_provider_mqs.emulator.http import HttpResponse
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,135 @@ def test_a_late_append_comes_within_its_time(world: World, name: str) -> None:
     world.now_s += 10
     assert world.query(end_time=NOW_MS + HOUR_MS).json()["total"] == 2
     assert NOW_MS < world.state.store.messages("orders")[-1].timestamp_ms <= NOW_MS + 10_000
+
+
+def test_an_append_can_be_acknowledged_and_lost(world: World) -> None:
+    """The response is the usual one, and there is never a copy; the log of requests names the fault."""
+    world.topic({}, {})
+    world.state.faults.lost_after_ack = Rule(probability=1, only=frozenset({(0, 1)}))
+    answers = [world.resend(message_offset=offset) for offset in (0, 1)]
+    assert [(one.status, one.json()["message_offset"]) for one in answers] == [(200, 0), (200, 1)]
+    assert resend_counts(world.state, "orders") == {(0, 0): 1}
+    assert [one["fault"] for one in world.state.store.resend_requests()] == ["", "lost_after_ack"]
+
+
+def test_an_append_can_be_acknowledged_and_late(world: World) -> None:
+    """The response is the usual one, and the copy comes within its time."""
+    world.topic({})
+    world.state.faults.update({"late_after_ack": 1, "late_append_s": 10})
+    assert world.resend().status == 200
+    assert len(world.state.store.messages("orders")) == 1
+    world.now_s += 10
+    assert world.query(end_time=NOW_MS + HOUR_MS).json()["total"] == 2
+
+
+@pytest.mark.parametrize(("name", "copies"), [("error_200", 0), ("error_200_after", 1)])
+@pytest.mark.parametrize("form", ["error_code", "errorCode", "code", "nested"])
+def test_an_error_can_come_with_status_200(world: World, name: str, copies: int, form: str) -> None:
+    """The copy may exist or not; the body has the shape and the code that were set."""
+    world.topic({})
+    world.behave(error_form=form)
+    world.state.faults.update({name: {"next": 1}, "error_200_code": 500})
+    answer = world.resend()
+    assert answer.status == 200
+    assert 500 in (answer.json().get("error") or answer.json()).values()
+    assert len(world.state.store.resends("orders")) == copies
+
+
+def test_the_response_can_name_another_message(world: World) -> None:
+    """The copy is that of the message that was asked for."""
+    world.topic({})
+    world.state.faults.other_echo = Rule(next=1)
+    assert world.resend().json()["message_offset"] == 1
+    assert resend_counts(world.state, "orders") == {(0, 0): 1}
+
+
+def test_a_copy_can_become_visible_late_in_some_partitions(world: World) -> None:
+    """Those of the others are seen at once."""
+    world.topic({}, {"partition": 1})
+    world.state.faults.update({"visible_after_s": 6, "visible_after_partitions": [1]})
+    for partition in (0, 1):
+        world.resend(partition=partition)
+    assert world.query(end_time=NOW_MS + HOUR_MS).json()["total"] == 3
+    world.now_s += 6
+    assert world.query(end_time=NOW_MS + HOUR_MS).json()["total"] == 4
+
+
+def test_only_copies_can_become_visible_late(world: World) -> None:
+    """What producers write is seen at once."""
+    world.topic({})
+    world.state.faults.update({"visible_after_s": 6, "visible_after_copies": True})
+    world.resend()
+    world.state.append("orders", 0, "live")
+    assert world.offsets(end_time=NOW_MS + HOUR_MS) == [0, 2]
+
+
+def test_the_clocks_of_gateway_and_broker_can_differ(world: World) -> None:
+    """Only ``Date`` moves, or there is none."""
+    world.topic({})
+    world.state.faults.date_offset_s = 3600
+    assert parsedate_to_datetime(world.resend().headers["Date"]).timestamp() == NOW_MS // 1000 + 3600
+    assert world.state.store.messages("orders")[-1].timestamp_ms == NOW_MS
+    world.behave(date_header=False)
+    assert "Date" not in world.resend().headers
+
+
+def test_messages_can_be_gone_before_their_retention(world: World) -> None:
+    """From a moment on, which can move while a client works."""
+    world.topic({}, {})
+    world.state.faults.retained_from_ms = START_MS + 1
+    assert world.offsets() == [1]
+    assert world.resend().status == 400
+
+
+def test_copies_can_change_their_look_in_the_midst(world: World) -> None:
+    """From the third copy on they have no key."""
+    world.topic({"key": "k"})
+    world.state.faults.turns = [Turn(after=2, behaviour={"copy_same_key": False})]
+    for _ in range(4):
+        world.resend()
+    assert [one.key for one in world.state.store.messages("orders")] == ["k", "k", "k", None, None]
+
+
+def test_clock_and_faults_can_change_in_the_midst(world: World) -> None:
+    """Here the clock jumps once the second query is answered."""
+    world.topic()
+    world.state.faults.turns = [Turn(after=2, of="query", faults={"clock_offset_s": 600, "total_says": "null"})]
+    assert [world.query().json()["total"] for _ in range(3)] == [0, 0, None]
+    assert world.state.now_ms() == NOW_MS + 600_000
+
+
+def test_a_producer_can_write_at_a_chosen_moment(world: World) -> None:
+    """Here after the first copy."""
+    world.topic({"key": "k"})
+    world.state.faults.turns = [Turn(append=({"topic": "orders", "partition": 0, "value": "x", "key": "k"},))]
+    world.resend()
+    world.resend()
+    assert [one.value for one in world.state.store.messages("orders")] == ["v0", "v0", "x", "v0"]
+
+
+def test_a_topic_can_be_made_anew_in_the_midst(world: World) -> None:
+    """It is empty, and its offsets start again; the log of resends stays."""
+    world.topic({}, {})
+    world.state.faults.turns = [Turn(renew="orders")]
+    world.resend()
+    assert world.state.append("orders", 0, "new").message_offset == 0
+    assert resend_counts(world.state, "orders") == {(0, 0): 1}
+
+
+def test_a_simulation_repeats_every_byte() -> None:
+    """Ids come from outside, the random numbers from the seed, the time from the clock."""
+
+    def answers() -> list[HttpResponse]:
+        ids = itertools.count()
+        state = State(Store(), clock=lambda: NOW_MS / 1000, new_id=lambda: f"{next(ids):032x}")
+        world = World(state=state)
+        world.topic({}, {})
+        world.behave(copy_partition="random")
+        world.state.faults.update({"drop_after": 0.3, "late_504": 0.3, "live_producers": 0.5, "total_wobble": 3})
+        return [world.login(), *(ask() for _ in range(20) for ask in (world.resend, world.query))]
+
+    assert answers() == answers()
 
 
 def test_late_appends_keep_their_order_in_time(world: World) -> None:

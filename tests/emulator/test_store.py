@@ -21,14 +21,14 @@ def test_a_file_survives_a_restart(tmp_path: Path) -> None:
     store = Store(path)
     store.put_topic(Topic("t", 2, 5))
     store.add([StoredMessage("t", 1, 7, 1000, "k", "v", 3, headers={"a": "b"})])
-    store.log_resend(Resend(1, "trace", "t", 1, 7, 8))
+    store.log_resend(Resend(1, "trace", "t", 1, 7, 1, 8))
     store.log_resend_request(1, "trace", "{}", 200, "")
     token = Iam(State(store)).issue("p")[0]
     store.close()
     again = Store(path)
     assert again.topic("t") == Topic("t", 2, 5)
     assert again.messages("t") == [StoredMessage("t", 1, 7, 1000, "k", "v", 3, headers={"a": "b"})]
-    assert again.resends("t") == [Resend(1, "trace", "t", 1, 7, 8)]
+    assert again.resends("t") == [Resend(1, "trace", "t", 1, 7, 1, 8)]
     assert again.resend_requests()[0]["status"] == 200
     assert Iam(State(again)).authenticate(HttpRequest.parse("GET", "/", {"X-Auth-Token": token})) == "p"
     again.close()

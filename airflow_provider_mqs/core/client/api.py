@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
+from airflow_provider_mqs.core.client.errors import error_of, names_error
 from airflow_provider_mqs.core.client.flow import Flow, Request, Response
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.client.service_clock import ServiceClock
@@ -147,7 +148,7 @@ class MqsApi:
             "message_offset": str(message_offset),
             "download": "true" if download else "false",
         }
-        response = yield from self._query(query)
+        response = yield from self._query(query, content_expected=download)
         ref = (partition, message_offset)
         try:
             page = Page.from_api(response.json(), topic)
@@ -160,7 +161,10 @@ class MqsApi:
             return found
         # the document does not say whether a download is JSON or the bare content, which may itself be JSON
         message = yield from self.get_message(topic, partition, message_offset)
-        return message and replace(message, value=response.body.decode(errors="replace"))
+        content = response.body.decode(errors="replace")
+        if message and names_error(response) and not (message.value and content.startswith(message.value)):
+            raise error_of(response)
+        return message and replace(message, value=content)
 
     def resend(self, topic: str, partition: int, message_offset: int, consumer_key: str | None = None) -> Flow[None]:
         """
@@ -179,13 +183,15 @@ class MqsApi:
         response = yield from self._auth.send(request, self.policy, self.service_clock)
         echo = response.json()
         for name in ("topic", "partition", "message_offset"):
-            if isinstance(echo, dict) and echo.get(name) not in (None, body[name]):
+            if isinstance(echo, dict) and not (echo.get(name) is None or _means(echo[name], body[name])):
                 raise ProtocolError(f"The answer to a resend is about another {name} than the request.")
 
-    def _query(self, query: Mapping[str, str]) -> Flow[Response]:
+    def _query(self, query: Mapping[str, str], *, content_expected: bool = False) -> Flow[Response]:
         """Query on the path that this connection has; with ``api_style`` ``auto``, find out which."""
         settings = self.settings
-        get = partial(self._get, settings.query_endpoint, tail="/messages", query=query)
+        get = partial(
+            self._get, settings.query_endpoint, tail="/messages", query=query, content_expected=content_expected
+        )
         style: str = settings.api_style
         if style == "auto" and urlsplit(settings.query_endpoint).netloc.startswith("roma."):
             style = "mqs"  # on these hosts the other path belongs to another API
@@ -200,18 +206,34 @@ class MqsApi:
         except ApiNotPublishedError:
             response = yield from get(_PREFIXES["mqs"])
             style = "mqs"
+        if key not in _known_styles:  # many may have found it at the same time
+            _log.info("The query path of this connection is api_style %r.", style)
         _known_styles[key] = style
-        _log.info("The query path of this connection is api_style %r.", style)
         return response
 
-    def _get(self, endpoint: str, prefix: str, tail: str, query: Mapping[str, str]) -> Flow[Response]:
+    def _get(
+        self, endpoint: str, prefix: str, tail: str, query: Mapping[str, str], *, content_expected: bool = False
+    ) -> Flow[Response]:
         path = yield from self._path(prefix, tail)
         # spaces as %20, never "+": the signature covers exactly what is sent
         text = "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in query.items())
         url = f"{endpoint}{path}?{text}" if query else f"{endpoint}{path}"
-        return (yield from self._auth.send(Request("GET", url, _HEADERS), self.policy, self.service_clock))
+        request = Request("GET", url, _HEADERS, content_expected=content_expected)
+        return (yield from self._auth.send(request, self.policy, self.service_clock))
 
     def _path(self, prefix: str, tail: str) -> Flow[str]:
         project = yield from self.project_id()
         instance = quote(self.instance_id, safe="")
         return f"/v2/{quote(project, safe='')}{prefix}/instances/{instance}{tail}"
+
+
+def _means(echoed: Any, sent: str | int) -> bool:
+    """Whether the value in an answer is the one that was sent; a number may come as text, or as a float."""
+    if isinstance(sent, int) and isinstance(echoed, str):
+        try:
+            echoed = int(echoed) if echoed.isdecimal() else float(echoed)
+        except ValueError:
+            return False
+    if isinstance(sent, int) and isinstance(echoed, float):
+        return echoed == float(sent)
+    return type(echoed) is type(sent) and bool(echoed == sent)

@@ -8,7 +8,6 @@ tries lock the user (IAM's default: 5 in 15 minutes); so is a wrong signature (5
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -51,7 +50,6 @@ class PasswordAuth:
     login: Request  # its body holds the password
     slot: TokenSlot
     on_secret: Callable[[str], object]  # called with each new token, so that it can be masked in logs
-    monotonic: Callable[[], float] = time.monotonic
 
     def send(self, request: Request, policy: RetryPolicy, clock: ServiceClock) -> Flow[Response]:
         """Send a request with the token and, after a 401, once more with a fresh one."""
@@ -87,8 +85,8 @@ class PasswordAuth:
         return token.project_id
 
     def _log_in(self, policy: RetryPolicy) -> Flow[Token]:
-        iam_clock = ServiceClock(self.monotonic)
-        asked_s = self.monotonic()
+        iam_clock = ServiceClock(self.slot.monotonic)
+        asked_s = iam_clock.monotonic()
         try:
             response = yield from retrying(self.login, policy, iam_clock)
             token = self._read(response, iam_clock, asked_s)
@@ -107,7 +105,7 @@ class PasswordAuth:
             raise ProtocolError("IAM's answer has no X-Subject-Token header; is iam_endpoint an IAM endpoint?")
         body = _dict(_dict(response.json()).get("token"))
         project = _dict(body.get("project")).get("id")
-        now_s = self.monotonic()
+        now_s = iam_clock.monotonic()
         issued, expires = _instant(body.get("issued_at")), _instant(body.get("expires_at"))
         if issued and not iam_clock.known:
             # it may be rounded to seconds

@@ -87,7 +87,7 @@ class MqsClient:
                 self._transport = RequestsTransport(self.settings)
             return self._transport.send(step)
         if isinstance(step, Sleep):
-            _log_retry(step)
+            _log_sleep(step)
             return self._sleep(step.seconds)
         if isinstance(step, Wait):
             return step.future.result()
@@ -153,7 +153,7 @@ class AsyncMqsClient:
                 transport = await self._open_transport()
                 return await transport.send(step)
         if isinstance(step, Sleep):
-            _log_retry(step)
+            _log_sleep(step)
             return await asyncio.sleep(step.seconds)
         if isinstance(step, Wait):
             # shielded: one waiter that is cancelled must not cancel the login for the others
@@ -171,5 +171,8 @@ class AsyncMqsClient:
         return self._transport
 
 
-def _log_retry(sleep: Sleep) -> None:
-    _log.warning("Trying again in %.1f s (%s)", sleep.seconds, sleep.reason)
+def _log_sleep(sleep: Sleep) -> None:
+    if sleep.trouble:
+        _log.warning("Trying again in %.1f s (%s)", sleep.seconds, sleep.reason)
+    else:
+        _log.debug("Waiting %.1f s (%s)", sleep.seconds, sleep.reason)

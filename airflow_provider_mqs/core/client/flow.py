@@ -28,6 +28,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # they carry tokens and signatures
     body: bytes = field(default=b"", repr=False)
     safe_to_repeat: bool = True
+    content_expected: bool = False
+    """Whether the answer may be the bare content of a message, in which an error code means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,17 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait for some seconds; ``reason`` goes into the log, ``throttled`` if the service got too many requests."""
+    """
+    Wait for some seconds.
+
+    ``reason`` goes into the log, as a warning if there is ``trouble``; ``throttled`` if the service got too many
+    requests.
+    """
 
     seconds: float
     reason: str
     throttled: bool = False
+    trouble: bool = False
 
 
 @dataclass(frozen=True, slots=True)

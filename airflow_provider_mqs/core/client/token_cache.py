@@ -33,8 +33,8 @@ class Token:
 class TokenSlot:
     """The token of one identity in this process, and who is fetching it."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.monotonic = monotonic
         self._lock = threading.Lock()
         self._token: Token | None = None
         self._pending: Future[None] | None = None
@@ -48,7 +48,7 @@ class TokenSlot:
         as it lasts.
         """
         with self._lock:
-            now = self._clock()
+            now = self.monotonic()
             if self._rejection and now < self._rejection[0]:
                 raise self._rejection[1]
             if self._token is not None and self._token is not stale and now < self._token.renew_at:
@@ -69,7 +69,7 @@ class TokenSlot:
             self._token = token
             self._rejection = None
             if isinstance(error, AuthenticationError | PermissionDeniedError):
-                self._rejection = (self._clock() + _REJECTION_LASTS_S, error)
+                self._rejection = (self.monotonic() + _REJECTION_LASTS_S, error)
         if pending is None:
             raise AssertionError("unreachable: complete without claim")
         if isinstance(error, MqsError):

@@ -45,7 +45,7 @@ def with_password(behaviour: Behaviour | None = None, *, secrets: list[str] | No
         return client.now_s[0]
 
     masked = [] if secrets is None else secrets
-    client.auth = PasswordAuth(login_request(client.settings), TokenSlot(clock), masked.append, clock)
+    client.auth = PasswordAuth(login_request(client.settings), TokenSlot(clock), masked.append)
     return client
 
 
@@ -120,7 +120,7 @@ def test_token_is_renewed_ahead(life_s: int, renewed_after_s: int) -> None:
 )
 def test_unreadable_life_is_taken_for_a_day(life: dict[str, Any]) -> None:
     """If IAM's answer cannot be read, its rule of 24 hours counts."""
-    auth = PasswordAuth(login_request(settings_for()), TokenSlot(lambda: 0.0), lambda _: None, lambda: 0.0)
+    auth = PasswordAuth(login_request(settings_for()), TokenSlot(lambda: 0.0), lambda _: None)
     answer = Response(201, {"x-subject-token": "t"}, json.dumps({"token": life}).encode())
 
     assert drive(auth.token(POLICY, ServiceClock()), lambda _: answer).renew_at == DAY_S - 600
@@ -271,7 +271,7 @@ def test_new_tokens_are_masked() -> None:
 def test_mask_that_fails_leaves_nobody_waiting() -> None:
     """An error in masking ends the login like any other."""
     slot = TokenSlot()
-    auth = PasswordAuth(login_request(settings_for()), slot, lambda _: 1 / 0, lambda: 0.0)  # type: ignore[arg-type]  # it raises
+    auth = PasswordAuth(login_request(settings_for()), slot, lambda _: 1 / 0)  # type: ignore[arg-type]  # it raises
     answer = Response(201, {"x-subject-token": "t"}, b'{"token": {}}')
 
     with pytest.raises(ZeroDivisionError):
@@ -425,7 +425,7 @@ def test_connections_of_one_identity_share_a_token() -> None:
 def test_login_tells_the_time_until_the_service_does(headers: dict[str, str], life: dict[str, str]) -> None:
     """By the ``Date`` of IAM's answer, else by when the token was issued; also for those who find the token there."""
     slot, now = TokenSlot(lambda: 0.0), 1_700_017_200_000
-    auth = PasswordAuth(login_request(settings_for()), slot, lambda _: None, lambda: 0.0)
+    auth = PasswordAuth(login_request(settings_for()), slot, lambda _: None)
     answer = Response(201, {"x-subject-token": "t", **headers}, json.dumps({"token": life}).encode())
     clocks = [ServiceClock(lambda: 0.0) for _ in range(2)]
 

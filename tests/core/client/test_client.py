@@ -407,6 +407,22 @@ async def test_many_clients_log_in_once(mqs_emulator: MqsEmulator) -> None:
     assert len(mqs_emulator.requests("instance")) == 20
 
 
+@pytest.mark.parametrize(("trouble", "level"), [(True, "WARNING"), (False, "DEBUG")])
+async def test_wait_is_a_warning_only_if_there_is_trouble(
+    trouble: bool, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A normal run that waits for copies warns of nothing."""
+
+    def flow() -> Flow[None]:
+        yield Sleep(0, "copies may still become visible", trouble=trouble)
+
+    with caplog.at_level("DEBUG", logger="airflow_provider_mqs"):
+        MqsClient(settings_for()).run(flow())
+        await AsyncMqsClient(settings_for()).run(flow())
+
+    assert [record.levelname for record in caplog.records] == [level] * 2
+
+
 class Canned:
     """A transport in memory, whose answers come from a clock of the test."""
 

@@ -233,8 +233,68 @@ def test_credentials_are_made_for_each_attempt() -> None:
     assert seen == ["a", "b"]
 
 
-def test_few_codes_let_a_resend_be_repeated() -> None:
+@pytest.mark.parametrize("status", [200, 500])
+def test_few_codes_let_a_resend_be_repeated(status: int) -> None:
     """A mistake here sends a message twice, so each of them is named once more."""
-    found = {number for number, code in ERROR_CODES.items() if surely_not_executed(code.error(500, f"DMS.{number}"))}
+    found = {
+        number
+        for number in ERROR_CODES
+        if run(retrying(POST, POLICY, CLOCK), [refused(status, f"DMS.{number}"), Response(200)])[0] == 2
+    }
 
     assert found == {"10240407", "0308", "0613"}
+
+
+def test_few_codes_say_that_nothing_was_executed() -> None:
+    """With status 200 or 500, too; a mistake here hides a copy, so each of them is named once more."""
+    found = {number for number, code in ERROR_CODES.items() if surely_not_executed(code.error(200, f"DMS.{number}"))}
+
+    throttled, gateway = {"10240407", "0308"}, {"0613", "0101", "0301", "0305", "0307"}
+    assert found == {*throttled, *gateway, "00404001", "10240406", "10240101", "10240102", "10240103", "10240104"}
+
+
+@pytest.mark.parametrize(
+    "throttled", [refused(429), refused(404, "DMS.10240407"), refused(429, "APIGW.0308"), refused(200, "DMS.10240407")]
+)
+@pytest.mark.parametrize("retries", [0, 5])
+def test_throttled_resend_waits_ever_slower_for_as_long_as_it_takes(throttled: Response, retries: int) -> None:
+    """It was surely not executed, so neither its number of attempts nor its length counts against it."""
+    policy = RetryPolicy(max_retries=retries, jitter=lambda: 1.0)
+
+    requests, sleeps = run(retrying(POST, policy, CLOCK), [throttled] * 3000 + [Response(200)])
+
+    assert requests == 3001
+    assert [sleep.seconds for sleep in sleeps] == [0.5, 1, 2, 4, 8, 16] + [30] * 2994
+    assert all(sleep.throttled for sleep in sleeps)
+
+
+def test_throttled_query_is_repeated_as_often_as_any() -> None:
+    """A query may be asked again by whoever needs it."""
+    requests, _ = run(retrying(GET, POLICY, CLOCK), [refused(429)] * 99)
+
+    assert requests == 6
+
+
+def test_waiting_for_its_turn_leaves_a_resend_its_repeats() -> None:
+    """A service that was busy for long, and then cannot be connected to for a moment."""
+    attempts = [refused(429)] * 20 + [lost("connect")] * 5 + [refused(429)] * 20 + [Response(200)]
+
+    requests, _ = run(retrying(POST, POLICY, CLOCK), attempts)
+
+    assert requests == 46
+
+
+def test_repeats_of_a_resend_that_was_not_throttled_are_limited() -> None:
+    """Being throttled in between gives it no more of them."""
+    attempts = [refused(429), lost("connect")] * 99
+
+    requests, _ = run(retrying(POST, POLICY, CLOCK), attempts)
+
+    assert requests == 12
+
+
+def test_wait_for_another_attempt_is_trouble() -> None:
+    """So the log says it as a warning."""
+    _, sleeps = run(retrying(GET, POLICY, CLOCK), [refused(500), Response(200)])
+
+    assert [sleep.trouble for sleep in sleeps] == [True]
