@@ -1,4 +1,4 @@
-"""What operators share: they reach the replay record, no error that no retry can mend is retried, results are pushed."""
+"""What operators share: the replay record, results in XCom, and no retry of what no retry can mend."""
 
 from __future__ import annotations
 

@@ -252,15 +252,11 @@ def test_a_second_dry_run_without_a_ledger_is_allowed(mqs: MqsEmulator, messages
 
 
 def test_if_nothing_was_sent_airflow_may_retry(mqs: MqsEmulator, messages: Any) -> None:
-    """A run that posted nothing at all ends with an error that is not final."""
-    mqs.faults.throttle_429 = Rule(probability=1.0, operations=frozenset({"resend"}))
-    operator = ResendMessagesOperator(task_id="resend", messages=messages, mqs_conn_id="impatient")
-    connection = mqs.connection_json(max_retries=0)
+    """A run of which the service took no message ends with an error that is not final."""
+    mqs.faults.error_400 = Rule(probability=1.0, operations=frozenset({"resend"}))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW_CONN_IMPATIENT", connection)
-        with pytest.raises(ResendError, match="0 of 300"):
-            operator.execute({})
+    with pytest.raises(ResendError, match="0 of 300"):
+        resend(messages)
 
 
 def test_a_stopped_task_starts_no_further_message(mqs: MqsEmulator, messages: Any) -> None:
