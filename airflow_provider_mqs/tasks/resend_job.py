@@ -6,15 +6,17 @@ import asyncio
 import logging
 import os
 import socket
+import time
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs._compat import AIRFLOW_VERSION, mask_secret
+from airflow_provider_mqs.core.client.concurrency import run_to_end
 from airflow_provider_mqs.core.ledger.account import Account, Counts
-from airflow_provider_mqs.core.ledger.index import wall_clock_ms
 from airflow_provider_mqs.core.ledger.ledger import Owner
+from airflow_provider_mqs.core.ledger.process_identity import this_process
 from airflow_provider_mqs.core.ledger.session import LedgerSession, session_for
 from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 from airflow_provider_mqs.core.offsets.plan import Plan, plan_of, receivers_of
@@ -28,9 +30,9 @@ from airflow_provider_mqs.core.values.time_window import iso
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from airflow_provider_mqs.core.ledger.stores import ReplayStores
+    from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.resend.options import ResendOptions
     from airflow_provider_mqs.hooks.mqs import MqsHook
@@ -69,7 +71,7 @@ class ResendJob:
 
         ``more_signals`` stop the work besides SIGTERM and SIGALRM.
         """
-        self._started_ms = wall_clock_ms()
+        self._started_ms = time.time_ns() // 1_000_000
         if self.plan.repeats:
             _log.warning("%d items are repeated; each message is sent once.", self.plan.repeats)
         if not self.plan.count:
@@ -80,7 +82,7 @@ class ResendJob:
                 airflow = stack.enter_context(AirflowThread())
                 brake_thread = stack.enter_context(AirflowThread("mqs-brake")) if _MAY_TALK_AT_ONCE else airflow
                 self.signals = stack.enter_context(interrupts(self.stop, *more_signals))
-                asyncio.run(self._run(airflow, brake_thread))
+                run_to_end(self._run(airflow, brake_thread))
         except Exception as error:  # noqa: BLE001 - the caller raises it again, after the report is pushed
             return error
         finally:
@@ -151,7 +153,7 @@ class ResendJob:
             "dry_run": self.dry_run,
             "plan": self._plan_document(),
             "started_at": iso(self._started_ms),
-            "finished_at": iso(wall_clock_ms()),
+            "finished_at": iso(time.time_ns() // 1_000_000),
             "rate": round(self.replay.rate, 1) if self.replay else 0.0,
             "run": dict(run),
         }
@@ -221,8 +223,8 @@ class ResendJob:
 
 
 def owner_of(run: Mapping[str, Any], max_tries: int | None = None) -> Owner:
-    """Return this execution as the owner of a ledger; ``run`` and ``max_tries`` are those of its task instance."""
-    return Owner(uuid.uuid4().hex, run, max_tries, socket.gethostname(), os.getpid())
+    """Return a new execution, by this process; the arguments say which task runs it."""
+    return Owner(uuid.uuid4().hex, run, max_tries, socket.gethostname(), this_process())
 
 
 def resend_job(
@@ -231,7 +233,7 @@ def resend_job(
     messages: Any,
     topic: Any,
     options: ResendOptions,
-    stores: ReplayStores,
+    stores: Sequence[Store],
     run: Mapping[str, Any],
     dry_run: bool,
     max_tries: int | None = None,
@@ -252,5 +254,6 @@ def resend_job(
         consumer_key=options.consumer_key,
         owner=owner_of(run, max_tries),
         stores=stores,
+        ordering=options.ordering,
     )
     return ResendJob(hook, plan, options, session, dry_run, brake)

@@ -47,3 +47,27 @@ async def wait_at_most(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
     if not done:
         raise asyncio.TimeoutError
     return task.result()
+
+
+def run_to_end(main: Coroutine[Any, Any, T]) -> T:
+    """
+    Run a coroutine in a loop of its own, as ``asyncio.run`` does, but leave threads behind at the end.
+
+    A lookup of a host name that hangs would hold up a task that must end.
+    """
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        try:
+            loop.run_until_complete(_cancel_all_others())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
+
+
+async def _cancel_all_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

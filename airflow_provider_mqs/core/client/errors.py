@@ -10,7 +10,6 @@ JSON at all (gateways). They come with status 200, too.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -78,6 +77,7 @@ _CODE: Final = re.compile(r"(?:MQS|DMS|APIGW?|IAM)\.(\d+)")
 _BARE: Final = {int(number): number for number in ERROR_CODES if int(number) > 99_999}  # noqa: PLR2004 - six digits
 _NO_ERROR: Final = re.compile(r"0*|2\d\d|ok|success|succeeded|true|false|none|null|\[\]", re.IGNORECASE)
 _CODES, _SENTENCES = ("error_code", "errorCode", "code"), ("error_msg", "errorMsg", "message", "error")
+_NAMES: Final = frozenset((*_CODES, *_SENTENCES))
 _MAX_MESSAGE: Final = 300
 
 
@@ -106,17 +106,16 @@ def checked(response: Response) -> Response:
 
 def names_error(response: Response) -> bool:
     """Whether the body has an error code, or an error without one; ``0``, ``200`` and ``OK`` are none."""
-    # pages are large, and hardly one needs to be decoded for this; a zero byte means UTF-16 or UTF-32
-    if not any(name in response.body for name in (b'"error', b'"code"', b"\0")):
+    body = _body(response)
+    if _NAMES.isdisjoint(body):  # as in nearly all answers
         return False
-    body = _body(response.body)
     says = [body[name] for name in _CODES if body.get(name) is not None] or [_first(body, *_SENTENCES)]
     return not all(_NO_ERROR.fullmatch(_clean(value)) for value in says)
 
 
 def error_of(response: Response) -> exceptions.ApiError:
     """Return the exception for a response with status 4xx or 5xx, or with an error code in its body."""
-    body = _body(response.body)
+    body = _body(response)
     error_code = _clean(_first(body, *_CODES))
     known = ERROR_CODES.get(number_of(error_code))
     by_status = _BY_STATUS.get(response.status, _by_class(response.status))
@@ -139,10 +138,10 @@ def _is_success(status: int) -> bool:
     return 200 <= status < 300  # noqa: PLR2004 - the class of success
 
 
-def _body(raw: bytes) -> Mapping[str, Any]:
+def _body(response: Response) -> Mapping[str, Any]:
     try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
+        body = response.json()
+    except exceptions.ProtocolError:
         return {}
     if isinstance(body, dict) and isinstance(body.get("error"), dict):
         body = body["error"]

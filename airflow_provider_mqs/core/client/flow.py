@@ -11,7 +11,7 @@ import json
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeAlias, TypeVar, cast
 
 from airflow_provider_mqs.exceptions import MqsError, ProtocolError
@@ -32,7 +32,7 @@ class Request:
     """Whether the answer may be the bare content of a message, in which an error code means nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Response:
     """One whole HTTP response; the names of ``headers`` are in lower case."""
 
@@ -41,7 +41,11 @@ class Response:
     body: bytes = field(default=b"", repr=False)
 
     def json(self) -> Any:
-        """Decode the body; raise ``ProtocolError`` if it is not JSON."""
+        """Return the decoded body; raise ``ProtocolError`` if it is not JSON."""
+        return self._decoded
+
+    @cached_property  # a page is large, and looked at twice
+    def _decoded(self) -> Any:
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError) as error:

@@ -143,7 +143,7 @@ class Claims:
 
     def _claim_ahead(self) -> None:
         """Start to claim more messages, if few are ready and there is room for more."""
-        room = min(CLAIM, MOST_CLAIMED - self._account.maybe_sent_count)
+        room = min(CLAIM, MOST_CLAIMED - self._account.unsettled_count)
         if self._writing is not None or room <= 0:
             return
         unclaimed = [lane for lane in self.lanes if not lane.drained]

@@ -1,7 +1,8 @@
 """
-When each message was posted and acknowledged, on the monotonic clock: its copy has a time in between.
+When each message was posted and answered, on the monotonic clock: if it was executed, its copy has a time in between.
 
-Verification asks for any of them afterwards. A dict of tuples would take 300 bytes a message; these columns take 24.
+If no answer came, the time at which nobody waited for one any longer stands for it; the copy may be later. Verification
+asks for any of them afterwards. A dict of tuples would take 300 bytes a message; these columns take 24.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Interval: TypeAlias = "tuple[float, float]"
 
 
 class PostTimes(Mapping["MessageRef", Interval]):
-    """The interval of the last POST of each message that was acknowledged."""
+    """The interval of the last POST of each message."""
 
     def __init__(self) -> None:
         self._partitions: dict[int, _Columns] = {}

@@ -27,27 +27,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.core.client.flow import Call, Flow, adrive
+from airflow_provider_mqs.core.client.flow import adrive
 from airflow_provider_mqs.core.ledger.account import Account
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, SENDING
 from airflow_provider_mqs.core.ledger.resume import History
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.resend.report import Meter, Progress, Report
+from airflow_provider_mqs.core.resend.report import Progress, Report
 from airflow_provider_mqs.core.resend.sender import Sender
 from airflow_provider_mqs.core.resend.stopping import LEDGER_S, Stop, StoppableClient, StoppedError
 from airflow_provider_mqs.core.resend.verifier import Verifier
-from airflow_provider_mqs.core.verify.copy_search import find_last_offsets
+from airflow_provider_mqs.core.verify.last_offsets import find_last_offsets
 from airflow_provider_mqs.exceptions import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing_extensions import Unpack
+
     from airflow_provider_mqs.core.client.client import AsyncMqsClient
     from airflow_provider_mqs.core.ledger.session import LedgerChanges, LedgerSession
+    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.offsets.plan import Plan
     from airflow_provider_mqs.core.resend.options import ResendOptions
     from airflow_provider_mqs.core.resend.stopping import Caller
@@ -55,7 +57,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 # a quarter of the lease
 _HEARTBEAT_S = 15.0
-_OWN_LEASE_S = 40.0
 _BRAKE_EVERY_S = 1.0
 _MOST_BRAKE_S = 30.0
 """A brake that takes longer counts as pulled."""
@@ -89,6 +90,7 @@ class Replay:
         self._plan = plan
         self._options = options
         self._session = session
+        session.clock = client.api.service_clock
         self._brake = brake
         self._brake_thread = brake_thread or airflow
         self._parent, self._first_parent = parent, parent()
@@ -103,12 +105,14 @@ class Replay:
             find_copies=self._verifier.find_copies,
             before_post=self._before_post,
         )
+        self._verifier.post_times = self._sender.post_times
+        self._found: LedgerChanges = {}
         self._loop = asyncio.get_running_loop()
         self._writing = asyncio.Lock()
-        self._held_until_s = 0.0
+        self._lease: asyncio.Task[None] | None = None
         self._prepared = False
+        self._until_ms = 0
         self._error: StoreError | None = None
-        self._earlier_copies_known = True
 
     @property
     def account(self) -> Account:
@@ -133,7 +137,7 @@ class Replay:
 
     async def prepare(self) -> None:
         """Find out what was sent before, and whether the messages still exist. Changes nothing."""
-        self._begin(await self._client.run(_in_thread(self._session.preview, self._options.on_replayed)))
+        self._begin(await self._client.run(self._session.preview(self._options.on_replayed)))
         to_check = partition_offsets.union(self.account.remaining, self.account.maybe_sent)
         await self._client.run(self._verifier.sources.check_ends(to_check))
         self._prepared = True
@@ -143,14 +147,16 @@ class Replay:
         try:
             if not self._prepared:
                 await self.prepare()
-            await self._open()
-            lease = asyncio.ensure_future(self._keep_lease())
             try:
+                await self._open()
                 await self._send()
                 await self._verify()
+            except StoppedError:
+                pass  # the reason of the stop is known
             finally:
-                lease.cancel()
-                await self._close()
+                # nobody knows of an execution that never wrote
+                if self._session.ledger.seq:
+                    await self._close()
             if self._error is not None:
                 raise self._error
         finally:
@@ -161,24 +167,22 @@ class Replay:
         self.report.account = history.account
 
     async def _open(self) -> None:
+        """Wait for the turn of this execution, and note what was there before its first POST."""
         api, session = self._client.api, self._session
-        if self.account.remaining or self.account.in_doubt:
-            last_offsets = await self._client.run(find_last_offsets(api, self._plan.topic, self._plan.partitions))
-            session.begin(last_offsets, since_ms=api.now_ms())
-        self._begin(await self._client.run(_in_thread(session.open, self._options.on_replayed), grace_s=LEDGER_S))
-        self._held_until_s = self._loop.time() + _OWN_LEASE_S
-        self.account.take_over(session.ledger)
-        self._earlier_copies_known = session.ledger.copies_known or not session.ledger.sent_earlier
+        self._begin(await self._client.run(session.open(self._options.on_replayed)))
+        self._lease = asyncio.ensure_future(self._keep_lease())
         if self.history.is_retry:
             sent, in_doubt = self.account.counts.sent, len(self.account.in_doubt)
             _log.info("Resuming an earlier try, which sent %d messages and left %d in doubt.", sent, in_doubt)
-        foreign = await self._client.run(_in_thread(session.foreign_copies, session.ledger.since_ms), grace_s=LEDGER_S)
-        self._verifier.begin(self.history, foreign)
+        if self.account.remaining or self.account.in_doubt:
+            last_offsets = await self._client.run(find_last_offsets(api, self._plan.topic, self._plan.partitions))
+            async with self._writing:
+                session.begin(last_offsets, first_ms=api.earliest_ms())
+        self._verifier.begin(self.history)
 
     async def _send(self) -> None:
         """Send, while the brake is asked."""
         sender = self._sender
-        sender.meter = Meter(self.report)
         asking = None if self._brake is None else asyncio.ensure_future(self._ask_brake(self._brake))
         try:
             await self._send_pilot()
@@ -187,13 +191,13 @@ class Replay:
                 await self._send_canary()
             await sender.send(self.account.remaining)
         except StoreError as error:
+            # what was sent can be verified all the same
             self._error = self._error or error
-        except StoppedError:
-            pass  # the reason of the stop is known
         finally:
             if asking is not None:
                 asking.cancel()
             sender.give_up()
+            self._until_ms = self._client.api.latest_ms()
 
     async def _send_pilot(self) -> None:
         """Send one message before all others, so that there is a copy to compare with; if it fails, the next."""
@@ -206,15 +210,17 @@ class Replay:
             pilots = ((p, ranges[0][0]) for p, ranges in remaining.items() if p not in blocked)
         for ref in islice(pilots, _MOST_PILOTS):
             if account.done or self.stopped:
-                return
+                break
             await self._sender.send_one(ref)
+        if not self.stopped:
+            self._found |= await self._verifier.calibrate()
 
     async def _send_canary(self) -> None:
         wanted = max(self._options.canary - self.account.counts.sent, 0)
         await self._sender.send(partition_offsets.first(self.account.remaining, wanted))
         if self.stopped:
             return
-        await self._verifier.verify()
+        await self._verifier.verify(share=False)
         # the report says whether all messages are verified, which is found out at the end
         verified, self.report.verified = self.report.verified, None
         if not verified:
@@ -223,7 +229,10 @@ class Replay:
     async def _verify(self) -> None:
         """Look for the copies, unless the task must end at once."""
         if self._options.verify and not self._stop.hurried and self.report.verified is None:
-            await self._verifier.verify()
+            if self._error is None:
+                # others that send beside this one wait until it says so
+                await self._write_or_stop(verifying=True)
+            self._found |= await self._verifier.verify(share=self._error is None)
 
     async def _keep_lease(self) -> None:
         while not self._stop.hurried:
@@ -234,7 +243,7 @@ class Replay:
     async def _before_post(self) -> None:
         """Stop the sending if nobody watches it any more, or if another execution has taken over."""
         self._look_for_parent()
-        if self._loop.time() >= self._held_until_s:
+        if self._session.lease_left_s() <= 0:
             await self._write_or_stop(unless_held=True)
 
     def _look_for_parent(self) -> None:
@@ -259,48 +268,55 @@ class Replay:
 
     async def _close(self) -> None:
         """Write the ledger for the last time."""
-        report, session = self.report, self._session
-        all_known = bool(report.verified) and not self.account.maybe_sent_count
+        account = self.account
         changes: LedgerChanges = {
             **self._account_changes(),
-            "state": COMPLETE if self.account.complete else ENDED,
-            "copies": partition_offsets.union(session.ledger.copies, report.copies),
-            # the copies of what is being sent once more are not looked for: they are known if they were before
-            "copies_known": session.ledger.copies_known or (all_known and self._earlier_copies_known),
+            "state": COMPLETE if account.complete else ENDED,
+            "verifying": False,
+            **self._found,
         }
         try:
-            await self._client.run(_in_thread(partial(session.close, **changes)), grace_s=LEDGER_S)
+            doubles = await self._stop.guard(self._close_ledger(changes), grace_s=LEDGER_S)
         except StoppedError:
             self._error = self._error or StoreError("The store did not answer in time, so the ledger was not closed.")
         except StoreError as error:
             self._error = self._error or error
+        else:
+            account.note_possible_doubles(doubles)
+        finally:
+            if self._lease is not None:
+                self._lease.cancel()
 
-    async def _write_or_stop(self, *, unless_held: bool = False) -> None:
+    async def _close_ledger(self, changes: LedgerChanges) -> OffsetsByPartition:
+        async with self._writing:
+            # not in the midst of a write
+            if self._lease is not None:
+                self._lease.cancel()
+            flow = self._session.close(done=self.account.take_new_done(), **changes)
+            return await adrive(flow, self._client.perform)
+
+    async def _write_or_stop(self, *, unless_held: bool = False, **more: Unpack[LedgerChanges]) -> None:
         try:
-            await self._write(unless_held=unless_held)
+            await self._write(unless_held=unless_held, **more)
         except StoreError as error:
             self._error = self._error or error
             self._sender.stop("the ledger could not be written")
 
-    async def _write(self, *, unless_held: bool = False) -> None:
+    async def _write(self, *, unless_held: bool = False, **more: Unpack[LedgerChanges]) -> None:
         """Write the account into the ledger; what it claims may be posted when this returns."""
         async with self._writing:
-            began_s = self._loop.time()
-            if unless_held and began_s < self._held_until_s:
+            if unless_held and self._session.lease_left_s() > 0:
                 return
-            changes: LedgerChanges = {**self._account_changes(), "state": SENDING, "copies_known": False}
-            await adrive(_in_thread(partial(self._session.write, **changes)), self._client.perform)
-            self._held_until_s = began_s + _OWN_LEASE_S
+            changes: LedgerChanges = {**self._account_changes(), "state": SENDING, **more}
+            flow = self._session.write(done=self.account.take_new_done(), **changes)
+            await adrive(flow, self._client.perform)
 
     def _account_changes(self) -> LedgerChanges:
         """Return what the ledger takes from the account, which must be read here, in its event loop."""
         return {
-            "done": self.account.done,
             "claimed": self.account.maybe_sent,
             "possible_doubles": self.account.possible_doubles,
-            "until_ms": self._client.api.now_ms(),
+            "copies_keep_time": self._found.get("copies_keep_time"),
+            # copies come no later than the last answer to a POST
+            "until_ms": self._until_ms or self._client.api.latest_ms(),
         }
-
-
-def _in_thread(call: Callable[..., Any], *arguments: Any) -> Flow[Any]:
-    return (yield Call(partial(call, *arguments)))

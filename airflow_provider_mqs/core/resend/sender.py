@@ -21,7 +21,6 @@ message was claimed a while ago, and in the meantime the process may have been p
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from contextlib import suppress
 from functools import partial
@@ -86,9 +85,9 @@ class Sender:
         before_post: Callable[[], Awaitable[None]],
         pacer: Pacer | None = None,
     ) -> None:
-        self.meter = Meter(report)
+        self.meter = Meter(report, client.api.monotonic)
         self.post_times = PostTimes()
-        """When each message was posted that this execution has sent."""
+        """When each message was posted, and answered or given up."""
         self._client = client
         self._topic = topic
         self._options = options
@@ -98,8 +97,8 @@ class Sender:
         self._write = write
         self._before_post = before_post
         self._resolver = Resolver(options.on_unknown, report, find_copies)
-        self._pacer = pacer or Pacer(options.max_rate, sleep=stop.sleep)
-        self._throttle = Throttle(client.concurrency)
+        self._pacer = pacer or Pacer(options.max_rate, client.api.monotonic, sleep=stop.sleep)
+        self._throttle = Throttle(client.concurrency, client.api.monotonic)
         self._breaker = Breaker()
         self._claims: Claims | None = None
         self._asked_s: dict[MessageRef, float] = {}
@@ -154,13 +153,17 @@ class Sender:
 
     async def _round(self, lanes: list[Lane], workers: int) -> None:
         """Post each message of the lanes once; in a hurry, cancel after three seconds what is still in flight."""
-        claims = self._claims = Claims(lanes, self._account, self._write, concurrency=self._client.concurrency)
+        claims = self._claims = Claims(lanes, self._account, self._claim, concurrency=self._client.concurrency)
         try:
             with suppress(StoppedError):
                 await self._stop.guard(side_by_side(self._work(claims) for _ in range(workers)), grace_s=DRAIN_S)
         finally:
             # in a hurry, the ledger is closed next
             await self._stop.guard(claims.flush(write=not self._stop.hurried), grace_s=LEDGER_S)
+
+    async def _claim(self) -> None:
+        with self.meter.sending():
+            await self._write()
 
     async def _work(self, claims: Claims) -> None:
         account = self._account
@@ -180,18 +183,19 @@ class Sender:
             self._check_failures()
             if sent is not None and self._breaker.note(sent=sent):
                 self.stop(f"{self._breaker.most} messages in a row did not go through (circuit breaker)")
-            self.meter.tick()
+            self.meter.tick(posted=sent is not None)
 
     async def _post(self, ref: MessageRef) -> bool | None:
         """Post a message and note its outcome. Return whether it was sent, ``None`` if it was not posted."""
-        await self._throttle.enter()
         sent = None
-        try:
-            await self._pacer.wait()
-            if not self.stopped:
-                sent = await self._exchange(ref)
-        finally:
-            self._throttle.leave(sent=sent is True)
+        with self.meter.sending():
+            await self._throttle.enter()
+            try:
+                await self._pacer.wait()
+                if not self.stopped:
+                    sent = await self._exchange(ref)
+            finally:
+                self._throttle.leave(sent=sent is True)
         if sent is None:
             self._account.release([ref])
         return sent
@@ -221,8 +225,8 @@ class Sender:
                 account.mark_in_doubt(Failure(*ref, "", sentence, "", unknown=True))
             raise
         finally:
-            asked_s = self._asked_s.pop(ref, 0.0)
-        self.post_times.note(ref, asked_s, asyncio.get_running_loop().time())
+            if (asked_s := self._asked_s.pop(ref, None)) is not None:
+                self.post_times.note(ref, asked_s, self._client.api.monotonic())
         account.mark_sent(ref)
         return True
 
@@ -239,7 +243,7 @@ class Sender:
         if self.stopped:
             raise _NotPostedError
         if is_post:
-            self._asked_s[ref] = asyncio.get_running_loop().time()
+            self._asked_s[ref] = self._client.api.monotonic()
         return None if isinstance(step, Sleep) else await self._client.perform(step)
 
     def _check_failures(self) -> None:
@@ -255,6 +259,8 @@ def failure_of(partition: int, message_offset: int, error: MqsError) -> Failure:
     if isinstance(error, ApiError):
         code, request_id = error.error_code, error.request_id
         refused = refused or error.status in REFUSED_STATUSES or surely_not_executed(error)
+        # whatever the status: who is not let in makes nothing happen
+        refused = refused or isinstance(error, AuthenticationError)
     elif isinstance(error, TransportError):
         refused = refused or surely_not_executed(error)
     return Failure(partition, message_offset, code, str(error), request_id, unknown=not refused)

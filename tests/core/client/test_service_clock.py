@@ -275,8 +275,9 @@ def test_first_date_of_the_service_replaces_what_was_guessed_before() -> None:
 def test_another_clock_is_believed_until_the_service_answers() -> None:
     """IAM is another machine, whose clock is better than ours."""
     world, iam = World(), World(EPOCH_S - 100)
-    world.clock.fallback = iam.clock
+    world.clock.fallback, iam.wall_s = iam.clock, 0.0
     assert not world.clock.known
+    assert world.clock.now_ms() == world.wall_s * 1000
 
     iam.ask()
     assert world.clock.known
