@@ -135,7 +135,7 @@ def test_on_failure_continue_leaves_the_failed_message_out(mqs: MqsEmulator) -> 
     mqs.faults.error_500 = Rule(next=1, operations=frozenset({"resend"}))
     items = [{"partition": 0, "message_offset": offset} for offset in range(4)]
 
-    report = resend(items, topic="orders", on_failure="continue", max_failures=1, on_unknown="fail")
+    report = resend(items, topic="orders", on_failure="continue", max_failures=1, on_unknown="fail", verify_wait=0.5)
 
     assert (report["sent"], report["unknown"]) == (3, 1)
     assert [one.message_offset for one in mqs.resends("orders")] == [1, 2, 3]
