@@ -182,7 +182,7 @@ class VerifyJob:
             return f"The copies were not looked for to the end: {self._error}"
         if not replays:
             return "There is nothing to do: no replay has sent anything that could have a copy."
-        parts = [f"{len(replays) - len(self._replays_left())} of {len(replays)} replays know all of their copies"]
+        parts = [f"All copies of {len(replays) - len(self._replays_left())} of {len(replays)} replays are known"]
         if not self._requests:
             parts.append("there was nothing to do")
         missing = partition_offsets.union(*self._missing.values())
@@ -280,9 +280,8 @@ class VerifyJob:
         if not targets:
             return
         _log.info(
-            "Looking for the copies of %d messages, sent by %d executions; that takes at most %d requests.",
+            "Looking for the copies of %d messages; that takes at most %d requests.",
             sum(one.count for one in targets),
-            len(targets),
             most_requests(targets),
         )
         found = yield from prove(
