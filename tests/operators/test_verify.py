@@ -96,6 +96,13 @@ def test_before_it_the_following_query_is_not_whole(mqs: MqsEmulator, replays: A
         following_query(mqs)
 
 
+def test_before_it_the_window_of_the_messages_is_whole(mqs: MqsEmulator, replays: Any) -> None:
+    """Copies have a time of their own here, so a run that is cleared finds its messages again."""
+    again = QueryMessagesOperator(task_id="query", topic="orders").execute(INTERVAL)
+
+    assert (again["count"], again["complete"]) == (60, True)  # type: ignore[call-overload]  # one document
+
+
 def test_a_second_run_has_nothing_to_do(mqs: MqsEmulator, replays: Any) -> None:
     """It says so, makes no request, and has the same copies in its result."""
     first = verify(replays=replays)
