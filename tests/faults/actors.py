@@ -15,12 +15,14 @@ from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout
 
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMessagesOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from typing_extensions import Self
 
     from airflow_provider_mqs.testing import MqsEmulator
 
@@ -158,7 +160,7 @@ def attempt(
         return Outcome(task.execute(context))
     except AirflowSkipException as skipped:
         return Outcome(ti.get("return_value", {}), str(skipped), "AirflowSkipException")
-    except Exception as error:  # noqa: BLE001 - the test looks at it
+    except (Exception, AirflowTaskTimeout) as error:  # noqa: BLE001 - the test looks at it
         return Outcome(ti.get("return_value", {}), str(error), type(error).__name__)
 
 
@@ -198,7 +200,7 @@ class Worker:
         assert self._receiver.poll(seconds), f"the worker has not ended after {seconds} s"
         return self._receiver.recv()
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +27,6 @@ from tests.faults.actors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from airflow_provider_mqs.testing import MqsEmulator
     from tests.faults.clocks import Clock
@@ -225,9 +225,7 @@ def test_an_answer_that_names_another_message_proves_nothing(mqs: MqsEmulator, t
     messages = messages_of(mqs)
     mqs.faults.other_echo = Rule(next=1)
 
-    report = attempt(
-        messages, verify=False, on_unknown="fail", on_failure="continue", ledger_path=str(tmp_path)
-    ).report
+    report = attempt(messages, verify=False, on_unknown="fail", on_failure="continue", ledger_path=str(tmp_path)).report
 
     assert (report["sent"], report["unknown"]) == (COUNT - 1, 1)
     mqs.faults.other_echo = Rule(next=1)
@@ -286,7 +284,7 @@ def test_a_file_of_the_ledger_survives_a_power_cut(
     flushed, renamed, sync, replace = set[str](), set[str](), os.fsync, os.replace
 
     def fsync(handle: int) -> None:
-        path = os.readlink(f"/proc/self/fd/{handle}")
+        path = str(Path(f"/proc/self/fd/{handle}").readlink())
         if path == str(folder):
             renamed.clear()
         flushed.add(path)

@@ -21,7 +21,6 @@ from tests.faults.actors import (
     StateStore,
     Worker,
     attempt,
-    copies,
     found,
     hidden_doubles,
     hours_ago,
@@ -242,7 +241,9 @@ def test_a_try_that_still_lives_when_the_next_begins_sends_nothing_twice(
     common = {"ledger_path": str(tmp_path), "concurrency": 1, "verify_wait": 0.2}
     get, put, pause = FileStore.get, FileStore.set, threading.Event()
     monkeypatch.setattr(FileStore, "get", lambda self, key: (pause.wait(delay_ms / 1000), get(self, key))[1])
-    monkeypatch.setattr(FileStore, "set", lambda self, key, value: (pause.wait(delay_ms / 1000), put(self, key, value))[1])
+    monkeypatch.setattr(
+        FileStore, "set", lambda self, key, value: (pause.wait(delay_ms / 1000), put(self, key, value))[1]
+    )
 
     with Worker(lambda: attempt(whole, try_number=1, **common)) as first:
         until(lambda: len(mqs.resends("orders")) >= 3)

@@ -158,14 +158,12 @@ def test_neighbouring_windows_with_equal_contents_side_by_side_are_all_proven(
     assert check_later_query(mqs, start, set(), ledger_path=str(tmp_path))["complete"] is True
 
 
-def _s(moment: datetime, seconds: int) -> datetime:
+def _s(moment: datetime, seconds: float) -> datetime:
     return moment + timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("batch_size", [20, 7])
-def test_batches_that_are_sent_four_at_a_time_are_all_proven(
-    mqs: MqsEmulator, tmp_path: Path, batch_size: int
-) -> None:
+def test_batches_that_are_sent_four_at_a_time_are_all_proven(mqs: MqsEmulator, tmp_path: Path, batch_size: int) -> None:
     """Gaps in the offsets, few keys: the copies of different batches look alike."""
     begin, end, start = hours_ago(2), hours_ago(1), hours_ago(0)
     mqs.seed("orders", 12 * batch_size, begin, end, partitions=3, gap_every=9, missing_key_every=5)
@@ -174,7 +172,9 @@ def test_batches_that_are_sent_four_at_a_time_are_all_proven(
 
     def work(turn: int) -> list[Outcome]:
         common = {"ledger_path": str(tmp_path), "verify_wait": 10}
-        return [attempt(one, "run", map_index=number, **common) for number, one in enumerate(batches) if number % 4 == turn]
+        return [
+            attempt(one, "run", map_index=number, **common) for number, one in enumerate(batches) if number % 4 == turn
+        ]
 
     with side_by_side(*(lambda turn=turn: work(turn) for turn in range(4))) as workers:
         for worker in workers:
@@ -200,9 +200,7 @@ def test_a_verified_resend_costs_little_more_than_one_request_a_message(
 
 
 @pytest.mark.parametrize("again", ["clear", "other run"])
-def test_copies_that_keep_the_time_of_their_source_are_told_apart(
-    mqs: MqsEmulator, tmp_path: Path, again: str
-) -> None:
+def test_copies_that_keep_the_time_of_their_source_are_told_apart(mqs: MqsEmulator, tmp_path: Path, again: str) -> None:
     """They lie in the window of their sources, and a second query of it takes none of them for a message."""
     begin, end = hours_ago(2), hours_ago(1)
     mqs.seed("orders", COUNT, begin, end, partitions=2)
@@ -228,11 +226,12 @@ def test_copies_are_known_although_the_clock_of_the_service_is_wrong(
     mqs.faults.clock_offset_s = ahead_s
     mqs.behave(date_header=date)
     messages = messages_of(mqs)
-    start = hours_ago(0.5)
+    # where the copies will lie, and nothing of this machine's time
+    start, end = _s(hours_ago(0), ahead_s - 60), _s(hours_ago(0), ahead_s + 120)
 
     outcome = attempt(messages, verify_wait=1, ledger_path=str(tmp_path))
     clock.jump(1200)
-    check_later_query(mqs, start, set(), ledger_path=str(tmp_path))
+    check_later_query(mqs, start, set(), end=end, ledger_path=str(tmp_path))
 
     assert outcome.ended_well, outcome.error
     assert outcome.copies <= copies(mqs)
@@ -245,12 +244,13 @@ def test_the_clock_of_the_service_may_be_set_in_the_midst(
     """Whatever is not seen any more is not called missing, and no copy gets into a later window."""
     clock = hurry(1)
     messages = messages_of(mqs)
-    start = hours_ago(0.5)
+    windows = [(_s(hours_ago(0), moved - 60), _s(hours_ago(0), moved + 120)) for moved in (0, step_s)]
     mqs.faults.turns = [Turn(after=COUNT // 2, faults={"clock_offset_s": step_s})]
 
     outcome = attempt(messages, verify_wait=1, ledger_path=str(tmp_path))
     clock.jump(1200)
-    check_later_query(mqs, start, set(), ledger_path=str(tmp_path))
+    for start, end in windows:
+        check_later_query(mqs, start, set(), end=end, ledger_path=str(tmp_path))
 
     assert hidden_doubles(mqs, outcome) == set()
     assert expanded(outcome.report["missing_copies"]) == set()
@@ -340,9 +340,7 @@ def test_few_messages_into_a_busy_topic_cost_few_requests(mqs: MqsEmulator, tmp_
 
 
 @pytest.mark.parametrize("equal_value", [False, True])
-def test_producers_that_write_beside_each_copy_fool_nobody(
-    mqs: MqsEmulator, tmp_path: Path, equal_value: bool
-) -> None:
+def test_producers_that_write_beside_each_copy_fool_nobody(mqs: MqsEmulator, tmp_path: Path, equal_value: bool) -> None:
     """With equal contents nobody can tell which row is whose, so none is called a copy by mistake and left out."""
     messages, start = messages_of(mqs), hours_ago(0)
     before = {(one.partition, one.message_offset) for one in mqs.messages("orders")}
@@ -373,9 +371,7 @@ def test_a_topic_that_was_made_anew_is_not_resent_into(mqs: MqsEmulator, tmp_pat
     assert mqs.resends("orders") == []
 
 
-def test_retention_that_passes_in_the_midst_fails_the_messages_that_are_gone(
-    mqs: MqsEmulator, tmp_path: Path
-) -> None:
+def test_retention_that_passes_in_the_midst_fails_the_messages_that_are_gone(mqs: MqsEmulator, tmp_path: Path) -> None:
     """What was sent until then is reported, with its copies."""
     messages = messages_of(mqs)
     mqs.faults.turns = [Turn(after=10, faults={"retained_from_ms": round(hours_ago(0.5).timestamp() * 1000)})]
@@ -390,9 +386,7 @@ def test_retention_that_passes_in_the_midst_fails_the_messages_that_are_gone(
 
 
 @pytest.mark.parametrize("names", ["replays", "window"])
-def test_resends_that_were_not_verified_can_be_proven_afterwards(
-    mqs: MqsEmulator, tmp_path: Path, names: str
-) -> None:
+def test_resends_that_were_not_verified_can_be_proven_afterwards(mqs: MqsEmulator, tmp_path: Path, names: str) -> None:
     """Until then the window with their copies is not whole."""
     from airflow_provider_mqs.operators.mqs import VerifyReplayOperator  # type: ignore[attr-defined]
 
@@ -403,7 +397,9 @@ def test_resends_that_were_not_verified_can_be_proven_afterwards(
         for number, one in enumerate(query(begin, end, batch_size=10))
     ]
     assert check_later_query(mqs, start, set(), ledger_path=str(tmp_path))["complete"] is False
-    which: dict[str, Any] = {"replays": reports} if names == "replays" else {"topic": "orders", "start": start, "end": hours_ago(0)}
+    which: dict[str, Any] = (
+        {"replays": reports} if names == "replays" else {"topic": "orders", "start": start, "end": hours_ago(0)}
+    )
 
     VerifyReplayOperator(task_id="verify", ledger_path=str(tmp_path), verify_wait=2, **which).execute({})
 
