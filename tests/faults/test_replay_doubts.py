@@ -163,13 +163,9 @@ def test_a_retry_without_a_ledger_sends_nothing_or_names_what_it_may_send_twice(
 
 
 @pytest.mark.parametrize("form", ["error_code", "errorCode", "nested"])
-@pytest.mark.parametrize(
-    ("code", "outcome"),
-    [("MQS.00400062", "failed"), ("MQS.00500000", "unknown"), ("XYZ.9", "unknown"), (500, "unknown")],
-    ids=str,
-)
+@pytest.mark.parametrize("code", ["MQS.00400062", "MQS.00500000", "XYZ.9", 500], ids=str)
 def test_an_error_with_status_200_is_no_success(
-    mqs: MqsEmulator, tmp_path: Path, code: str | int, outcome: str, form: str
+    mqs: MqsEmulator, tmp_path: Path, code: str | int, form: str
 ) -> None:
     """Nothing was appended, although the status says that all is well; nothing is looked for at the end."""
     messages = messages_of(mqs)
@@ -179,7 +175,8 @@ def test_an_error_with_status_200_is_no_success(
 
     report = attempt(messages, **arguments).report
 
-    assert (report["sent"], report[outcome]) == (COUNT - 1, 1)
+    assert (report["sent"], report["failed"] + report["unknown"]) == (COUNT - 1, 1)
+    assert report["failed"] == 0 or code == "MQS.00400062", "only a code that everybody knows says that nothing was done"
 
 
 @pytest.mark.parametrize("name", ["error_200", "error_200_after"])
