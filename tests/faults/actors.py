@@ -195,7 +195,7 @@ class Worker:
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
-    def result(self, seconds: float = 20.0) -> Any:
+    def result(self, seconds: float = 60.0) -> Any:
         """Wait, in real time, for the result."""
         assert self._receiver.poll(seconds), f"the worker has not ended after {seconds} s"
         return self._receiver.recv()
