@@ -15,7 +15,7 @@ from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMessagesOperator
 
@@ -99,7 +99,7 @@ class Outcome:
 
     report: dict[str, Any]
     error: str = ""  # empty if it ended well
-    kind: str = ""  # class of the error
+    kinds: tuple[str, ...] = ()  # classes of the error
 
     @property
     def doubles(self) -> set[Ref]:
@@ -116,7 +116,7 @@ class Outcome:
 
     @property
     def ended_well(self) -> bool:
-        return not self.error or self.kind == "AirflowSkipException"
+        return not self.error or "AirflowSkipException" in self.kinds
 
 
 def expanded(ranges: Mapping[str, Iterable[Iterable[int]]] | None) -> set[Ref]:
@@ -158,10 +158,9 @@ def attempt(
         operator(task)
     try:
         return Outcome(task.execute(context))
-    except AirflowSkipException as skipped:
-        return Outcome(ti.get("return_value", {}), str(skipped), "AirflowSkipException")
     except (Exception, AirflowTaskTimeout) as error:  # noqa: BLE001 - the test looks at it
-        return Outcome(ti.get("return_value", {}), str(error), type(error).__name__)
+        kinds = tuple(kind.__name__ for kind in type(error).__mro__)
+        return Outcome(ti.get("return_value", {}), str(error), kinds)
 
 
 class Worker:
