@@ -97,7 +97,7 @@ class ApiError(MqsError):
     """
     The service refused a request.
 
-    :param status: HTTP status
+    :param status: HTTP status, which may be 200
     :param error_code: the code, for example ``MQS.00400062``; ``""`` if the response had none
     :param error_msg: the service's own sentence, shortened
     :param request_id: what the vendor's support asks for; ``""`` if the response had none

@@ -16,6 +16,7 @@ from airflow_provider_mqs.core.client.api import MqsApi
 from airflow_provider_mqs.core.client.auth import TokenAuth
 from airflow_provider_mqs.core.client.flow import Flow, Request, Response, Sleep, Step, Wait, drive
 from airflow_provider_mqs.core.client.retry import RetryPolicy
+from airflow_provider_mqs.core.client.service_clock import ServiceClock
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.http import HttpRequest
@@ -158,12 +159,13 @@ class Local:
     settings: ConnectionSettings
     auth: Auth
     now_s: list[float]
+    clock: ServiceClock
     requests: list[Request] = field(default_factory=list)
     sleeps: list[Sleep] = field(default_factory=list)
 
     @property
     def api(self) -> MqsApi:
-        return MqsApi(self.settings, self.auth, policy=RetryPolicy(jitter=lambda: 0.0), clock=lambda: self.now_s[0])
+        return MqsApi(self.settings, self.auth, policy=RetryPolicy(jitter=lambda: 0.0), service_clock=self.clock)
 
     @property
     def state(self) -> State:
@@ -197,7 +199,8 @@ def local(behaviour: Behaviour | None = None, store: Store | None = None, **chan
     now_s = [NOW_S]
     state = State(store or Store(), behaviour=behaviour or Behaviour(), clock=lambda: now_s[0])
     service = Service(state)
-    answer = Local(service, settings_for(**changes), TokenAuth(""), now_s)
+    clock = ServiceClock(lambda: now_s[0], lambda: now_s[0])
+    answer = Local(service, settings_for(**changes), TokenAuth(""), now_s, clock)
     answer.auth = TokenAuth(_token(answer))
     return answer
 

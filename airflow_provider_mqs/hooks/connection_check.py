@@ -106,7 +106,7 @@ def check_login(client: MqsClient) -> CheckResult:
         return CheckResult("login", "not needed; the next steps show whether the token is accepted", ok=None)
     if settings.auth_type == "access_key":
         return CheckResult("login", "not needed; the next steps show whether the access key is accepted", ok=None)
-    client.run(auth_for(settings, mask_secret).project_id(client.api.policy))
+    client.run(auth_for(settings, mask_secret).project_id(client.api.policy, client.api.service_clock))
     return CheckResult("login", f"user {settings.login!r} has a token from {settings.iam_endpoint}")
 
 

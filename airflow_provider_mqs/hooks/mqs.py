@@ -306,7 +306,7 @@ class MqsHook(BaseHook):
         """
         Send one message again: the service appends a copy to the topic. A second call makes a second copy.
 
-        There is no ledger here; ``ResendMessagesOperator`` has one.
+        There is no ledger here; ``ResendMessagesOperator`` has one. While the service throttles, this waits.
 
         :param topic: topic name
         :param partition: partition of the topic

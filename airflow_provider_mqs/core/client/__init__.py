@@ -9,6 +9,7 @@ The protocol: HTTP requests to MQS and IAM, and the clients that send them.
 - ``flow``: requests, responses and other steps; the two drivers
 - ``paging``: what ``offset`` means at this service
 - ``retry``: which errors are worth another attempt, and when
+- ``service_clock``: what time it is at the service, between two bounds
 - ``signing``: the signature of access keys
 - ``token_cache``: one token and one login per identity and process
 - ``transport``: what both transports share: proxy and TLS

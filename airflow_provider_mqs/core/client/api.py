@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import json
 import logging
-import time
-from contextlib import suppress
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
+from airflow_provider_mqs.core.client.errors import error_of, names_error
 from airflow_provider_mqs.core.client.flow import Flow, Request, Response
 from airflow_provider_mqs.core.client.retry import RetryPolicy
+from airflow_provider_mqs.core.client.service_clock import ServiceClock
 from airflow_provider_mqs.core.values.message import Message, Page, Topic
 from airflow_provider_mqs.exceptions import ApiNotPublishedError, ConfigurationError, ProtocolError
 from airflow_provider_mqs.process_state import process_wide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from airflow_provider_mqs.core.client.auth import Auth
     from airflow_provider_mqs.core.connection.settings import ConnectionSettings
@@ -49,12 +48,12 @@ class MqsApi:
         *,
         instance_id: str | None = None,
         policy: RetryPolicy | None = None,
-        clock: Callable[[], float] = time.time,  # this machine's, epoch seconds
+        service_clock: ServiceClock | None = None,
     ) -> None:
         self.settings = settings
         self.policy = policy or RetryPolicy(max_retries=settings.max_retries)
-        self.clock = clock
-        self.skew_s = 0.0  # how far the service's clock is ahead of ours
+        self.service_clock = service_clock or ServiceClock()
+        self.monotonic = self.service_clock.monotonic
         self._auth = auth
         self._instance_id = instance_id or settings.instance_id
 
@@ -66,14 +65,22 @@ class MqsApi:
         return self._instance_id
 
     def now_ms(self) -> int:
-        """Return the service's time in epoch ms, by the ``Date`` of its last answer; exact to about a second."""
-        return round((self.clock() + self.skew_s) * 1000)
+        """Return the service's time in epoch ms, exact to about a second."""
+        return self.service_clock.now_ms()
+
+    def earliest_ms(self) -> int:
+        """Return the earliest time that it may be at the service, epoch ms."""
+        return self.service_clock.earliest_ms()
+
+    def latest_ms(self) -> int:
+        """Return the latest time that it may be at the service, epoch ms."""
+        return self.service_clock.latest_ms()
 
     def project_id(self) -> Flow[str]:
         """Return the connection's project, else the token's."""
         if self.settings.project_id:
             return self.settings.project_id
-        return (yield from self._auth.project_id(self.policy))
+        return (yield from self._auth.project_id(self.policy, self.service_clock))
 
     def show_instance(self) -> Flow[dict[str, Any]]:
         """Return the service's description of the instance, such as ``name``, ``engine`` and ``status``."""
@@ -89,15 +96,34 @@ class MqsApi:
         An IAM user sees only topics of applications that they created or were authorised for. Without a ``limit`` one
         answer holds them all, unless the service cuts it.
         """
+        return (yield from self.find_topics())[0]
+
+    def find_topics(self, wanted: str | None = None) -> Flow[tuple[list[Topic], bool]]:
+        """
+        Return the topics that these credentials may see, and whether the list is whole.
+
+        One that was not cut is as long as its ``total`` says, but that is a hint: a ``wanted`` topic is looked for on
+        one page more. What ``offset`` counts is not documented: it is tried as a number of topics, then of pages.
+        """
         topics: dict[str, Topic] = {}
-        while True:
-            query = {"offset": str(len(topics))} if topics else {}
+        total = 0
+
+        def read(offset: int) -> Flow[bool]:
+            nonlocal total
+            query = {"offset": str(offset)} if offset else {}
             response = yield from self._get(self.settings.endpoint, "/mqs", "/topics", query)
-            found, total = Topic.page_from_api(response.json())
-            unseen = {topic.name: topic for topic in found if topic.name not in topics}
-            topics |= unseen
-            if not unseen or len(topics) >= total:
-                return list(topics.values())
+            found, said = Topic.page_from_api(response.json())
+            before, total = len(topics), max(total, said or 0)
+            topics.update((topic.name, topic) for topic in found if topic.name not in topics)
+            return len(topics) > before
+
+        grown = yield from read(0)
+        while grown and (len(topics) < total or wanted not in {None, *topics}):
+            grown = yield from read(len(topics))
+        page = 1
+        while len(topics) < total and page <= total and ((yield from read(page)) or page == 1):
+            page += 1
+        return list(topics.values()), len(topics) >= total
 
     def query_page(
         self,
@@ -141,7 +167,7 @@ class MqsApi:
             "message_offset": str(message_offset),
             "download": "true" if download else "false",
         }
-        response = yield from self._query(query)
+        response = yield from self._query(query, content_expected=download)
         ref = (partition, message_offset)
         try:
             page = Page.from_api(response.json(), topic)
@@ -154,7 +180,10 @@ class MqsApi:
             return found
         # the document does not say whether a download is JSON or the bare content, which may itself be JSON
         message = yield from self.get_message(topic, partition, message_offset)
-        return message and replace(message, value=response.body.decode(errors="replace"))
+        content = response.body.decode(errors="replace")
+        if message and names_error(response) and not (message.value and content.startswith(message.value)):
+            raise error_of(response)
+        return message and replace(message, value=content)
 
     def resend(self, topic: str, partition: int, message_offset: int, consumer_key: str | None = None) -> Flow[None]:
         """
@@ -170,16 +199,18 @@ class MqsApi:
         request = Request(
             "POST", self.settings.endpoint + path, _HEADERS, json.dumps(body).encode(), safe_to_repeat=False
         )
-        response = yield from self._auth.send(request, self.policy)
+        response = yield from self._auth.send(request, self.policy, self.service_clock)
         echo = response.json()
         for name in ("topic", "partition", "message_offset"):
-            if isinstance(echo, dict) and echo.get(name) not in (None, body[name]):
+            if isinstance(echo, dict) and not (echo.get(name) is None or _means(echo[name], body[name])):
                 raise ProtocolError(f"The answer to a resend is about another {name} than the request.")
 
-    def _query(self, query: Mapping[str, str]) -> Flow[Response]:
+    def _query(self, query: Mapping[str, str], *, content_expected: bool = False) -> Flow[Response]:
         """Query on the path that this connection has; with ``api_style`` ``auto``, find out which."""
         settings = self.settings
-        get = partial(self._get, settings.query_endpoint, tail="/messages", query=query)
+        get = partial(
+            self._get, settings.query_endpoint, tail="/messages", query=query, content_expected=content_expected
+        )
         style: str = settings.api_style
         if style == "auto" and urlsplit(settings.query_endpoint).netloc.startswith("roma."):
             style = "mqs"  # on these hosts the other path belongs to another API
@@ -194,21 +225,34 @@ class MqsApi:
         except ApiNotPublishedError:
             response = yield from get(_PREFIXES["mqs"])
             style = "mqs"
+        if key not in _known_styles:  # many may have found it at the same time
+            _log.info("The query path of this connection is api_style %r.", style)
         _known_styles[key] = style
-        _log.info("The query path of this connection is api_style %r.", style)
         return response
 
-    def _get(self, endpoint: str, prefix: str, tail: str, query: Mapping[str, str]) -> Flow[Response]:
+    def _get(
+        self, endpoint: str, prefix: str, tail: str, query: Mapping[str, str], *, content_expected: bool = False
+    ) -> Flow[Response]:
         path = yield from self._path(prefix, tail)
         # spaces as %20, never "+": the signature covers exactly what is sent
         text = "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in query.items())
         url = f"{endpoint}{path}?{text}" if query else f"{endpoint}{path}"
-        response = yield from self._auth.send(Request("GET", url, _HEADERS), self.policy)
-        with suppress(KeyError, ValueError, OverflowError):  # without a readable Date, the last skew holds
-            self.skew_s = parsedate_to_datetime(response.headers["date"]).timestamp() - self.clock()
-        return response
+        request = Request("GET", url, _HEADERS, content_expected=content_expected)
+        return (yield from self._auth.send(request, self.policy, self.service_clock))
 
     def _path(self, prefix: str, tail: str) -> Flow[str]:
         project = yield from self.project_id()
         instance = quote(self.instance_id, safe="")
         return f"/v2/{quote(project, safe='')}{prefix}/instances/{instance}{tail}"
+
+
+def _means(echoed: Any, sent: str | int) -> bool:
+    """Whether the value in an answer is the one that was sent; a number may come as text, or as a float."""
+    if isinstance(sent, int) and isinstance(echoed, str):
+        try:
+            echoed = int(echoed) if echoed.isdecimal() else float(echoed)
+        except ValueError:
+            return False
+    if isinstance(sent, int) and isinstance(echoed, float):
+        return echoed == float(sent)
+    return type(echoed) is type(sent) and bool(echoed == sent)

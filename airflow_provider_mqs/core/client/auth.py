@@ -8,7 +8,6 @@ tries lock the user (IAM's default: 5 in 15 minutes); so is a wrong signature (5
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from airflow_provider_mqs.core.client.errors import PROJECT_MISMATCH, number_of
 from airflow_provider_mqs.core.client.flow import Flow, Request, Response, Wait
 from airflow_provider_mqs.core.client.retry import RetryPolicy, retrying
+from airflow_provider_mqs.core.client.service_clock import ServiceClock
 from airflow_provider_mqs.core.client.signing import sign
 from airflow_provider_mqs.core.client.token_cache import Token, TokenSlot, slot_for
 from airflow_provider_mqs.exceptions import AuthenticationError, ConfigurationError, MqsError, ProtocolError
@@ -30,11 +30,11 @@ _RENEW_AHEAD_S = 600.0
 class Auth(Protocol):
     """One way to authorize requests."""
 
-    def send(self, request: Request, policy: RetryPolicy) -> Flow[Response]:
-        """Send a request with credentials."""
+    def send(self, request: Request, policy: RetryPolicy, clock: ServiceClock) -> Flow[Response]:
+        """Send a request with credentials; ``clock`` learns from the answers."""
         ...
 
-    def project_id(self, policy: RetryPolicy) -> Flow[str]:
+    def project_id(self, policy: RetryPolicy, clock: ServiceClock) -> Flow[str]:
         """Return the project that the credentials are for."""
         ...
 
@@ -50,39 +50,46 @@ class PasswordAuth:
     login: Request  # its body holds the password
     slot: TokenSlot
     on_secret: Callable[[str], object]  # called with each new token, so that it can be masked in logs
-    clock: Callable[[], float] = time.monotonic
 
-    def send(self, request: Request, policy: RetryPolicy) -> Flow[Response]:
+    def send(self, request: Request, policy: RetryPolicy, clock: ServiceClock) -> Flow[Response]:
         """Send a request with the token and, after a 401, once more with a fresh one."""
-        token = yield from self.token(policy)
+        token = yield from self.token(policy, clock)
         try:
-            return (yield from retrying(request, policy, _with_token(token.value)))
+            return (yield from retrying(request, policy, clock, _with_token(token.value)))
         except AuthenticationError as error:
             if number_of(error.error_code) == PROJECT_MISMATCH:
                 raise  # a fresh token would be for the same project
-        token = yield from self.token(policy, stale=token)
-        return (yield from retrying(request, policy, _with_token(token.value)))
+        token = yield from self.token(policy, clock, stale=token)
+        return (yield from retrying(request, policy, clock, _with_token(token.value)))
 
-    def token(self, policy: RetryPolicy, stale: Token | None = None) -> Flow[Token]:
-        """Return the token of this identity, after a login if there is none but ``stale``."""
+    def token(self, policy: RetryPolicy, clock: ServiceClock, stale: Token | None = None) -> Flow[Token]:
+        """
+        Return the token of this identity, after a login if there is none but ``stale``.
+
+        ``clock`` falls back to IAM's clock.
+        """
         while True:
             held = self.slot.claim(stale)
-            if isinstance(held, Token):
-                return held
             if held is None:
-                return (yield from self._log_in(policy))
+                held = yield from self._log_in(policy)
+            if isinstance(held, Token):
+                clock.fallback = held.iam_clock
+                return held
             yield Wait(held)
 
-    def project_id(self, policy: RetryPolicy) -> Flow[str]:
+    def project_id(self, policy: RetryPolicy, clock: ServiceClock) -> Flow[str]:
         """Return the project of the token."""
-        token = yield from self.token(policy)
+        token = yield from self.token(policy, clock)
         if not token.project_id:
             raise ConfigurationError("The IAM token names no project: enter 'project_id' in the connection.")
         return token.project_id
 
     def _log_in(self, policy: RetryPolicy) -> Flow[Token]:
+        iam_clock = ServiceClock(self.slot.monotonic)
+        asked_s = iam_clock.monotonic()
         try:
-            token = self._read((yield from retrying(self.login, policy)))
+            response = yield from retrying(self.login, policy, iam_clock)
+            token = self._read(response, iam_clock, asked_s)
             self.on_secret(token.value)
         except BaseException as error:  # also when the flow is closed, or others would wait for ever
             if isinstance(error, MqsError):
@@ -92,19 +99,21 @@ class PasswordAuth:
         self.slot.complete(token)
         return token
 
-    def _read(self, response: Response) -> Token:
+    def _read(self, response: Response, iam_clock: ServiceClock, asked_s: float) -> Token:
         value = response.headers.get("x-subject-token", "")
         if not value:
             raise ProtocolError("IAM's answer has no X-Subject-Token header; is iam_endpoint an IAM endpoint?")
         body = _dict(_dict(response.json()).get("token"))
         project = _dict(body.get("project")).get("id")
-        try:
-            # by IAM's own clock, since ours may be off
-            life_s = max(0.0, (_instant(body["expires_at"]) - _instant(body["issued_at"])).total_seconds())
-        except (KeyError, TypeError, ValueError, AttributeError):
-            life_s = 86_400.0  # IAM's rule
+        now_s = iam_clock.monotonic()
+        issued, expires = _instant(body.get("issued_at")), _instant(body.get("expires_at"))
+        if issued and not iam_clock.known:
+            # it may be rounded to seconds
+            iam_clock.note(issued.timestamp() * 1000, issued.timestamp() * 1000 + 1000, asked_s, now_s)
+        # by IAM's own clock, since ours may be off; 24 hours is IAM's rule
+        life_s = max(0.0, (expires - issued).total_seconds()) if issued and expires else 86_400.0
         renew_in_s = max(life_s - _RENEW_AHEAD_S, life_s / 2)
-        return Token(value, project if isinstance(project, str) else "", self.clock() + renew_in_s)
+        return Token(value, project if isinstance(project, str) else "", now_s + renew_in_s, iam_clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +122,11 @@ class TokenAuth:
 
     value: str = field(repr=False)
 
-    def send(self, request: Request, policy: RetryPolicy) -> Flow[Response]:
+    def send(self, request: Request, policy: RetryPolicy, clock: ServiceClock) -> Flow[Response]:
         """Send a request with the token."""
-        return (yield from retrying(request, policy, _with_token(self.value)))
+        return (yield from retrying(request, policy, clock, _with_token(self.value)))
 
-    def project_id(self, policy: RetryPolicy) -> Flow[str]:  # noqa: ARG002 - the protocol's signature
+    def project_id(self, policy: RetryPolicy, clock: ServiceClock) -> Flow[str]:  # noqa: ARG002 - the protocol's signature
         """Raise ``ConfigurationError``: a bare token does not show its project."""
         raise ConfigurationError("auth_type token needs project_id in the connection.")
         yield  # a flow, like its siblings
@@ -132,12 +141,13 @@ class AccessKeyAuth:
     security_token: str = field(repr=False)
     now: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
 
-    def send(self, request: Request, policy: RetryPolicy) -> Flow[Response]:
+    def send(self, request: Request, policy: RetryPolicy, clock: ServiceClock) -> Flow[Response]:
         """Send a request with a new signature for each attempt; a 401 is final, since five lock the key."""
         return (
             yield from retrying(
                 request,
                 policy,
+                clock,
                 lambda request: sign(
                     request,
                     access_key=self.access_key,
@@ -148,7 +158,7 @@ class AccessKeyAuth:
             )
         )
 
-    def project_id(self, policy: RetryPolicy) -> Flow[str]:  # noqa: ARG002 - the protocol's signature
+    def project_id(self, policy: RetryPolicy, clock: ServiceClock) -> Flow[str]:  # noqa: ARG002 - the protocol's signature
         """Raise ``ConfigurationError``: an access key does not show its project."""
         raise ConfigurationError("auth_type access_key needs project_id in the connection.")
         yield  # a flow, like its siblings
@@ -185,5 +195,9 @@ def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+def _instant(text: Any) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except (TypeError, ValueError, AttributeError):
+        return None
+    return instant if instant.tzinfo else instant.replace(tzinfo=timezone.utc)

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_mqs.core.client.api import MqsApi
 from airflow_provider_mqs.core.client.auth import auth_for
-from airflow_provider_mqs.core.client.concurrency import side_by_side
-from airflow_provider_mqs.core.client.flow import Call, Flow, Parallel, Request, Sleep, Step, Wait, adrive, drive
+from airflow_provider_mqs.core.client.concurrency import results_of
+from airflow_provider_mqs.core.client.flow import Call, Flow, Request, Sleep, Step, Wait, adrive, drive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Self
 
+    from airflow_provider_mqs.core.client.auth import Auth
     from airflow_provider_mqs.core.client.retry import RetryPolicy
-    from airflow_provider_mqs.core.client.transport_aiohttp import AiohttpTransport
-    from airflow_provider_mqs.core.client.transport_requests import RequestsTransport
+    from airflow_provider_mqs.core.client.service_clock import ServiceClock
+    from airflow_provider_mqs.core.client.transport import AsyncTransport, Transport
     from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 class MqsClient:
     """
-    Runs flows one step at a time, over ``requests``.
+    Runs flows one step at a time, over ``requests`` or another ``transport``.
 
     ``on_secret`` is called with each new token, so that it can be masked in logs.
     """
@@ -45,12 +46,21 @@ class MqsClient:
         instance_id: str | None = None,
         on_secret: Callable[[str], object] = lambda _: None,
         policy: RetryPolicy | None = None,
+        auth: Auth | None = None,
+        service_clock: ServiceClock | None = None,
         sleep: Callable[[float], object] = time.sleep,
+        transport: Transport | None = None,
     ) -> None:
         self.settings = settings
-        self.api = MqsApi(settings, auth_for(settings, on_secret), instance_id=instance_id, policy=policy)
+        self.api = MqsApi(
+            settings,
+            auth or auth_for(settings, on_secret),
+            instance_id=instance_id,
+            policy=policy,
+            service_clock=service_clock,
+        )
         self._sleep = sleep
-        self._transport: RequestsTransport | None = None
+        self._given, self._transport = transport, transport
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow, such as one of ``self.api``, and return its result."""
@@ -58,9 +68,9 @@ class MqsClient:
 
     def close(self) -> None:
         """Close the pooled connections; the client may be used again."""
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
+        transport, self._transport = self._transport, self._given
+        if transport is not None:
+            transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +87,7 @@ class MqsClient:
                 self._transport = RequestsTransport(self.settings)
             return self._transport.send(step)
         if isinstance(step, Sleep):
-            _log_retry(step)
+            _log_sleep(step)
             return self._sleep(step.seconds)
         if isinstance(step, Wait):
             return step.future.result()
@@ -88,9 +98,10 @@ class MqsClient:
 
 class AsyncMqsClient:
     """
-    Runs flows side by side, over ``aiohttp``; at most ``concurrency`` requests are in flight.
+    Runs flows side by side, over ``aiohttp`` or another ``transport``; at most ``concurrency`` requests are in flight.
 
-    ``on_secret`` is called with each new token, so that it can be masked in logs.
+    ``on_secret`` is called with each new token, so that it can be masked in logs. The monotonic clock of
+    ``service_clock`` must be that of the running loop, as ``time.monotonic`` is for an ordinary one.
     """
 
     def __init__(
@@ -101,13 +112,22 @@ class AsyncMqsClient:
         concurrency: int = 16,
         on_secret: Callable[[str], object] = lambda _: None,
         policy: RetryPolicy | None = None,
+        auth: Auth | None = None,
+        service_clock: ServiceClock | None = None,
+        transport: AsyncTransport | None = None,
     ) -> None:
         self.settings = settings
-        self.api = MqsApi(settings, auth_for(settings, on_secret), instance_id=instance_id, policy=policy)
+        self.api = MqsApi(
+            settings,
+            auth or auth_for(settings, on_secret),
+            instance_id=instance_id,
+            policy=policy,
+            service_clock=service_clock,
+        )
         self.concurrency = concurrency
         self.requests = 0
         self._in_flight = asyncio.Semaphore(concurrency)
-        self._transport: AiohttpTransport | None = None
+        self._given, self._transport = transport, transport
 
     async def run(self, flow: Flow[T]) -> T:
         """Run a flow, such as one of ``self.api``, and return its result."""
@@ -115,7 +135,7 @@ class AsyncMqsClient:
 
     async def aclose(self) -> None:
         """Close the pooled connections; the client may be used again."""
-        transport, self._transport = self._transport, None
+        transport, self._transport = self._transport, self._given
         if transport is not None:
             await transport.close()
 
@@ -133,27 +153,16 @@ class AsyncMqsClient:
                 transport = await self._open_transport()
                 return await transport.send(step)
         if isinstance(step, Sleep):
-            _log_retry(step)
+            _log_sleep(step)
             return await asyncio.sleep(step.seconds)
         if isinstance(step, Wait):
             # shielded: one waiter that is cancelled must not cancel the login for the others
             return await asyncio.shield(asyncio.wrap_future(step.future))
         if isinstance(step, Call):
             return await asyncio.to_thread(step.call)
-        return await self._run_all(step)
+        return await results_of((self.run(flow) for flow in step.flows), workers=self.concurrency)
 
-    async def _run_all(self, step: Parallel) -> list[Any]:
-        results: dict[int, Any] = {}
-        flows = enumerate(step.flows)  # shared: each worker takes the next flow
-
-        async def work() -> None:
-            for index, flow in flows:
-                results[index] = await self.run(flow)
-
-        await side_by_side(work() for _ in range(self.concurrency))
-        return [results[index] for index in sorted(results)]
-
-    async def _open_transport(self) -> AiohttpTransport:
+    async def _open_transport(self) -> AsyncTransport:
         if self._transport is None:
             # in a thread: the first import takes 150 ms, which would hold up all other triggers of a triggerer
             module = await asyncio.to_thread(import_module, "airflow_provider_mqs.core.client.transport_aiohttp")
@@ -162,5 +171,8 @@ class AsyncMqsClient:
         return self._transport
 
 
-def _log_retry(sleep: Sleep) -> None:
-    _log.warning("Trying again in %.1f s (%s)", sleep.seconds, sleep.reason)
+def _log_sleep(sleep: Sleep) -> None:
+    if sleep.trouble:
+        _log.warning("Trying again in %.1f s (%s)", sleep.seconds, sleep.reason)
+    else:
+        _log.debug("Waiting %.1f s (%s)", sleep.seconds, sleep.reason)

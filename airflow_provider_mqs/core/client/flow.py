@@ -11,7 +11,7 @@ import json
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeAlias, TypeVar, cast
 
 from airflow_provider_mqs.exceptions import MqsError, ProtocolError
@@ -28,9 +28,11 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # they carry tokens and signatures
     body: bytes = field(default=b"", repr=False)
     safe_to_repeat: bool = True
+    content_expected: bool = False
+    """Whether the answer may be the bare content of a message, in which an error code means nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Response:
     """One whole HTTP response; the names of ``headers`` are in lower case."""
 
@@ -39,7 +41,11 @@ class Response:
     body: bytes = field(default=b"", repr=False)
 
     def json(self) -> Any:
-        """Decode the body; raise ``ProtocolError`` if it is not JSON."""
+        """Return the decoded body; raise ``ProtocolError`` if it is not JSON."""
+        return self._decoded
+
+    @cached_property  # a page is large, and looked at twice
+    def _decoded(self) -> Any:
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError) as error:
@@ -50,11 +56,17 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait for some seconds; ``reason`` goes into the log, ``throttled`` if the service got too many requests."""
+    """
+    Wait for some seconds.
+
+    ``reason`` goes into the log, as a warning if there is ``trouble``; ``throttled`` if the service got too many
+    requests.
+    """
 
     seconds: float
     reason: str
     throttled: bool = False
+    trouble: bool = False
 
 
 @dataclass(frozen=True, slots=True)

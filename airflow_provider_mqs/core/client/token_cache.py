@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from airflow_provider_mqs.core.client.service_clock import ServiceClock
 from airflow_provider_mqs.exceptions import ApiError, AuthenticationError, MqsError, PermissionDeniedError
 from airflow_provider_mqs.process_state import process_wide
 
@@ -21,18 +22,19 @@ _REJECTION_LASTS_S = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An IAM token; ``project_id`` is ``""`` if IAM did not say, ``renew_at`` is on the clock of ``time.monotonic``."""
+    """An IAM token; ``project_id`` is ``""`` if IAM did not say, ``renew_at`` is on the monotonic clock."""
 
     value: str = field(repr=False)
     project_id: str
     renew_at: float
+    iam_clock: ServiceClock = field(default_factory=ServiceClock, repr=False, compare=False)
 
 
 class TokenSlot:
     """The token of one identity in this process, and who is fetching it."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.monotonic = monotonic
         self._lock = threading.Lock()
         self._token: Token | None = None
         self._pending: Future[None] | None = None
@@ -46,7 +48,7 @@ class TokenSlot:
         as it lasts.
         """
         with self._lock:
-            now = self._clock()
+            now = self.monotonic()
             if self._rejection and now < self._rejection[0]:
                 raise self._rejection[1]
             if self._token is not None and self._token is not stale and now < self._token.renew_at:
@@ -67,7 +69,7 @@ class TokenSlot:
             self._token = token
             self._rejection = None
             if isinstance(error, AuthenticationError | PermissionDeniedError):
-                self._rejection = (self._clock() + _REJECTION_LASTS_S, error)
+                self._rejection = (self.monotonic() + _REJECTION_LASTS_S, error)
         if pending is None:
             raise AssertionError("unreachable: complete without claim")
         if isinstance(error, MqsError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -14,10 +14,35 @@ from airflow_provider_mqs.core.connection.field_types import field_error
 from airflow_provider_mqs.exceptions import TransportError
 
 if TYPE_CHECKING:
+    from airflow_provider_mqs.core.client.flow import Request, Response
     from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 
 # set by the transports and not in ``Request.headers``: a proxy may change it, so it must not be signed
 USER_AGENT: Final = f"airflow-provider-mqs/{__version__}"
+
+
+class Transport(Protocol):
+    """What a synchronous client sends its requests with."""
+
+    def send(self, request: Request) -> Response:
+        """Return the whole response, whatever its status; raise ``TransportError`` if there is none."""
+        ...
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        ...
+
+
+class AsyncTransport(Protocol):
+    """What an asynchronous client sends its requests with."""
+
+    async def send(self, request: Request) -> Response:
+        """Return the whole response, whatever its status; raise ``TransportError`` if there is none."""
+        ...
+
+    async def close(self) -> None:
+        """Close the pooled connections."""
+        ...
 
 
 class Proxies:

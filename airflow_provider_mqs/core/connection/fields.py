@@ -106,7 +106,7 @@ class ConnectionFields:
     )
     max_retries: int = extra(
         "Retries",
-        "How often to repeat a failed request, if that is safe. Default: 5.",
+        "How often to repeat a failed request, if that is safe; a throttled resend has no limit. Default: 5.",
         kind="int",
         default=5,
         minimum=0,

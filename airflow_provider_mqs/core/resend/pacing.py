@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ class Pacer:
     """Lets messages pass evenly spaced, ``max_rate`` a second; without one, at once."""
 
     max_rate: float | None
-    clock: Callable[[], float] = time.monotonic
+    monotonic: Callable[[], float]
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     _next_at: float = field(default=0.0, init=False)
 
@@ -28,11 +27,11 @@ class Pacer:
         """Wait until the next message may pass."""
         if self.max_rate is None:
             return
-        now = self.clock()
-        turn = max(now, self._next_at)
+        now_s = self.monotonic()
+        turn = max(now_s, self._next_at)
         self._next_at = turn + 1 / self.max_rate
-        if turn > now:
-            await self.sleep(turn - now)
+        if turn > now_s:
+            await self.sleep(turn - now_s)
 
 
 @dataclass(slots=True)
@@ -45,14 +44,15 @@ class Throttle:
 
     most: int
     """The limit at the beginning, and never exceeded."""
-    clock: Callable[[], float] = time.monotonic
+    monotonic: Callable[[], float]
     limit: float = field(init=False)
+    _lowest: float = field(init=False)
     _out: int = field(default=0, init=False)
     _slowed_at: float = field(default=float("-inf"), init=False)
     _waiting: deque[asyncio.Future[None]] = field(default_factory=deque, init=False)
 
     def __post_init__(self) -> None:
-        self.limit = float(self.most)
+        self.limit = self._lowest = float(self.most)
 
     async def enter(self) -> None:
         """Wait until one more message may be in flight."""
@@ -67,19 +67,23 @@ class Throttle:
         self._out -= 1
         if sent:
             self.limit = min(float(self.most), self.limit + 1 / self.limit)
-        while self._waiting and self._out < int(self.limit):
+        room = int(self.limit) - self._out
+        while self._waiting and room > 0:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
-                return
+                room -= 1
 
     def slow_down(self) -> None:
         """Halve the limit, once a second at most."""
-        now = self.clock()
+        now_s = self.monotonic()
         # answers to requests that were already on their way say nothing new
-        if now - self._slowed_at >= 1:
-            self._slowed_at = now
-            self.limit = max(1.0, self.limit / 2)
+        if now_s - self._slowed_at < 1:
+            return
+        self._slowed_at = now_s
+        self.limit = max(1.0, self.limit / 2)
+        if self.limit < self._lowest:  # a limit that moves up and down says nothing new
+            self._lowest = self.limit
             _log.warning("The service asks for fewer requests: %d messages in flight from now on.", int(self.limit))
 
 

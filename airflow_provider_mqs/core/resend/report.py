@@ -9,8 +9,8 @@ was killed.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +59,7 @@ class Report:
             "digest": plan.digest,
             **asdict(counts),
             "verified": self.verified,
-            "sent_ranges": offset_ranges.to_json(account.sent),
+            "sent_ranges": offset_ranges.to_json(account.done),
             "copies": offset_ranges.to_json(self.copies),
             "missing_copies": offset_ranges.to_json(self.missing),
             "possible_doubles": offset_ranges.to_json(account.possible_doubles),
@@ -90,8 +90,8 @@ class Progress(Counts):
     :param failed: surely not sent
     :param unknown: may have been sent
     :param not_attempted: everything else
-    :param elapsed_s: seconds since the sending began
-    :param rate: messages a second
+    :param elapsed_s: seconds since the first message began
+    :param rate: messages a second, while messages were sent
     """
 
     elapsed_s: float
@@ -100,36 +100,59 @@ class Progress(Counts):
 
 @dataclass(slots=True)
 class Meter:
-    """Measures a running resend, and logs its progress every five seconds at most."""
+    """
+    Measures a running resend, and logs its progress every five seconds at most.
+
+    Only the time in which messages are sent counts. A resend may also wait a minute for copies, or for another run, and
+    that says nothing about how long the rest will take.
+    """
 
     report: Report
-    clock: Callable[[], float] = time.monotonic
-    _started_at: float = field(init=False)
-    _logged_at: float = field(init=False)
+    monotonic: Callable[[], float]
+    _posted: int = field(default=0, init=False)
+    _sending: int = field(default=0, init=False)
+    _sending_since: float = field(default=0.0, init=False)
+    _sending_s: float = field(default=0.0, init=False)
+    _began_at: float | None = field(default=None, init=False)
+    _logged_at: float = field(default=0.0, init=False)
 
-    def __post_init__(self) -> None:
-        self._started_at = self._logged_at = self.clock()
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Count the time of a block in which a message is posted, or one is claimed; many may run side by side."""
+        now_s = self.monotonic()
+        if self._began_at is None:
+            self._began_at = self._logged_at = now_s
+        if not self._sending:
+            self._sending_since = now_s
+        self._sending += 1
+        try:
+            yield
+        finally:
+            self._sending -= 1
+            if not self._sending:
+                self._sending_s += self.monotonic() - self._sending_since
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the beginning."""
-        return self.clock() - self._started_at
+        """Seconds since the first message began."""
+        return 0.0 if self._began_at is None else self.monotonic() - self._began_at
 
     @property
     def rate(self) -> float:
-        """Messages a second whose outcome this try has found, whichever it is."""
-        counts = self.report.counts
-        found = self.report.account.sent_now + counts.failed + counts.unknown
-        return found / self.elapsed_s if self.elapsed_s > 0 else 0.0
+        """Messages a second that this try has posted, whatever became of them."""
+        running_s = self.monotonic() - self._sending_since if self._sending else 0.0
+        sending_s = self._sending_s + running_s
+        return self._posted / sending_s if sending_s > 0 else 0.0
 
     def progress(self) -> Progress:
         """Return the progress at this moment."""
         return Progress(**asdict(self.report.counts), elapsed_s=self.elapsed_s, rate=self.rate)
 
-    def tick(self) -> None:
-        """Log the progress, if the last line is old enough."""
-        if self.clock() - self._logged_at < _LOG_EVERY_S:
+    def tick(self, *, posted: bool) -> None:
+        """Count a message, if it was posted, and log the progress, if the last line is old enough."""
+        self._posted += posted
+        if self.monotonic() - self._logged_at < _LOG_EVERY_S:
             return
-        self._logged_at = self.clock()
+        self._logged_at = self.monotonic()
         counts, rate = self.report.counts, self.rate
         _log.info("%s; %.1f messages/s, about %d s to go", counts, rate, counts.not_attempted / rate if rate else 0)

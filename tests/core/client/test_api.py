@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,16 +15,20 @@ from airflow_provider_mqs.core.client.api import MqsApi
 from airflow_provider_mqs.core.client.auth import TokenAuth
 from airflow_provider_mqs.core.client.flow import Flow, Request, Response, Step, drive
 from airflow_provider_mqs.core.client.retry import RetryPolicy
+from airflow_provider_mqs.core.resend.sender import failure_of
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.identity import INSTANCE_ID, PROJECT_ID
 from airflow_provider_mqs.emulator.store import Topic as StoredTopic
 from airflow_provider_mqs.exceptions import (
+    ApiError,
     ApiNotPublishedError,
     ConfigurationError,
     MqsError,
     NotFoundError,
     ProtocolError,
+    ServerError,
     TransportError,
+    WindowTooLargeError,
 )
 from tests.support import START_MS, Local, local, settings_for
 
@@ -130,6 +135,20 @@ def test_auto_finds_the_path_once(there: str, asked: list[str]) -> None:
     client.run(client.api.get_message("orders", 1, 0))
 
     assert paths(client) == asked
+
+
+def test_path_is_logged_once_however_many_look_for_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Many requests are in flight when the first query finds it."""
+    flows = [bare(api_style="auto").query_page("orders", 1, 2, limit=50, offset=0) for _ in range(16)]
+    for flow in flows:
+        next(flow)
+
+    with caplog.at_level("INFO"):
+        for flow in flows:
+            with pytest.raises(StopIteration):
+                flow.send(Response(200, {}, b'{"messages": [], "total": 0}'))
+
+    assert caplog.messages == ["The query path of this connection is api_style 'dms'."]
 
 
 def test_auto_finds_the_path_for_each_connection() -> None:
@@ -242,6 +261,10 @@ def test_resend_is_the_documented_request(consumer_key: str | None, tail: str) -
     [
         {"topic": "orders", "partition": 1, "message_offset": 0},
         {"topic": "orders", "partition": 1, "message_offset": 0.0, "consumer_key": "k"},
+        {"topic": "orders", "partition": "1", "message_offset": "0"},
+        {"topic": "orders", "partition": "1.0", "message_offset": "0.0"},
+        {"topic": "orders", "error_code": "", "error_msg": None},
+        {"topic": "orders", "error_code": 0},
         {"topic": None},
         {},
         [],
@@ -261,6 +284,12 @@ def test_resend_accepts_an_echo_of_its_request(body: Any) -> None:
         {"topic": "payments", "partition": 1, "message_offset": 0},
         {"topic": "orders", "partition": 0, "message_offset": 0},
         {"topic": "orders", "partition": 1, "message_offset": 1},
+        {"topic": "orders", "partition": "1", "message_offset": "1"},
+        {"topic": "orders", "partition": 1, "message_offset": 0.5},
+        {"topic": "orders", "partition": True, "message_offset": 0},
+        {"topic": "orders", "partition": "one", "message_offset": 0},
+        {"topic": "orders", "partition": [1], "message_offset": 0},
+        {"topic": 5, "partition": 1, "message_offset": 0},
         b"<html>OK</html>",
         b"",
     ],
@@ -269,6 +298,40 @@ def test_resend_refuses_an_echo_of_another_message(body: Any) -> None:
     """Neither an echo of another message nor HTML counts as success."""
     with pytest.raises(ProtocolError):
         answered(bare().resend("orders", 1, 0), (200, body))
+
+
+@pytest.mark.parametrize("echoed", [2**53 + 1, str(2**53 + 1), float(2**53)])
+def test_echo_of_a_large_offset_is_recognised(echoed: Any) -> None:
+    """A float is as exact as it can be."""
+    answered(bare().resend("orders", 1, 2**53 + 1), (200, {"message_offset": echoed}))
+
+
+@pytest.mark.parametrize("echoed", [2**53, str(2**53)])
+def test_whole_number_in_an_echo_is_exact(echoed: Any) -> None:
+    """As a float, the two would be the same."""
+    with pytest.raises(ProtocolError, match="message_offset"):
+        answered(bare().resend("orders", 1, 2**53 + 1), (200, {"message_offset": echoed}))
+
+
+@pytest.mark.parametrize(
+    ("code", "unknown"),
+    [("MQS.00400062", True), (400, True), ("DMS.111501025", True), ("APIGW.0301", False), (10240104, False)],
+)
+def test_resend_that_was_refused_with_status_200_does_not_count_as_sent(code: Any, unknown: bool) -> None:
+    """The code decides whether it surely was not executed; a code that nobody knows leaves it in doubt."""
+    with pytest.raises(ApiError) as caught:
+        answered(bare().resend("orders", 1, 0), (200, {"topic": "orders", "error_code": code}))
+
+    assert caught.value.status == 200
+    assert failure_of(1, 0, caught.value).unknown is unknown
+
+
+def test_query_that_was_refused_with_status_200_is_no_empty_page() -> None:
+    """A page with an error code is not whole."""
+    body = {"messages": [], "total": 0, "error_code": "DMS.10240043"}
+
+    with pytest.raises(WindowTooLargeError):
+        answered(bare().query_page("orders", 1, 2, limit=1, offset=0), (200, body))
 
 
 def test_resend_is_not_repeated_when_its_answer_is_lost() -> None:
@@ -298,7 +361,19 @@ def test_message_has_its_content() -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "file"])
-@pytest.mark.parametrize("value", ["x" * 9000, '{"order": 1, "total": 9.99}', '{"messages": []}', "[1]", "", "ü"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 9000,
+        '{"error_code": "E1"}',
+        '{"error_code": 5, "messages": []}',
+        '{"order": 1, "total": 9.99}',
+        '{"messages": []}',
+        "[1]",
+        "",
+        "ü",
+    ],
+)
 def test_download_returns_the_whole_content(form: Any, value: str) -> None:
     """The document does not say whether it comes as JSON or as a bare file, which may look like a response."""
     client = stored(Behaviour(download_form=form, truncate_bytes=10), value)
@@ -307,6 +382,16 @@ def test_download_returns_the_whole_content(form: Any, value: str) -> None:
 
     assert message is not None
     assert (message.partition, message.message_offset, message.value) == (1, 0, value)
+
+
+@pytest.mark.parametrize("value", ["hello", None])
+def test_refused_download_is_not_taken_for_the_content(value: str | None) -> None:
+    """The content itself shows whether it looks like an error."""
+    refusal = {"error_code": "DMS.111501025", "error_msg": "Busy"}
+    row = {"partition": 1, "message_offset": 0, "timestamp": 1, "value": value}
+
+    with pytest.raises(ServerError, match="Busy"):
+        answered(bare().get_message("orders", 1, 0, download=True), (200, refusal), (200, {"messages": [row]}))
 
 
 @pytest.mark.parametrize("download", [False, True])
@@ -374,13 +459,41 @@ def test_topic_list_that_comes_in_pages_is_read_to_its_end() -> None:
     assert [parse_qs(urlsplit(request.url).query).get("offset", ["0"]) for request in requests] == [["0"], ["2"], ["4"]]
 
 
+def test_topic_list_whose_offset_counts_pages_is_read_to_its_end() -> None:
+    """Where a number of topics brings nothing new, a number of pages does."""
+    topics, requests = answered(
+        bare().list_topics(),
+        _topics("a", "b", total=5),
+        _topics(total=5),
+        _topics("c", "d", total=5),
+        _topics("e", total=5),
+    )
+
+    assert [topic.name for topic in topics] == ["a", "b", "c", "d", "e"]
+    assert [parse_qs(urlsplit(request.url).query).get("offset", ["0"])[0] for request in requests] == [
+        "0",
+        "2",
+        "1",
+        "2",
+    ]
+
+
 @pytest.mark.parametrize("more", [_topics("a", "b", total=5), _topics(total=5)])
 def test_topic_list_that_brings_nothing_new_has_ended(more: tuple[int, Any]) -> None:
     """A wrong total, or a service that ignores the offset, does not lead to endless requests."""
-    topics, requests = answered(bare().list_topics(), _topics("a", "b", total=5), more)
+    (topics, whole), requests = answered(bare().find_topics(), _topics("a", "b", total=5), more, more, more)
 
     assert [topic.name for topic in topics] == ["a", "b"]
-    assert len(requests) == 2
+    assert not whole
+    assert len(requests) == 4
+
+
+def test_topic_that_is_not_in_the_list_is_looked_for_on_one_page_more() -> None:
+    """The total of a list may be that of a page."""
+    (topics, whole), _ = answered(bare().find_topics("c"), _topics("a", "b", total=2), _topics("c", total=1))
+
+    assert [topic.name for topic in topics] == ["a", "b", "c"]
+    assert whole
 
 
 def test_missing_instance_is_one_sentence() -> None:
@@ -416,3 +529,24 @@ def test_plain_404_of_a_message_is_not_found() -> None:
 def test_retries_are_those_of_the_connection() -> None:
     """Without a policy of the caller, ``max_retries`` of the connection counts."""
     assert MqsApi(settings_for(max_retries=2), TokenAuth("t")).policy.max_retries == 2
+
+
+@pytest.mark.parametrize("offset_s", [-600.0, 0.0, 600.0])
+def test_every_answer_tells_the_services_time(offset_s: float) -> None:
+    """That of a query, a resend or a refusal; this machine's clock may be wrong by ten minutes."""
+    for call in ("query_page", "resend", "get_message"):
+        client = stored()
+        client.state.faults.clock_offset_s = offset_s
+        api = client.api
+        flow: Any = {
+            "query_page": lambda api=api: api.query_page("orders", 1, 2, limit=1, offset=0),
+            "resend": lambda api=api: api.resend("orders", 1, 0),
+            "get_message": lambda api=api: api.get_message("absent", 1, 0),
+        }[call]()
+
+        with suppress(MqsError):
+            client.run(flow)
+
+        assert api.service_clock.known
+        assert api.earliest_ms() <= client.state.now_ms() <= api.latest_ms()
+        assert api.now_ms() == pytest.approx(client.state.now_ms(), abs=1001)

@@ -14,6 +14,7 @@ from airflow_provider_mqs.core.client.api import MqsApi
 from airflow_provider_mqs.core.client.auth import AccessKeyAuth, PasswordAuth, TokenAuth, auth_for, login_request
 from airflow_provider_mqs.core.client.flow import Request, Response, Sleep, Wait, drive
 from airflow_provider_mqs.core.client.retry import RetryPolicy
+from airflow_provider_mqs.core.client.service_clock import ServiceClock
 from airflow_provider_mqs.core.client.token_cache import TokenSlot
 from airflow_provider_mqs.core.resend.sender import failure_of
 from airflow_provider_mqs.emulator.behaviour import Behaviour
@@ -44,7 +45,7 @@ def with_password(behaviour: Behaviour | None = None, *, secrets: list[str] | No
         return client.now_s[0]
 
     masked = [] if secrets is None else secrets
-    client.auth = PasswordAuth(login_request(client.settings), TokenSlot(clock), masked.append, clock)
+    client.auth = PasswordAuth(login_request(client.settings), TokenSlot(clock), masked.append)
     return client
 
 
@@ -119,10 +120,10 @@ def test_token_is_renewed_ahead(life_s: int, renewed_after_s: int) -> None:
 )
 def test_unreadable_life_is_taken_for_a_day(life: dict[str, Any]) -> None:
     """If IAM's answer cannot be read, its rule of 24 hours counts."""
-    auth = PasswordAuth(login_request(settings_for()), TokenSlot(lambda: 0.0), lambda _: None, lambda: 0.0)
+    auth = PasswordAuth(login_request(settings_for()), TokenSlot(lambda: 0.0), lambda _: None)
     answer = Response(201, {"x-subject-token": "t"}, json.dumps({"token": life}).encode())
 
-    assert drive(auth.token(POLICY), lambda _: answer).renew_at == DAY_S - 600
+    assert drive(auth.token(POLICY, ServiceClock()), lambda _: answer).renew_at == DAY_S - 600
 
 
 def test_token_that_died_early_costs_one_login() -> None:
@@ -225,7 +226,7 @@ def test_next_request_tries_again_after_iam_was_down() -> None:
 def test_flow_that_waits_takes_over_from_a_cancelled_login() -> None:
     """Nobody hangs because another flow was cancelled."""
     client = with_password()
-    first, second = client.auth.token(POLICY), client.auth.token(POLICY)  # type: ignore[attr-defined]  # PasswordAuth
+    first, second = client.auth.token(POLICY, ServiceClock()), client.auth.token(POLICY, ServiceClock())  # type: ignore[attr-defined]  # PasswordAuth
     assert isinstance(next(first), Request)
     waiting = next(second)
     assert isinstance(waiting, Wait)
@@ -240,7 +241,7 @@ def test_flow_that_waits_takes_over_from_a_cancelled_login() -> None:
 def test_flow_that_waits_gets_the_token() -> None:
     """It goes on with the token of the other flow, without a request."""
     client = with_password()
-    first, second = client.auth.token(POLICY), client.auth.token(POLICY)  # type: ignore[attr-defined]  # PasswordAuth
+    first, second = client.auth.token(POLICY, ServiceClock()), client.auth.token(POLICY, ServiceClock())  # type: ignore[attr-defined]  # PasswordAuth
     login = next(first)
     waiting = next(second)
 
@@ -270,11 +271,11 @@ def test_new_tokens_are_masked() -> None:
 def test_mask_that_fails_leaves_nobody_waiting() -> None:
     """An error in masking ends the login like any other."""
     slot = TokenSlot()
-    auth = PasswordAuth(login_request(settings_for()), slot, lambda _: 1 / 0, lambda: 0.0)  # type: ignore[arg-type]  # it raises
+    auth = PasswordAuth(login_request(settings_for()), slot, lambda _: 1 / 0)  # type: ignore[arg-type]  # it raises
     answer = Response(201, {"x-subject-token": "t"}, b'{"token": {}}')
 
     with pytest.raises(ZeroDivisionError):
-        drive(auth.token(POLICY), lambda _: answer)
+        drive(auth.token(POLICY, ServiceClock()), lambda _: answer)
 
     assert slot.claim(None) is None
 
@@ -293,7 +294,7 @@ def test_response_that_is_not_iams_ends_the_login(answer: Response, sentence: st
     auth = PasswordAuth(login_request(settings_for()), slot, lambda _: None)
 
     with pytest.raises(ProtocolError, match=sentence):
-        drive(auth.token(POLICY), lambda _: answer)
+        drive(auth.token(POLICY, ServiceClock()), lambda _: answer)
 
     assert slot.claim(None) is None
 
@@ -317,14 +318,14 @@ def test_token_without_a_project_is_one_sentence(token: dict[str, Any]) -> None:
     answer = Response(201, {"x-subject-token": "t"}, json.dumps({"token": token}).encode())
 
     with pytest.raises(ConfigurationError, match="project_id"):
-        drive(auth.project_id(POLICY), lambda _: answer)
+        drive(auth.project_id(POLICY, ServiceClock()), lambda _: answer)
 
 
 @pytest.mark.parametrize("auth", [TokenAuth("t"), AccessKeyAuth("ak", "sk", "")])
 def test_token_and_access_key_need_the_project_in_the_connection(auth: TokenAuth | AccessKeyAuth) -> None:
     """Neither a bare token nor an access key shows its project."""
     with pytest.raises(ConfigurationError, match="project_id"):
-        drive(auth.project_id(POLICY), lambda step: pytest.fail(f"performed {step}"))
+        drive(auth.project_id(POLICY, ServiceClock()), lambda step: pytest.fail(f"performed {step}"))
 
 
 def test_token_of_the_user_is_sent_and_a_401_is_final() -> None:
@@ -410,3 +411,48 @@ def test_connections_of_one_identity_share_a_token() -> None:
 
     assert one.slot is same.slot  # type: ignore[attr-defined]  # both are PasswordAuth
     assert one.slot is not other.slot  # type: ignore[attr-defined]  # same
+
+
+@pytest.mark.parametrize(
+    ("headers", "life"),
+    [
+        ({"date": "Wed, 15 Nov 2023 03:00:00 GMT"}, {}),
+        ({"date": "Wed, 15 Nov 2023 03:00:00 GMT"}, {"issued_at": "2001-01-01T00:00:00Z"}),
+        ({}, {"issued_at": "2023-11-15T03:00:00.000000Z"}),
+        ({}, {"issued_at": "2023-11-15T03:00:00"}),
+    ],
+)
+def test_login_tells_the_time_until_the_service_does(headers: dict[str, str], life: dict[str, str]) -> None:
+    """By the ``Date`` of IAM's answer, else by when the token was issued; also for those who find the token there."""
+    slot, now = TokenSlot(lambda: 0.0), 1_700_017_200_000
+    auth = PasswordAuth(login_request(settings_for()), slot, lambda _: None)
+    answer = Response(201, {"x-subject-token": "t", **headers}, json.dumps({"token": life}).encode())
+    clocks = [ServiceClock(lambda: 0.0) for _ in range(2)]
+
+    for clock in clocks:
+        drive(auth.token(POLICY, clock), lambda _: answer)
+
+    assert [(clock.earliest_ms(), clock.latest_ms()) for clock in clocks] == [(now, now + 1000)] * 2
+
+
+def test_login_does_not_set_the_services_clock() -> None:
+    """IAM is another machine: once the service has answered, its own answers count."""
+    client = with_password()
+    api = client.api
+    client.run(api.show_instance())
+    before = api.earliest_ms(), api.latest_ms()
+
+    def perform(step: Any) -> Any:
+        client.state.faults.clock_offset_s = 3600 if step.url.endswith("/tokens?nocatalog=true") else 0
+        return client.perform(step)
+
+    client.state.faults.token_requests = 1
+    drive(
+        client.auth.token(
+            POLICY, api.service_clock, stale=drive(client.auth.token(POLICY, api.service_clock), perform)
+        ),
+        perform,
+    )  # type: ignore[attr-defined]  # PasswordAuth
+
+    assert operations(client) == ["login", "instance", "login"]
+    assert (api.earliest_ms(), api.latest_ms()) == before

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_mqs.core.client.auth import TokenAuth
 from airflow_provider_mqs.core.client.client import AsyncMqsClient, MqsClient
-from airflow_provider_mqs.core.client.flow import Flow, Parallel, Request, Sleep, Wait
+from airflow_provider_mqs.core.client.flow import Flow, Parallel, Request, Response, Sleep, Wait
 from airflow_provider_mqs.core.client.retry import RetryPolicy
+from airflow_provider_mqs.core.client.service_clock import ServiceClock
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.emulator.faults import Rule
 from airflow_provider_mqs.exceptions import AuthenticationError, ProtocolError, ServerError
@@ -403,6 +405,79 @@ async def test_many_clients_log_in_once(mqs_emulator: MqsEmulator) -> None:
 
     assert len(mqs_emulator.requests("login")) == 1
     assert len(mqs_emulator.requests("instance")) == 20
+
+
+@pytest.mark.parametrize(("trouble", "level"), [(True, "WARNING"), (False, "DEBUG")])
+async def test_wait_is_a_warning_only_if_there_is_trouble(
+    trouble: bool, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A normal run that waits for copies warns of nothing."""
+
+    def flow() -> Flow[None]:
+        yield Sleep(0, "copies may still become visible", trouble=trouble)
+
+    with caplog.at_level("DEBUG", logger="airflow_provider_mqs"):
+        MqsClient(settings_for()).run(flow())
+        await AsyncMqsClient(settings_for()).run(flow())
+
+    assert [record.levelname for record in caplog.records] == [level] * 2
+
+
+class Canned:
+    """A transport in memory, whose answers come from a clock of the test."""
+
+    def __init__(self, now_s: list[float]) -> None:
+        self.now_s = now_s
+        self.closed = 0
+
+    def send(self, request: Request) -> Response:
+        assert request.url.startswith("http://127.0.0.1:1/")
+        self.now_s[0] += 7
+        return Response(200, {"date": "Tue, 14 Nov 2023 22:13:20 GMT"}, b'{"engine": "kafka"}')
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class AsyncCanned(Canned):
+    """The same, to be awaited."""
+
+    async def send(self, request: Request) -> Response:  # type: ignore[override]  # see there
+        return super().send(request)
+
+    async def close(self) -> None:  # type: ignore[override]  # see there
+        super().close()
+
+
+async def test_transport_and_clocks_of_the_caller_are_used() -> None:
+    """A simulation gives its own, and may go on after the client was closed."""
+    now_s, wall_s = [1000.0], 5.0
+    transport = AsyncCanned(now_s)
+    clock = ServiceClock(lambda: now_s[0], lambda: wall_s)
+    client = AsyncMqsClient(settings_for(), auth=TokenAuth("t"), service_clock=clock, transport=transport)
+
+    for _ in range(2):
+        async with client:
+            assert await client.run(client.api.show_instance()) == {"engine": "kafka"}
+
+    assert transport.closed == 2
+    assert client.api.monotonic() == 1014
+    assert client.api.now_ms() == pytest.approx(1_700_000_007_500, abs=20)
+
+
+def test_transport_and_clocks_of_the_caller_are_used_synchronously_too() -> None:
+    """The same seams."""
+    now_s = [1000.0]
+    transport = Canned(now_s)
+    clock = ServiceClock(lambda: now_s[0], lambda: 5.0)
+    client = MqsClient(settings_for(), auth=TokenAuth("t"), service_clock=clock, transport=transport)
+
+    for _ in range(2):
+        with client:
+            assert client.run(client.api.show_instance()) == {"engine": "kafka"}
+
+    assert transport.closed == 2
+    assert client.api.monotonic() == 1014
 
 
 def test_a_triggerers_loop_does_not_wait_for_the_import_of_the_transport() -> None:

@@ -36,6 +36,68 @@ def test_success_passes(status: int) -> None:
     assert checked(response) is response
 
 
+@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize(
+    ("body", "code", "kind"),
+    [
+        ({"error_code": "DMS.10240407", "error_msg": "Busy"}, "DMS.10240407", RateLimitedError),
+        ({"error_code": 10240407, "error_msg": "Busy"}, "10240407", RateLimitedError),
+        ({"errorCode": "MQS.10240104"}, "MQS.10240104", AuthenticationError),
+        ({"error": {"code": "APIGW.0307", "message": "Expired"}}, "APIGW.0307", AuthenticationError),
+        ({"code": "DMS.111501025", "message": "Busy"}, "DMS.111501025", ServerError),
+        ({"messages": [], "total": 0, "error_code": "DMS.111501026"}, "DMS.111501026", WindowTooLargeError),
+        ({"topic": "orders", "partition": 0, "error_code": "MQS.00400062"}, "MQS.00400062", ApiError),
+        ({"error_code": 400}, "400", ApiError),
+        ({"error_code": 308}, "308", ApiError),
+        ({"error_code": "E42"}, "E42", ApiError),
+        ({"error_code": 0, "code": "E42"}, "0", ApiError),
+        ({"error_msg": "It did not work"}, "", ApiError),
+        ({"error": "It did not work"}, "", ApiError),
+        ('{"error_code": "DMS.10240407"}'.encode("utf-16"), "DMS.10240407", RateLimitedError),
+    ],
+)
+def test_error_in_a_successful_answer_is_an_error(status: int, body: Any, code: str, kind: type[ApiError]) -> None:
+    """Some deployments answer 200, and say in the body that nothing was done; an unknown code is an error, too."""
+    with pytest.raises(ApiError) as caught:
+        checked(answer(status, body))
+
+    assert (type(caught.value), caught.value.error_code, caught.value.status) == (kind, code, status)
+
+
+@pytest.mark.parametrize("code", ["", None, 0, 0.0, "0", "000000", 200, "200", 201, "OK", "success", False])
+@pytest.mark.parametrize("name", ["error_code", "errorCode", "code"])
+def test_code_that_says_success_is_no_error(name: str, code: Any) -> None:
+    """Nor are its sentence, or empty errors."""
+    for more in (
+        {},
+        {"error_msg": "" if code in ("", None) else "The message was resent."},
+        {"error": None},
+        {"error": {}},
+        {"error": []},
+    ):
+        response = answer(200, {"topic": "orders", name: code, **more})
+
+        assert checked(response) is response
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [{"key": "error_code", "tag": '"error"', "partition": 0}], "total": 1},
+        {"messages": [{"error_code": "E1", "code": 7}], "total": 1},
+        [{"error_code": "E1"}],
+        "error_code",
+        b'"error',
+        b"",
+    ],
+)
+def test_error_code_elsewhere_in_an_answer_means_nothing(body: Any) -> None:
+    """A key or a row of a message may be called so."""
+    response = answer(200, body)
+
+    assert checked(response) is response
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_redirect_is_refused_with_a_remedy(status: int) -> None:
     """It is never followed, since that would carry the token elsewhere; nor is its target quoted."""
@@ -178,13 +240,18 @@ def test_long_texts_are_shortened(field: str) -> None:
         ("APIGW.0301", "0301"),
         ("DMS.10240407", "10240407"),
         ("400", ""),
+        ("308", ""),
+        ("10240407", "10240407"),
+        ("404001", "00404001"),
+        ("00404001", "00404001"),
+        ("9" * 300, ""),
         ("", ""),
         ("XYZ.0301", ""),
         ("APIGW.0301\n", ""),
     ],
 )
 def test_number_follows_a_known_prefix(code: str, number: str) -> None:
-    """Anything else has no number that we know."""
+    """Or stands alone, if it is too long for an HTTP status; anything else has no number that we know."""
     assert number_of(code) == number
 
 

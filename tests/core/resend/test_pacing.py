@@ -91,6 +91,35 @@ async def test_successes_widen_it_again_up_to_the_limit() -> None:
     assert throttle.limit == 4
 
 
+async def test_room_that_was_won_back_is_used() -> None:
+    """All who wait may go on, not only one for each that leaves."""
+    throttle = Throttle(4, Clock())
+    throttle.slow_down()
+    await throttle.enter()
+    await throttle.enter()
+    waiting = [asyncio.ensure_future(throttle.enter()) for _ in range(3)]
+    await asyncio.sleep(0)
+
+    throttle.limit = 4.0
+    throttle.leave(sent=True)
+    await asyncio.sleep(0)
+
+    assert [one.done() for one in waiting] == [True, True, True]
+
+
+def test_limit_is_logged_only_when_it_is_lower_than_ever(caplog: pytest.LogCaptureFixture) -> None:
+    """A service that throttles now and then for an hour does not fill the log."""
+    clock = Clock()
+    throttle = Throttle(16, clock)
+
+    for _ in range(100):
+        clock.now += 1
+        throttle.slow_down()
+        throttle.limit = 16.0
+
+    assert len(caplog.records) == 1
+
+
 async def test_who_finds_no_room_waits_for_the_next_to_leave() -> None:
     """A failure makes room, too, but widens nothing."""
     throttle = Throttle(1, Clock())

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 from airflow_provider_mqs.core.ledger.account import MAX_FAILURES_LISTED, Account, Failure
 from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.core.offsets.plan import Plan, replay_id_of
 from airflow_provider_mqs.core.resend.report import Meter, Report
 from airflow_provider_mqs.core.values.time_window import TimeWindow
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def failure(offset: int, *, unknown: bool) -> Failure:
@@ -25,7 +24,7 @@ def rendered(report: Report, plan: Plan | None = None) -> dict[str, Any]:
 
 def test_counts_and_failures_are_those_of_the_account() -> None:
     """A reader of the XCom sees which message may be there all the same."""
-    account = Account({0: ((0, 9),)}, done={0: ((0, 2),)}, already_sent={0: ((0, 0),)})
+    account = Account({0: ((0, 9),)}, done={0: ((1, 2),)}, already_sent={0: ((0, 0),)})
     account.claim([(0, 5), (0, 7), (0, 8)])
     account.mark_failed(failure(7, unknown=False))
     account.mark_in_doubt(failure(8, unknown=True))
@@ -126,12 +125,13 @@ def test_progress_is_written_every_five_seconds_at_most(caplog: pytest.LogCaptur
 
     with caplog.at_level(logging.INFO):
         for offset in range(20):
-            now_s += 0.5
+            with meter.sending():
+                now_s += 0.5
             if offset == 4:
                 report.account.mark_failed(Failure(0, offset, "", "No.", "", unknown=False))
             else:
                 report.account.mark_sent((0, offset))
-            meter.tick()
+            meter.tick(posted=True)
 
     assert [record.getMessage() for record in caplog.records] == [
         f"{sent} of 100 messages sent, 0 already sent, 1 failed, 0 unknown, {left} not attempted; "
@@ -146,8 +146,55 @@ def test_progress_without_a_message_has_no_rate(caplog: pytest.LogCaptureFixture
     meter = Meter(Report(Account({0: ((0, 4),)})), lambda: now_s)
     assert (meter.rate, meter.elapsed_s) == (0.0, 0.0)
 
-    now_s += 6
-    with caplog.at_level(logging.INFO):
-        meter.tick()
+    with caplog.at_level(logging.INFO), meter.sending():
+        now_s += 6
+        meter.tick(posted=False)
 
     assert "0.0 messages/s, about 0 s to go" in caplog.text
+
+
+def test_rate_counts_only_the_time_in_which_messages_are_sent() -> None:
+    """A retry that waited 90 s for copies, before and in between, knows how long the rest will take."""
+    now_s, report = 100.0, Report(Account({0: ((0, 9999),)}, done={0: ((0, 4999),)}))
+    meter = Meter(report, lambda: now_s)
+
+    for _ in range(2):
+        now_s += 90  # it waits for copies
+        for _ in range(100):
+            with meter.sending():
+                now_s += 0.1
+            meter.tick(posted=True)
+    progress = meter.progress()
+
+    assert progress.rate == pytest.approx(10)
+    assert progress.elapsed_s == pytest.approx(110)
+
+
+def test_rate_counts_messages_that_are_sent_side_by_side_once() -> None:
+    """Two workers in the same ten seconds; one goes on while the other waits for a copy."""
+    now_s = 0.0
+    meter = Meter(Report(Account({0: ((0, 99),)})), lambda: now_s)
+
+    with meter.sending():
+        with meter.sending():
+            now_s += 10
+        meter.tick(posted=True)
+        now_s += 5
+        assert meter.rate == pytest.approx(1 / 15)
+    meter.tick(posted=True)
+    now_s += 1000
+
+    assert meter.rate == pytest.approx(2 / 15)
+
+
+def test_messages_that_were_not_posted_make_nothing_faster() -> None:
+    """Those that were found to be sent, or that a stop held back, are no measure."""
+    now_s = 0.0
+    meter = Meter(Report(Account({0: ((0, 99),)}, done={0: ((0, 49),)})), lambda: now_s)
+
+    for posted in (True, False):
+        with meter.sending():
+            now_s += 1
+        meter.tick(posted=posted)
+
+    assert meter.rate == 0.5
