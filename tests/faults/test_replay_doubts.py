@@ -247,6 +247,28 @@ def test_throttling_never_uses_up_the_tries_of_a_message(
     assert every(mqs, messages)
 
 
+@pytest.mark.parametrize("ordering", ["partition", "none"])
+@pytest.mark.parametrize("crash_after", [3, 8])
+def test_a_resend_that_was_killed_goes_on_with_its_next_try(
+    mqs: MqsEmulator, tmp_path: Path, hurry: Callable[[float], Clock], crash_after: int, ordering: str
+) -> None:
+    """All its messages were claimed, so each that has no copy is in doubt until the lease of the killed try is over."""
+    hurry(20)
+    messages = messages_of(mqs)
+    common = {"ledger_path": str(tmp_path), "verify_wait": 5, "ordering": ordering}
+    mqs.faults.update({"latency_s": 1, "latency_operations": ["resend"]})
+    with Worker(lambda: attempt(messages, try_number=1, concurrency=2, **common)) as worker:
+        until(lambda: len(mqs.resends("orders")) >= crash_after)
+        worker.signal(signal.SIGKILL)
+        os.waitpid(worker.pid, 0)
+    mqs.faults.clear()
+
+    retry = attempt(messages, try_number=2, **common)
+
+    assert retry.ended_well, retry.error
+    assert every(mqs, messages)
+
+
 @pytest.mark.parametrize("crash_after", [4, COUNT])
 def test_a_resend_that_was_killed_knows_all_copies_after_its_retry(
     mqs: MqsEmulator, tmp_path: Path, hurry: Callable[[float], Clock], crash_after: int
