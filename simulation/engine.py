@@ -265,7 +265,7 @@ async def prove(process: Process, network: Network, stores: list[ProcessStore], 
         if not unknown:
             return None
         yield from api.query_page(TOPIC, unknown[0].first_ms, unknown[0].first_ms + 1, limit=1, offset=0)
-        stopped, _ = yield from session._judge(unknown)
+        stopped, _ = yield from session.judge(unknown)
         targets = [execution_of(one, api.service_clock) for one in stopped]
         found = yield from copy_search.prove(api, TOPIC, targets, touching, wait_s=run.verify_wait_s)
         yield from session.write(state=COMPLETE, proofs=found.copies)

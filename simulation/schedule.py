@@ -171,6 +171,7 @@ class _Drawing:
         self.seed, self.rng, self.kinds = seed, rng, kinds
         self.partitions = rng.choice((1, 1, 2, 3))
         self.machines = rng.choice((1, 2, 3))
+        self.page_size = rng.choice((50, 50, 3, 2))
 
     def schedule(self) -> Schedule:
         rng = self.rng
@@ -189,7 +190,7 @@ class _Drawing:
             network_s=rng.choice(((0.005, 0.05), (0.005, 0.05), (0.01, 0.8))),
             stores=rng.choice((1, 1, 2)),
             watched="watchers" in self.kinds,
-            page_size=rng.choice((50, 50, 3, 2)),
+            page_size=self.page_size,
             kinds=self.kinds,
         )
 
@@ -308,7 +309,8 @@ class _Drawing:
                 ("copy_same_message_id", rng.random() < 0.3),
             ]
         if rng.random() < 0.1:
-            found += [("cap", rng.choice((2, 3, 5))), ("cap_hides_total", rng.random() < 0.5)]
+            # one that is hidden and no larger than a page cannot be seen by anybody
+            found += [("cap", rng.choice((3, 4, 5))), ("cap_hides_total", self.page_size < 3 and rng.random() < 0.7)]  # noqa: PLR2004
         found.append(("paging", rng.choice(("page0", "page0", "page1", "row"))))
         found.append(("end_inclusive", rng.random() < 0.7))
         return tuple(found)
