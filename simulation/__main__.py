@@ -11,6 +11,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
+from simulation.events import EVENTS
 from simulation.schedule import draw
 from simulation.shrink import shows, shrink
 from simulation.simulate import simulate
@@ -29,6 +30,7 @@ class Tally:
     """Seeds by the name of the violation."""
     kinds: Counter[str] = field(default_factory=Counter)
     exempt: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Tally) -> None:
         """Join what another process has counted."""
@@ -38,6 +40,7 @@ class Tally:
             self.found.setdefault(check, []).extend(seeds)
         self.kinds.update(other.kinds)
         self.exempt.update(other.exempt)
+        self.events.update(other.events)
 
 
 def explore(seeds: range) -> Tally:
@@ -53,6 +56,7 @@ def explore(seeds: range) -> Tally:
             tally.found.setdefault(check, []).append(seed)
         tally.kinds.update(schedule.kinds)
         tally.exempt.update(outcome.exempt)
+        tally.events.update(outcome.events)
     gc.collect()
     return tally
 
@@ -88,6 +92,8 @@ def main() -> int:
     print(f"{total.schedules} schedules from seed {arguments.first}, {total.requests} requests, {took_s:.0f} s.")
     for check, seeds in sorted(total.found.items()):
         print(f"{check}: {len(seeds)} (seeds {', '.join(map(str, sorted(seeds)[:10]))})")
+    for sentence in EVENTS:
+        print(f"{total.events[sentence]:7} {sentence}")
     for sentence, times in total.exempt.most_common():
         print(f"exempt: {sentence}: {times}")
     return 1 if total.found else 0

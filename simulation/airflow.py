@@ -189,6 +189,7 @@ class Airflow:
                     raise
                 told.ended_s = self.world.now
                 told.complete = all(one["complete"] for one in documents)
+                told.excluded = documents[0]["excluded_copies"]
                 ranges = [{number: part["ranges"]} for one in documents for number, part in one["partitions"].items()]
                 told.refs = frozenset(ref for one in ranges for ref in refs_of(one))
                 self.world.note(process.name, f"finds {sorted(told.refs)}")

@@ -7,7 +7,6 @@ Each does what the operator of the same name does, less what is Airflow's.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +64,6 @@ def scale_down() -> None:
     """Let a claim hold few messages, so that a plan of ten needs several."""
     claims.CLAIM, claims.MOST_CLAIMED = 3, MOST_CLAIMED
     sys.unraisablehook = lambda _: None  # what a killed process left complains when it is closed
-    logging.getLogger("airflow_provider_mqs").setLevel(logging.CRITICAL + 1)
 
 
 def settings_of(process: Process, network: Network) -> ConnectionSettings:
@@ -231,7 +229,7 @@ async def resend(
     process.stop = replay.stop
     try:
         await replay.prepare()
-        told.doubts = len(replay.account.in_doubt)
+        told.doubts = frozenset(replay.account.in_doubt)
         await replay.run()
     finally:
         if process.alive:

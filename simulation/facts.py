@@ -32,8 +32,8 @@ class Resent:
     """Whether it was killed because it did not stop when it was asked to."""
     stopped_s: float | None = None
     was_paused: bool = False
-    doubts: int = 0
-    """How many messages were in doubt when it began."""
+    doubts: frozenset[Ref] = frozenset()
+    """What was in doubt when it began."""
 
     @property
     def succeeded(self) -> bool:
@@ -53,6 +53,7 @@ class Queried:
     ended_s: float | None = None
     refs: frozenset[Ref] = frozenset()
     complete: bool = False
+    excluded: int = 0
     error: str = ""
 
 

@@ -142,7 +142,9 @@ class Oracle:
                 if not self._has_copy(ref, key, one) and not self._excused(ref, key):
                     yield "falsely verified", f"{one.process} says that {ref} has its copy, and it has none"
         for ref in sorted(refs_of(report["missing_copies"])):
-            if any(row.visible_s < (one.ended_s or 0) - _SKEW_S for row in self._own_copies(ref, key, one)):
+            mine = {other.process for other in self.facts.resent if (other.task, other.wish) == (one.task, one.wish)}
+            copies = [row for row in self._own_copies(ref, key, one) if row.by in mine or one.run.on_replayed != "resend"]
+            if any(row.visible_s < (one.ended_s or 0) - _SKEW_S for row in copies):
                 yield "falsely missing", f"{one.process} says that {ref} has no copy, and it has one"
         for ref in sorted(refs_of(report["copies"])):
             row = self.service.rows.get(ref)
@@ -290,8 +292,8 @@ class Oracle:
 
     def _doubts(self) -> Iterator[tuple[str, str]]:
         for one in self.facts.resent:
-            if one.doubts > self.most_claimed * len({other.task for other in self.facts.resent}):
-                yield "doubts", f"{one.process} began with {one.doubts} messages in doubt"
+            if len(one.doubts) > self.most_claimed * len({other.task for other in self.facts.resent}):
+                yield "doubts", f"{one.process} began with {len(one.doubts)} messages in doubt"
 
     def _silent_loss(self) -> Iterator[tuple[str, str]]:
         """Find messages without a copy in the last word about each plan."""

@@ -257,6 +257,8 @@ class ProcessStore:
         value = self.shared.get(
             key, self.process.world.now - (strike.seconds if strike and strike.what == "stale" else 0.0)
         )
+        if strike and strike.what == "stale":
+            self.process.world.note(self.process.name, f"reads an old value of {key[:14]}")
         self.process.suffer(self.process.strike(AFTER, "get"))
         return value
 

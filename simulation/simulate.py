@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_mqs import process_state
 from simulation import engine
 from simulation.airflow import Airflow
+from simulation.events import events_of, listen
 from simulation.oracle import Oracle, Violation
 from simulation.service import SimulatedService
 from simulation.virtual_time import EndlessError, World
@@ -26,6 +27,7 @@ class Outcome:
     facts: Facts
     log: list[tuple[float, str, str]]
     requests: int
+    events: set[str]
 
 
 _service: list[SimulatedService] = []
@@ -34,6 +36,8 @@ _service: list[SimulatedService] = []
 def simulate(schedule: Schedule) -> Outcome:
     """Carry out a schedule and judge it."""
     engine.scale_down()
+    listener = listen()
+    listener.said.clear()
     if not _service:
         _service.append(SimulatedService())
     service, world = _service[0], World()
@@ -46,5 +50,6 @@ def simulate(schedule: Schedule) -> Outcome:
     except EndlessError as error:
         facts, endless = airflow.facts, [Violation("endless", str(error))]
         airflow.bury()
+    events = events_of(facts, world.log, service, listener)
     oracle = Oracle(service, facts, airflow.stores, engine.MOST_CLAIMED)
-    return Outcome(endless or oracle.judge(), sorted(set(oracle.exempt)), facts, world.log, len(service.core.log))
+    return Outcome(endless or oracle.judge(), sorted(set(oracle.exempt)), facts, world.log, len(service.core.log), events)
