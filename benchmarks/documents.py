@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.ledger.index import IndexEntry
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Ledger, Owner
+from airflow_provider_mqs.core.ledger.process_identity import ProcessIdentity
+from airflow_provider_mqs.core.offsets import offset_ranges
 from airflow_provider_mqs.core.offsets.document import Offsets, PartitionOffsets
 from airflow_provider_mqs.core.offsets.plan import plan_of, replay_id_of
 from airflow_provider_mqs.core.values.time_window import TimeWindow
@@ -75,7 +77,7 @@ def ledger_bytes(batch: Offsets) -> int:
     """
     Return the bytes that a batch leaves in the stores when it was resent, in JSON.
 
-    They are those of the ledger in the task's store, of the same in the replay record, and of the entry in its index.
+    They are those of its ledger and plan, of what it has done, and of its entry in the index, there and in the summary.
     The copies are taken to have as many gaps as their sources.
     """
     plan = plan_of(batch.to_xcom(), None, endpoint=_ENDPOINT, instance_id=_INSTANCE)
@@ -85,20 +87,20 @@ def ledger_bytes(batch: Offsets) -> int:
         replay_id_of(_ENDPOINT, _INSTANCE, plan, None),
         scope,
         plan.digest,
-        Owner("0" * 32, _RUN, 0, "airflow-worker-0", 10_000),
+        Owner("0" * 32, _RUN, 0, "airflow-worker-0", ProcessIdentity("0" * 80, 10_000, 10_000_000)),
         offsets,
         state=COMPLETE,
         done=offsets,
         copies=offsets,
         last_offsets={number: ranges[-1][1] for number, ranges in offsets.items()},
+        copies_known=True,
         first_ms=END_MS,
-        since_ms=END_MS,
         until_ms=END_MS,
-        updated_ms=END_MS,
+        renewed_ms=END_MS,
     )
     spans = {number: (ranges[0][0], ranges[-1][1]) for number, ranges in offsets.items()}
-    entry = IndexEntry(ledger.replay_id, None, START_MS, END_MS, spans)
-    return 2 * _bytes(ledger.to_json()) + _bytes(entry.to_json())
+    entry = IndexEntry(ledger.token, None, END_MS, spans, (START_MS, END_MS), END_MS)
+    return _bytes(ledger.to_json()) + _bytes(offset_ranges.to_json(offsets)) + 2 * _bytes(entry.to_json())
 
 
 def _bytes(document: Any) -> int:

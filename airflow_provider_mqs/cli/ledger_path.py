@@ -11,7 +11,7 @@ from airflow_provider_mqs.tasks.stores import choose_stores, configured_store, o
 if TYPE_CHECKING:
     import argparse
 
-    from airflow_provider_mqs.core.ledger.stores import ReplayStores
+    from airflow_provider_mqs.core.ledger.stores import Store
 
 _NAME = "airflow-provider-mqs"
 
@@ -30,9 +30,9 @@ def add_argument(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGr
     )
 
 
-def stores_of_command(ledger_path: str | None) -> ReplayStores:
+def stores_of_command(ledger_path: str | None) -> tuple[Store, ...]:
     """
-    Choose the stores of a command: one folder for ledgers and the replay record.
+    Choose the stores of a command: one folder for ledgers and indexes.
 
     :param ledger_path: what the user gave, relative to the working directory; ``None`` for the default
     :return: the stores; nothing is created before it is written to

@@ -67,10 +67,15 @@ class Sample(NamedTuple):
         return self.client.run(api.get_message(self.topic, row.partition, row.message_offset, download=download))
 
 
+def _total(page: Page) -> int:
+    """Return how many messages the service says there are; without a word of it, those that it showed."""
+    return len(page.rows) if page.total is None else page.total
+
+
 def measure(client: MqsClient, topic: str, window: TimeWindow) -> Iterator[Measurement]:
     """Yield one measurement per question, as soon as it is known; raise ``MqsError`` if nothing can be queried."""
     first = client.run(client.api.query_page(topic, window.start_ms, window.end_ms, limit=_PAGE, offset=0))
-    yield Measurement("messages in the window", str(first.total), f"{len(first.messages)} in the first page")
+    yield Measurement("messages in the window", str(_total(first)), f"{len(first.messages)} in the first page")
     sample = Sample(client, topic, window, first)
     for question, answer in _QUESTIONS.items():
         try:
@@ -82,11 +87,11 @@ def measure(client: MqsClient, topic: str, window: TimeWindow) -> Iterator[Measu
 
 def meaning_of_offset(sample: Sample) -> tuple[str, str]:
     """Compare the pages of offset 0 and 1."""
-    limit = 10 if sample.first.total > 2 * 10 else 2
-    if sample.first.total <= limit:
+    limit = 10 if _total(sample.first) > 2 * 10 else 2
+    if _total(sample.first) <= limit:
         return UNKNOWN, f"needs more than {limit} messages"
     first, second = (sample.whole_window(limit=limit, offset=offset) for offset in (0, 1))
-    if len(first.messages) >= sample.first.total:
+    if len(first.messages) >= _total(sample.first):
         return UNKNOWN, "the service returned all messages at once"
     return _PAGING_NAMES[paging_of(first, second)], f"compared the pages of offset 0 and 1 with limit {limit}"
 
@@ -94,14 +99,14 @@ def meaning_of_offset(sample: Sample) -> tuple[str, str]:
 def largest_page(sample: Sample) -> tuple[str, str]:
     """Count the rows of a full page."""
     rows = len(sample.first.messages)
-    if sample.first.total <= rows:
+    if _total(sample.first) <= rows:
         return UNKNOWN, f"all {rows} messages fit into one page; needs more than {_PAGE}"
-    return f"{rows} rows", f"limit {_PAGE} requested, {sample.first.total} messages there"
+    return f"{rows} rows", f"limit {_PAGE} requested, {_total(sample.first)} messages there"
 
 
 def cap(sample: Sample) -> tuple[str, str]:
     """Find out whether ``total`` or the rows stop at 500."""
-    total = sample.first.total
+    total = _total(sample.first)
     if total < _CAP:
         return UNKNOWN, f"needs {_CAP} messages or more"
     if total > _CAP:
@@ -110,7 +115,7 @@ def cap(sample: Sample) -> tuple[str, str]:
     start, end = sample.window.start_ms, sample.window.end_ms
     while start < end:
         middle = (start + end) // 2
-        left, right = sample.page(start, middle).total, sample.page(middle + 1, end).total
+        left, right = _total(sample.page(start, middle)), _total(sample.page(middle + 1, end))
         if left + right > total:
             return f"total stops at {_CAP}", f"the two halves of the window have {left} and {right}"
         if left and right:
@@ -128,7 +133,7 @@ def cap_of_rows(sample: Sample) -> tuple[str, str]:
         return UNKNOWN, "the meaning of offset must be known first"
     if sample.whole_window(limit=limit, offset=paging.offset_of(-(-_CAP // limit), limit)).messages:
         return "none", f"the service returns rows after the {_CAP}th"
-    return f"rows stop at {_CAP}", f"total is {sample.first.total}, but the page after {_CAP} rows is empty"
+    return f"rows stop at {_CAP}", f"total is {_total(sample.first)}, but the page after {_CAP} rows is empty"
 
 
 def includes(sample: Sample, parameter: str, before_ms: int, after_ms: int) -> tuple[str, str]:
@@ -147,7 +152,7 @@ def partition_narrows(sample: Sample) -> tuple[str, str]:
         return UNKNOWN, "needs messages in two partitions"
     page = sample.whole_window(partition=partitions[0])
     others = [row for row in page.messages if row.partition != partitions[0]]
-    return ("no" if others else "yes"), f"partition={partitions[0]}: {page.total} of {sample.first.total} messages"
+    return ("no" if others else "yes"), f"partition={partitions[0]}: {_total(page)} of {_total(sample.first)} messages"
 
 
 def attributes_of_rows(sample: Sample) -> tuple[str, str]:

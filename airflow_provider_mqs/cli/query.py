@@ -68,7 +68,7 @@ def _query(args: argparse.Namespace, emit: output.Emit) -> int:
         raise ConfigurationError("Say when the window begins: set either --start or --lookback.")
     end_ms = time.time_ns() // 1_000_000 if asked.end_ms is None else asked.end_ms
     window = asked.until(end_ms) if asked.start_ms is None else TimeWindow(asked.start_ms, end_ms)
-    records = ledger_path.stores_of_command(args.ledger_path).records if arguments.exclude_copies else ()
+    records = ledger_path.stores_of_command(args.ledger_path) if arguments.exclude_copies else ()
     with MqsHook(args.conn_id, args.instance_id) as hook:
         offsets = run_query(hook, arguments, window, records)
     emit(offsets.to_xcom())

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_mqs.cli import ledger_path, output
-from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.resend.options import ON_FAILURE, ON_REPLAYED, ON_UNKNOWN, ORDERINGS, ResendOptions
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.hooks.mqs import MqsHook
@@ -97,7 +96,7 @@ def _resend(args: argparse.Namespace, emit: output.Emit) -> int:
             messages=_read(args.file),
             topic=args.topic,
             options=options,
-            stores=ReplayStores() if args.no_ledger else ledger_path.stores_of_command(args.ledger_path),
+            stores=() if args.no_ledger else ledger_path.stores_of_command(args.ledger_path),
             run=caller,
             dry_run=not args.yes,
         )

@@ -140,7 +140,7 @@ class QueryMessagesOperator(FilteredOperator, RecordedOperator):
             )
             on_empty = choice(self.on_empty, "on_empty", ("succeed", "skip", "fail"))
             batch_size = optional_number(self.batch_size, "batch_size", minimum=1)
-            records = stores_of_task(context, self.ledger_path).records if arguments.exclude_copies else ()
+            records = stores_of_task(context, self.ledger_path) if arguments.exclude_copies else ()
             with MqsHook(self.mqs_conn_id, self.instance_id) as hook:
                 window = window_of(context, arguments.window, lambda: topic_ref_of(hook, arguments.topic))
                 offsets = run_query(hook, arguments, window, records)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, AirflowTaskTimeout, Context
 
-from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag, is_absent
 from airflow_provider_mqs.core.values.topic_ref import topic_uri
 from airflow_provider_mqs.exceptions import ConfigurationError, ResendError
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
+    from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.resend.report import Progress
     from airflow_provider_mqs.tasks.resend_job import ResendJob
 
@@ -210,7 +210,7 @@ class ResendMessagesOperator(RecordedOperator):
         messages = self.messages
         if isinstance(messages, str) and messages.strip() == EVENTS:
             messages = messages_of_events(context, hook, None if is_absent(self.topic) else self.topic)
-        stores = stores_of_task(context, self.ledger_path) if flag(self.durable, "durable") else ReplayStores()
+        stores = stores_of_task(context, self.ledger_path) if flag(self.durable, "durable") else ()
         job = resend_job(
             hook,
             messages=messages,
@@ -226,7 +226,7 @@ class ResendMessagesOperator(RecordedOperator):
             self._check_loop(context, job, stores)
         return job
 
-    def _check_loop(self, context: Context, job: ResendJob, stores: ReplayStores) -> None:
+    def _check_loop(self, context: Context, job: ResendJob, stores: Sequence[Store]) -> None:
         """Refuse a resend whose copies would be sent again by the next run; warn if there is no record or ledger."""
         topic = job.plan.topic
         allowed = flag(self.allow_self_trigger, "allow_self_trigger")
@@ -236,14 +236,14 @@ class ResendMessagesOperator(RecordedOperator):
                 "run, without end; if no copy raises an event, set allow_self_trigger=True."
             )
         scheduled = str(getattr(context.get("dag_run"), "run_type", "")).endswith("scheduled")
-        if scheduled and not stores.records:
+        if scheduled and not stores:
             raise ConfigurationError(
                 "A scheduled replay needs a record of earlier ones: its copies land in the same topic, and the next "
                 "interval would send them again. Leave durable on, set ledger_path, or run on Airflow 3.3 or later."
             )
-        if not stores.records:
+        if not stores:
             self.log.warning("There is no record of earlier replays, so their copies count as originals.")
-        if self.retries and not stores.stores:
+        if self.retries and not stores:
             self.log.warning("There is no ledger, so a failure is final once something was sent; set ledger_path.")
 
     def _fail(self, job: ResendJob, report: dict[str, Any], context: Context, error: Exception | None) -> NoReturn:

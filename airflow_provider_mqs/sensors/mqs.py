@@ -36,8 +36,9 @@ class MessagesInWindowSensor(FilteredOperator, sdk.BaseSensorOperator):
 
     A window is final ``settle`` after its end; until then the service is not asked at all. A final window with too few
     messages ends the wait at once, as ``on_closed_empty`` says. The sensor only reads, so a second run polls again. A
-    poke costs one request, and the first one the topic list, if nothing is filtered and ``min_messages`` is below 500;
-    a second request if messages of exactly the window's end decide. A window that begins before what the service keeps
+    poke costs one request, and the first one the topic list, if nothing is filtered and one page shows all messages, or
+    as many as required; one more if a page shows that there are too few and ``on_closed_empty`` is ``"wait"``. Else
+    every row is read: the service's own total decides nothing. A window that begins before what the service keeps
     fails.
 
     Without ``start``, ``end`` and ``lookback`` the window is the run's data interval, that of the events of the topic
@@ -46,10 +47,10 @@ class MessagesInWindowSensor(FilteredOperator, sdk.BaseSensorOperator):
     mode and deferred; with either of the last two, every failure is a skip.
 
     Pushes ``{"topic", "window", "count", "exact", "at_least", "first_timestamp", "last_timestamp"}``, with
-    ``min_per_partition`` also ``"partitions"``. Beyond one page ``count`` is the service's own total, which may include
-    messages of exactly the window's end (``exact`` is false); ``at_least`` says that there may be more. Every row is
-    read with filters, ``min_per_partition`` or ``expected_keys``, or if ``min_messages`` is 500 or more. All arguments
-    but ``message_filter`` and ``deferrable`` are templated, and a ``message_filter`` cannot be deferred.
+    ``min_per_partition`` also ``"partitions"``. Beyond one page ``count`` may be the service's own total (``exact`` is
+    false); ``at_least`` says that there may be more. With filters, ``min_per_partition`` or ``expected_keys`` every row
+    is read. All arguments but ``message_filter`` and ``deferrable`` are templated, and a ``message_filter`` cannot be
+    deferred.
 
     Source: API document "Querying Messages".
 

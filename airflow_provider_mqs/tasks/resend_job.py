@@ -8,13 +8,15 @@ import os
 import socket
 import time
 import uuid
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_mqs._compat import mask_secret
+from airflow_provider_mqs._compat import AIRFLOW_VERSION, mask_secret
+from airflow_provider_mqs.core.client.concurrency import run_to_end
 from airflow_provider_mqs.core.ledger.account import Account, Counts
-from airflow_provider_mqs.core.ledger.index import wall_clock_ms
 from airflow_provider_mqs.core.ledger.ledger import Owner
+from airflow_provider_mqs.core.ledger.process_identity import this_process
 from airflow_provider_mqs.core.ledger.session import LedgerSession, session_for
 from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 from airflow_provider_mqs.core.offsets.plan import Plan, plan_of, receivers_of
@@ -28,14 +30,16 @@ from airflow_provider_mqs.core.values.time_window import iso
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from airflow_provider_mqs.core.ledger.stores import ReplayStores
+    from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.resend.options import ResendOptions
     from airflow_provider_mqs.hooks.mqs import MqsHook
 
 _log = logging.getLogger(__name__)
+# on 3.0 and 3.1, the connection of a task to its supervisor has no lock
+_MAY_TALK_AT_ONCE: Final = AIRFLOW_VERSION < (3, 0) or AIRFLOW_VERSION >= (3, 2)
 
 
 @dataclass(slots=True)
@@ -67,15 +71,18 @@ class ResendJob:
 
         ``more_signals`` stop the work besides SIGTERM and SIGALRM.
         """
-        self._started_ms = wall_clock_ms()
+        self._started_ms = time.time_ns() // 1_000_000
         if self.plan.repeats:
             _log.warning("%d items are repeated; each message is sent once.", self.plan.repeats)
         if not self.plan.count:
             _log.info("There is nothing to send.")
             return None
         try:
-            with AirflowThread() as airflow, interrupts(self.stop, *more_signals) as self.signals:
-                asyncio.run(self._run(airflow))
+            with ExitStack() as stack:
+                airflow = stack.enter_context(AirflowThread())
+                brake_thread = stack.enter_context(AirflowThread("mqs-brake")) if _MAY_TALK_AT_ONCE else airflow
+                self.signals = stack.enter_context(interrupts(self.stop, *more_signals))
+                run_to_end(self._run(airflow, brake_thread))
         except Exception as error:  # noqa: BLE001 - the caller raises it again, after the report is pushed
             return error
         finally:
@@ -135,24 +142,35 @@ class ResendJob:
             "dry_run": self.dry_run,
             "plan": self._plan_document(),
             "started_at": iso(self._started_ms),
-            "finished_at": iso(wall_clock_ms()),
+            "finished_at": iso(time.time_ns() // 1_000_000),
             "rate": round(self.replay.rate, 1) if self.replay else 0.0,
             "run": dict(run),
         }
 
-    async def _run(self, airflow: AirflowThread) -> None:
+    async def _run(self, airflow: AirflowThread, brake_thread: AirflowThread) -> None:
         async with self.hook as hook:
             client = await hook.aget_conn(
                 concurrency=self.options.concurrency, on_secret=lambda secret: airflow.submit(mask_secret, secret)
             )
-            self.replay = Replay(client, self.plan, self.options, self.session, airflow, brake=self.brake)
+            self.replay = Replay(
+                client,
+                self.plan,
+                self.options,
+                self.session,
+                airflow,
+                brake=self.brake,
+                brake_thread=brake_thread,
+                # a command may outlive the shell that started it
+                parent=(lambda: 0) if self.session.ledger.owner.task_instance is None else os.getppid,
+            )
             self.report = self.replay.report
             if self._stop_reason:
                 self.replay.stop(self._stop_reason)
-            began_s = time.monotonic()
+            now_s = asyncio.get_running_loop().time
+            began_s = now_s()
             await self.replay.prepare()
             self._remaining = self.report.account.remaining
-            self._request_s = (time.monotonic() - began_s) / max(1, client.requests)
+            self._request_s = (now_s() - began_s) / max(1, client.requests)
             self._log_plan()
             if not self.dry_run:
                 await self.replay.run()
@@ -193,13 +211,18 @@ class ResendJob:
         }
 
 
+def owner_of(run: Mapping[str, Any], max_tries: int | None = None) -> Owner:
+    """Return a new execution, by this process; the arguments say which task runs it."""
+    return Owner(uuid.uuid4().hex, run, max_tries, socket.gethostname(), this_process())
+
+
 def resend_job(
     hook: MqsHook,
     *,
     messages: Any,
     topic: Any,
     options: ResendOptions,
-    stores: ReplayStores,
+    stores: Sequence[Store],
     run: Mapping[str, Any],
     dry_run: bool,
     max_tries: int | None = None,
@@ -218,7 +241,8 @@ def resend_job(
         endpoint=endpoint,
         instance_id=instance_id,
         consumer_key=options.consumer_key,
-        owner=Owner(uuid.uuid4().hex, run, max_tries, socket.gethostname(), os.getpid()),
+        owner=owner_of(run, max_tries),
         stores=stores,
+        ordering=options.ordering,
     )
     return ResendJob(hook, plan, options, session, dry_run, brake)

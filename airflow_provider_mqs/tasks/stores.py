@@ -1,22 +1,22 @@
 """
-Where Airflow keeps ledgers and the replay record, and which of these stores a task, a trigger and a command use.
+Where Airflow keeps ledgers and indexes, and which of these stores a task, a trigger and a command use.
 
 ``configured_store`` returns the store that the settings name, here called *folder*: ``ledger_path``, else ``[mqs]
 ledger_path``; a command without either uses the user's state folder. ``choose_stores`` decides what follows from it.
+All stores are alike: each holds ledgers, fences and indexes, and every value is written into each of them in turn.
 
-=====================  ===================================  =================================================
-who asks               ledger                               replay record, in the order of writing
-=====================  ===================================  =================================================
-task, Airflow 3.3+     folder, else the task's state store  state store of the record's asset, and the folder
-task, 2.11 to 3.2      folder, else none                    folder, else Variables
-trigger, Airflow 3.3+  (reads only)                         state store of the record's asset, and the folder
-trigger, 2.11 to 3.2   (reads only)                         folder, else Variables
-command                folder                               folder
-plain dict as context  folder, else none                    folder, else none
-=====================  ===================================  =================================================
+=====================  ===========================================================
+who asks               stores, in the order of writing
+=====================  ===========================================================
+task, Airflow 3.3+     state store of the record's asset, and the folder
+task, 2.11 to 3.2      folder, else Variables
+trigger, Airflow 3.3+  state store of the record's asset, and the folder
+trigger, 2.11 to 3.2   folder, else Variables
+command                folder
+plain dict as context  folder, else the task's state store if it has one, else none
+=====================  ===========================================================
 
-The folder is a record on Airflow 3.3 too, so that tasks and commands know of each other. A store that holds the record
-also holds the ledger, so that a retry on Airflow 2.11 without a folder resumes from Variables.
+The folder is used on Airflow 3.3 too, so that tasks and commands know of each other.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.providers.common.compat.sdk import Asset, Variable, conf
 
 from airflow_provider_mqs._compat import AIRFLOW_VERSION
-from airflow_provider_mqs.core.ledger.stores import FileStore, ReplayStores, Store
+from airflow_provider_mqs.core.ledger.stores import FileStore, Store
 from airflow_provider_mqs.core.values.arguments import is_absent
 from airflow_provider_mqs.core.values.topic_ref import RECORD_HOST
 from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
@@ -48,22 +48,24 @@ def choose_stores(
     record_state: Any | None = None,
     task_state: Any | None = None,
     variables: bool = False,
-) -> ReplayStores:
+) -> tuple[Store, ...]:
     """
     Choose the stores for what a caller can reach, as in the table above.
 
     ``record_state`` and ``task_state`` are accessors of Airflow's state stores; ``variables`` says whether there is an
     Airflow that answers for Variables.
     """
-    records: list[Store] = [] if record_state is None else [AssetStateStore(record_state)]
+    stores: list[Store] = [] if record_state is None else [AssetStateStore(record_state)]
     if configured is not None:
-        records.append(configured)
-    if not records and variables:
-        records.append(VariableStore())
-    return ReplayStores(configured or (None if task_state is None else TaskStateStore(task_state)), tuple(records))
+        stores.append(configured)
+    if not stores and task_state is not None:
+        stores.append(TaskStateStore(task_state))
+    if not stores and variables:
+        stores.append(VariableStore())
+    return tuple(stores)
 
 
-def stores_of_task(context: Mapping[str, Any], ledger_path: Any) -> ReplayStores:
+def stores_of_task(context: Mapping[str, Any], ledger_path: Any) -> tuple[Store, ...]:
     """Choose the stores of a task; without a folder, a plain dict as context has none."""
     assets = context.get("asset_state_store")
     return choose_stores(

@@ -197,7 +197,7 @@ class CursorStore:
         """Find the copies that earlier replays have put into a window; none, with one warning, without any record."""
         reachable = HAS_STATE_STORES and self._in_triggerer
         state = _FromThread(_record_accessor(), asyncio.get_running_loop()) if reachable else None
-        records = choose_stores(self._store, record_state=state, variables=not HAS_STATE_STORES).records
+        records = choose_stores(self._store, record_state=state, variables=not HAS_STATE_STORES)
         if not records:
             self._warn_once("There is no record of earlier replays, so their copies count as new messages.")
             return KnownCopies()

@@ -11,10 +11,8 @@ from airflow_provider_mqs.core.ledger.stores import FileStore
 
 
 def _folder(path: str | None = None) -> str:
-    stores = stores_of_command(path)
-    [store] = stores.records
+    [store] = stores_of_command(path)
     assert isinstance(store, FileStore)
-    assert stores.ledger == store
     return str(store.folder)
 
 

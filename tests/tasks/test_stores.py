@@ -1,4 +1,4 @@
-"""Which stores a task has for its ledger and the replay record, in real tasks of a real Airflow."""
+"""Which stores a task has for ledgers and indexes, in real tasks of a real Airflow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseOperator
 
-from airflow_provider_mqs.core.ledger.stores import FileStore, ReplayStores
+from airflow_provider_mqs.core.ledger.stores import FileStore
 from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
 from airflow_provider_mqs.operators.base import RecordedOperator
 from airflow_provider_mqs.tasks.stores import (
@@ -30,7 +30,6 @@ NEW = AIRFLOW >= (3, 3)
 DAY = datetime(2026, 1, 1, tzinfo=timezone.utc)
 STATE = object()
 FOLDER = FileStore("/ledgers")
-NONE = type(None)
 
 
 class Remembering(RecordedOperator):
@@ -41,7 +40,7 @@ class Remembering(RecordedOperator):
         self.number = number
 
     def execute(self, context: Any) -> dict[str, Any]:
-        stores = stores_of_task(context, None).stores
+        stores = stores_of_task(context, None)
         key = f"a-key-{self.number}"
         before = [store.get(key) for store in stores]
         for store in stores:
@@ -62,7 +61,7 @@ def test_a_task_has_the_stores_of_its_series() -> None:
 
     run = run_dag(dag, DAY)
 
-    expected = ["TaskStateStore", "AssetStateStore"] if NEW else ["VariableStore"]
+    expected = ["AssetStateStore"] if NEW else ["VariableStore"]
     for found, number in ((xcom(run, "one"), 1), (xcom(run, "many", 0), 2), (xcom(run, "many", 1), 3)):
         assert found["names"] == expected
         assert found["after"] == [{"done": [[0, number]]}] * len(expected)
@@ -79,24 +78,23 @@ def test_the_inlet_is_declared_once_beside_the_users_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reachable", "ledger", "records"),
+    ("reachable", "chosen"),
     [
-        ({"task_state": STATE, "record_state": STATE}, TaskStateStore, [AssetStateStore]),
-        ({"task_state": STATE, "record_state": STATE, "configured": FOLDER}, FileStore, [AssetStateStore, FileStore]),
-        ({"record_state": STATE}, NONE, [AssetStateStore]),
-        ({"record_state": STATE, "configured": FOLDER}, FileStore, [AssetStateStore, FileStore]),
-        ({"variables": True}, NONE, [VariableStore]),
-        ({"variables": True, "configured": FOLDER}, FileStore, [FileStore]),
-        ({"configured": FOLDER}, FileStore, [FileStore]),
-        ({}, NONE, []),
+        ({"task_state": STATE, "record_state": STATE}, [AssetStateStore]),
+        ({"task_state": STATE, "record_state": STATE, "configured": FOLDER}, [AssetStateStore, FileStore]),
+        ({"record_state": STATE, "configured": FOLDER}, [AssetStateStore, FileStore]),
+        ({"task_state": STATE}, [TaskStateStore]),
+        ({"task_state": STATE, "configured": FOLDER}, [FileStore]),
+        ({"variables": True}, [VariableStore]),
+        ({"variables": True, "configured": FOLDER}, [FileStore]),
+        ({"configured": FOLDER}, [FileStore]),
+        ({}, []),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_stores_are_chosen_by_what_a_caller_can_reach(reachable: dict[str, Any], ledger: type, records: Any) -> None:
-    """A folder holds the ledger, and is a record too; Variables are the last resort."""
-    stores = choose_stores(**{"configured": None, **reachable})
-
-    assert (type(stores.ledger), [type(store) for store in stores.records]) == (ledger, records)
+def test_stores_are_chosen_by_what_a_caller_can_reach(reachable: dict[str, Any], chosen: list[type]) -> None:
+    """All that others read too; the state of the task itself and Variables are the last resort."""
+    assert [type(store) for store in choose_stores(**{"configured": None, **reachable})] == chosen
 
 
 @pytest.mark.parametrize("path", ["folder", "./folder"])
@@ -115,24 +113,23 @@ def test_the_configuration_may_name_the_folder(tmp_path: Path, monkeypatch: pyte
     """The argument takes precedence."""
     monkeypatch.setenv("AIRFLOW__MQS__LEDGER_PATH", str(tmp_path))
 
-    assert stores_of_task({}, None) == ReplayStores(FileStore(tmp_path), (FileStore(tmp_path),))
-    assert stores_of_task({}, str(tmp_path / "own")).ledger == FileStore(tmp_path / "own")
+    assert stores_of_task({}, None) == (FileStore(tmp_path),)
+    assert stores_of_task({}, str(tmp_path / "own")) == (FileStore(tmp_path / "own"),)
 
 
-def test_a_folder_is_a_record_beside_the_asset(tmp_path: Path) -> None:
+def test_a_folder_is_used_beside_the_asset(tmp_path: Path) -> None:
     """Commands see what tasks sent, and tasks what commands sent."""
     assets = {asset: object() for asset in record_inlets()}
     context = {"ti": object(), **({"asset_state_store": assets} if assets else {})}
 
     stores = stores_of_task(context, str(tmp_path))
 
-    assert stores.ledger == FileStore(tmp_path)
-    assert [type(store) for store in stores.records] == [AssetStateStore, FileStore][not assets :]
+    assert [type(store) for store in stores] == [AssetStateStore, FileStore][not assets :]
 
 
 def test_outside_a_task_there_is_no_store() -> None:
     """A plain dict as context has none."""
-    assert stores_of_task({}, None) == stores_of_task({"ti": object()}, None) == ReplayStores()
+    assert stores_of_task({}, None) == stores_of_task({"ti": object()}, None) == ()
 
 
 def test_a_storage_that_is_not_installed_is_an_error() -> None:

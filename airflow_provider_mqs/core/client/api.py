@@ -96,15 +96,34 @@ class MqsApi:
         An IAM user sees only topics of applications that they created or were authorised for. Without a ``limit`` one
         answer holds them all, unless the service cuts it.
         """
+        return (yield from self.find_topics())[0]
+
+    def find_topics(self, wanted: str | None = None) -> Flow[tuple[list[Topic], bool]]:
+        """
+        Return the topics that these credentials may see, and whether the list is whole.
+
+        One that was not cut is as long as its ``total`` says, but that is a hint: a ``wanted`` topic is looked for on
+        one page more. What ``offset`` counts is not documented: it is tried as a number of topics, then of pages.
+        """
         topics: dict[str, Topic] = {}
-        while True:
-            query = {"offset": str(len(topics))} if topics else {}
+        total = 0
+
+        def read(offset: int) -> Flow[bool]:
+            nonlocal total
+            query = {"offset": str(offset)} if offset else {}
             response = yield from self._get(self.settings.endpoint, "/mqs", "/topics", query)
-            found, total = Topic.page_from_api(response.json())
-            unseen = {topic.name: topic for topic in found if topic.name not in topics}
-            topics |= unseen
-            if not unseen or len(topics) >= total:
-                return list(topics.values())
+            found, said = Topic.page_from_api(response.json())
+            before, total = len(topics), max(total, said or 0)
+            topics.update((topic.name, topic) for topic in found if topic.name not in topics)
+            return len(topics) > before
+
+        grown = yield from read(0)
+        while grown and (len(topics) < total or wanted not in {None, *topics}):
+            grown = yield from read(len(topics))
+        page = 1
+        while len(topics) < total and page <= total and ((yield from read(page)) or page == 1):
+            page += 1
+        return list(topics.values()), len(topics) >= total
 
     def query_page(
         self,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_mqs.core.client.api import MqsApi
 from airflow_provider_mqs.core.client.auth import auth_for
-from airflow_provider_mqs.core.client.concurrency import side_by_side
-from airflow_provider_mqs.core.client.flow import Call, Flow, Parallel, Request, Sleep, Step, Wait, adrive, drive
+from airflow_provider_mqs.core.client.concurrency import results_of
+from airflow_provider_mqs.core.client.flow import Call, Flow, Request, Sleep, Step, Wait, adrive, drive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,18 +160,7 @@ class AsyncMqsClient:
             return await asyncio.shield(asyncio.wrap_future(step.future))
         if isinstance(step, Call):
             return await asyncio.to_thread(step.call)
-        return await self._run_all(step)
-
-    async def _run_all(self, step: Parallel) -> list[Any]:
-        results: dict[int, Any] = {}
-        flows = enumerate(step.flows)  # shared: each worker takes the next flow
-
-        async def work() -> None:
-            for index, flow in flows:
-                results[index] = await self.run(flow)
-
-        await side_by_side(work() for _ in range(self.concurrency))
-        return [results[index] for index in sorted(results)]
+        return await results_of((self.run(flow) for flow in step.flows), workers=self.concurrency)
 
     async def _open_transport(self) -> AsyncTransport:
         if self._transport is None:

@@ -77,6 +77,7 @@ _CODE: Final = re.compile(r"(?:MQS|DMS|APIGW?|IAM)\.(\d+)")
 _BARE: Final = {int(number): number for number in ERROR_CODES if int(number) > 99_999}  # noqa: PLR2004 - six digits
 _NO_ERROR: Final = re.compile(r"0*|2\d\d|ok|success|succeeded|true|false|none|null|\[\]", re.IGNORECASE)
 _CODES, _SENTENCES = ("error_code", "errorCode", "code"), ("error_msg", "errorMsg", "message", "error")
+_NAMES: Final = frozenset((*_CODES, *_SENTENCES))
 _MAX_MESSAGE: Final = 300
 
 
@@ -106,6 +107,8 @@ def checked(response: Response) -> Response:
 def names_error(response: Response) -> bool:
     """Whether the body has an error code, or an error without one; ``0``, ``200`` and ``OK`` are none."""
     body = _body(response)
+    if _NAMES.isdisjoint(body):  # as in nearly all answers
+        return False
     says = [body[name] for name in _CODES if body.get(name) is not None] or [_first(body, *_SENTENCES)]
     return not all(_NO_ERROR.fullmatch(_clean(value)) for value in says)
 

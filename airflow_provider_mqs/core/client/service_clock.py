@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 # NTP slews a clock by at most 500 ppm, and both may be slewed
 DRIFT: Final = 0.001
+_SLOW, _FAST = 1000 * (1 - DRIFT), 1000 * (1 + DRIFT)
+"""What the slowest and the fastest clock show after a second, in milliseconds."""
 _SERVER_ERROR, _PROXY = HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
 _UNKNOWN_MS: Final = 3_600_000.0
 """How wrong this machine's clock may be if it is all we have."""
@@ -64,6 +66,8 @@ class ServiceClock:
 
     def earliest_ms(self) -> int:
         """Return the earliest time that it may be at the service, epoch ms."""
+        if self._bounds_ms is not None:  # asked before each POST
+            return floor(self._bounds_ms[0] + self.monotonic() * _SLOW)
         return floor(self._now_ms()[0])
 
     def latest_ms(self) -> int:
@@ -95,17 +99,17 @@ class ServiceClock:
             self._narrow(earliest_ms, latest_ms, asked_s, answered_s)
 
     def _narrow(self, earliest_ms: float, latest_ms: float, asked_s: float, answered_s: float) -> None:
-        bounds = earliest_ms - _slow_ms(answered_s), latest_ms - _fast_ms(asked_s)
+        bounds = earliest_ms - answered_s * _SLOW, latest_ms - asked_s * _FAST
         if self._bounds_ms is not None:
             low_ms, high_ms = max(bounds[0], self._bounds_ms[0]), min(bounds[1], self._bounds_ms[1])
-            if low_ms + _slow_ms(answered_s) <= high_ms + _fast_ms(answered_s):
+            if low_ms + answered_s * _SLOW <= high_ms + answered_s * _FAST:
                 bounds = low_ms, high_ms
         self._bounds_ms = bounds
 
     def _now_ms(self) -> tuple[float, float]:
         if self._bounds_ms is not None:
             now_s = self.monotonic()
-            return self._bounds_ms[0] + _slow_ms(now_s), self._bounds_ms[1] + _fast_ms(now_s)
+            return self._bounds_ms[0] + now_s * _SLOW, self._bounds_ms[1] + now_s * _FAST
         if self.fallback is not None and self.fallback.known:
             return self.fallback._now_ms()  # noqa: SLF001 - another clock of this class
         wall_ms = self.wall() * 1000
@@ -121,13 +125,3 @@ def http_date_ms(text: str) -> int | None:
         return round((date if date.tzinfo else date.replace(tzinfo=timezone.utc)).timestamp() * 1000)
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def _slow_ms(seconds: float) -> float:
-    """Return what the slowest clock shows after so many seconds."""
-    return seconds * 1000 * (1 - DRIFT)
-
-
-def _fast_ms(seconds: float) -> float:
-    """Return what the fastest clock shows after so many seconds."""
-    return seconds * 1000 * (1 + DRIFT)

@@ -1,11 +1,14 @@
 """
-The ledger of a replay, kept over all its tries. Begin with the protocol in ``session``.
+The ledgers of replays, one for each execution. Begin with the protocol in ``session``.
 
 - ``account``: what has become of each message of a plan
-- ``ledger``: the ledger as a value: what is done, claimed and copied, by whom (``mqs.ledger/1``)
+- ``ledger``: a ledger as a value: what is done, claimed and copied, by which execution (``mqs.ledger/2``)
+- ``ledger_reader``: reads ledgers, fences and proofs from several stores
 - ``resume``: what a new execution takes over from the ledgers of earlier ones
-- ``session``: one execution's hold on its ledger: take over, announce, give way, write, close
-- ``index``: which replays a topic had, so that others find their ledgers
+- ``session``: one execution's hold on its ledger: announce, wait for others, take over, write, close
+- ``index``: which executions a topic had, so that others find their ledgers
+- ``process_identity``: which process this is, and whether another one has ended
+- ``topic_ledgers``: the ledgers of a topic, for those who send nothing
 - ``known_copies``: which rows of a window are copies that earlier replays made
 - ``stores``: where values are kept: what a store must do, and the store in a folder
 """

@@ -4,19 +4,21 @@ The account of a resend: what has become of each message of the plan. Nothing el
 The ledger serialises it, the report renders it, verification reads it. Claims and sender change it, only by the methods
 named here. A message is in one state at a time::
 
-    not attempted ──claim──▶ claimed ──mark_sent──▶ done
-       ▲   ▲                  │  │ └──mark_failed──▶ failed
-       │   └─────release──────┘  │
-       │                         └──mark_in_doubt──▶ in doubt ──mark_sent──▶ done
-       └──────────────send_again───────────────────────┘ └──────give_up────▶ unknown
+    to be sent ──claim──▶ claimed ──mark_sent──▶ done
+       ▲   ▲                │  │ └──mark_failed──▶ failed
+       │   └────release─────┘  │
+       │                       └──mark_in_doubt──▶ in doubt ──mark_sent──▶ done
+       └────────────send_again──────────────────────┘ └──────give_up────▶ unknown
 
 *Claimed*: the message may be posted once the ledger says so, and may have been posted from then on. *Done*: it was
-surely sent. *Failed*: it was surely not executed. *In doubt*: it was posted, and no answer says whether it was
-executed; that must be resolved. *Unknown*: it could not be resolved in this run. A message that is claimed, in doubt or
-unknown may have been sent; the ledger calls all three claimed.
+surely sent. *Failed*: its last POST was surely not executed. *In doubt*: it was posted, and no answer says whether it
+was executed; that must be resolved. *Unknown*: it could not be resolved in this run.
 
-What another run has sent is in ``already_sent``. It may be in ``done`` as well, if that run sent the same plan: then
-both share a ledger. What is only in ``done`` is what the report calls sent.
+What was once in doubt may have been sent until it is done, whatever state it is in: the account remembers it, and so
+does the ledger, which calls everything claimed that may have been sent. So a crash between two POSTs of one message
+loses no doubt.
+
+What another run has sent is in ``already_sent``, and is not in ``done``, which earlier tries of the same task share.
 
 An account belongs to the event loop. Threads get values that were read there.
 """
@@ -30,7 +32,6 @@ from typing import TYPE_CHECKING
 from airflow_provider_mqs.core.offsets import partition_offsets
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.core.ledger.ledger import Ledger
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
 
 MAX_FAILURES_LISTED = 100
@@ -85,6 +86,7 @@ class Account:
         done: OffsetsByPartition | None = None,
         already_sent: OffsetsByPartition | None = None,
         in_doubt: Iterable[Failure] = (),
+        possible_doubles: OffsetsByPartition | None = None,
     ) -> None:
         self.planned = planned
         self.already_sent = already_sent or {}
@@ -94,45 +96,45 @@ class Account:
         self.unknown: set[MessageRef] = set()
         self.failures: list[Failure] = []
         """Why messages failed or are unknown, in this order; the first 100 of them."""
-        self.possible_doubles: OffsetsByPartition = {}
+        self.possible_doubles = possible_doubles or {}
         self.sent_now = 0
         """How many messages this try has sent."""
         self._requested = partition_offsets.count(planned)
         self._already_sent = partition_offsets.count(self.already_sent)
+        self._sent_before = partition_offsets.count(done or {})
+        self._once_in_doubt = set(self.in_doubt)
         self._done = done or {}
-        # a message costs an append; they are joined when somebody reads ``done``, which is once a claim
+        # a message costs two appends; they are joined when somebody asks for them
         self._new: list[MessageRef] = []
-        self._sent_before = partition_offsets.count(self.sent)
+        self._untaken: list[MessageRef] = []
 
     @property
     def done(self) -> OffsetsByPartition:
-        """What was surely sent, by this try, earlier ones and other runs of the same replay."""
+        """What was surely sent, by this try and earlier ones of the same task."""
         if self._new:
             self._done, self._new = partition_offsets.union(self._done, partition_offsets.from_refs(self._new)), []
         return self._done
 
-    @property
-    def sent(self) -> OffsetsByPartition:
-        """What was surely sent, by this try and earlier ones of the same task."""
-        return partition_offsets.difference(self.done, self.already_sent)
+    def take_new_done(self) -> OffsetsByPartition:
+        """Return what was sent since this was last asked, for the ledger; its cost does not grow with what is done."""
+        taken, self._untaken = self._untaken, []
+        return partition_offsets.from_refs(taken)
 
     @property
     def maybe_sent(self) -> OffsetsByPartition:
         """What may have been sent: what the ledger calls claimed."""
-        return partition_offsets.from_refs((*self.claimed, *self.in_doubt, *self.unknown))
+        return partition_offsets.from_refs(self.claimed | self._once_in_doubt)
 
     @property
-    def maybe_sent_count(self) -> int:
-        """How many messages may have been sent."""
+    def unsettled_count(self) -> int:
+        """How many messages are claimed, in doubt or unknown."""
         return len(self.claimed) + len(self.in_doubt) + len(self.unknown)
 
     @property
     def remaining(self) -> OffsetsByPartition:
-        """What may be claimed: neither sent nor failed, and surely not posted."""
-        gone = partition_offsets.union(
-            self.done, self.already_sent, partition_offsets.from_refs(self.failed), self.maybe_sent
-        )
-        return partition_offsets.difference(self.planned, gone)
+        """What may be claimed: neither sent nor failed, and not being sent or resolved at this moment."""
+        gone = partition_offsets.from_refs((*self.failed, *self.claimed, *self.in_doubt, *self.unknown))
+        return partition_offsets.difference(self.planned, partition_offsets.union(self.done, self.already_sent, gone))
 
     @property
     def counts(self) -> Counts:
@@ -146,25 +148,21 @@ class Account:
         """Whether every message was surely sent, by this run or another."""
         return self._sent_before + self.sent_now + self._already_sent == self._requested
 
-    def take_over(self, ledger: Ledger) -> None:
-        """Go on from a ledger that was taken over; it may hold more than when it was first read."""
-        self._done = partition_offsets.union(self._done, ledger.done)
-        self._sent_before = partition_offsets.count(self.sent)
-        self.possible_doubles = ledger.possible_doubles
-
     def claim(self, refs: Iterable[MessageRef]) -> None:
         """Note messages that are about to be posted. They may be once the ledger has been written."""
         self.claimed.update(refs)
 
     def release(self, refs: Iterable[MessageRef]) -> None:
-        """Free messages that were claimed and surely not executed, so that they may be claimed again."""
+        """Free messages that were claimed and surely not executed since, so that they may be claimed again."""
         self.claimed.difference_update(refs)
 
     def mark_sent(self, ref: MessageRef) -> None:
         """Note that a message was acknowledged, or its copy found."""
         self.claimed.discard(ref)
         self.in_doubt.pop(ref, None)
+        self._once_in_doubt.discard(ref)
         self._new.append(ref)
+        self._untaken.append(ref)
         self.sent_now += 1
 
     def mark_failed(self, failure: Failure) -> None:
@@ -177,6 +175,7 @@ class Account:
         """Note that a message was posted, and no answer says whether it was executed."""
         self.claimed.discard(failure.ref)
         self.in_doubt[failure.ref] = failure
+        self._once_in_doubt.add(failure.ref)
 
     def send_again(self, ref: MessageRef) -> None:
         """Let a message in doubt be claimed once more: its copy is not there, or the user accepts a double."""

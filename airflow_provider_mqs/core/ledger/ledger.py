@@ -1,17 +1,16 @@
 """
-The ledger of a replay (``mqs.ledger/1``): which messages were surely sent, and which may have been.
+The ledger of one execution (``mqs.ledger/2``): which messages it surely sent, and which it may have sent.
 
-One value, always written whole. It is also the replay record: later queries and resends of the same topic read it.
+An *execution* is one try of a task, or one command; its token names it. Only the execution itself writes its ledger, so
+no write is ever lost, and what a ledger once claimed stays there for whoever comes next. Ledgers are also the replay
+record: later queries and resends of the same topic read them.
 
 The states of a ledger::
 
-    opening ──▶ sending ──▶ complete    every message of the plan was sent, by this replay or another
-       │           └──────▶ ended       something is left: failed, unknown or never attempted
-       └──────────────────▶ ended       another run is sending some of the messages, and this one gave way
-
-Only the ``owner`` may write: one execution of a task or of a command. Each write of an open ledger renews its lease;
-an owner that has not written for ``LEASE_MS`` counts as gone. The next execution takes the ledger over by making itself
-the owner; the former one, if it is still alive, finds out at its next write and stops. ``session`` has that protocol.
+    opening ──▶ sending ──▶ complete    every message of the plan was sent, by this execution or another
+     │  ▲          └──────▶ ended       something is left: failed, unknown or never attempted
+     ▼  │
+    waiting ──────────────▶ ended       another execution has some of the messages, and did not end in time
 
 Of the states of a message (see ``account``) a ledger keeps two:
 
@@ -24,7 +23,7 @@ Of the states of a message (see ``account``) a ledger keeps two:
 What a crash leaves of a message, depending on when it comes:
 
 ==================================  ==================================================================================
-before its claim is written         Not sent, and the ledger says so: the next try sends it.
+before its claim is written         Not sent, and the ledger says so: the next execution sends it.
 between its claim and its POST      Not sent, but the ledger does not show it: it is in doubt.
 between its POST and the next       Perhaps sent: it is in doubt.
 write
@@ -32,26 +31,36 @@ after the write that has it done    Sent, and the ledger says so: no later run s
 ==================================  ==================================================================================
 
 So after a crash at most 500 messages are in doubt, and their copies are looked for. Nothing else is a guess.
+
+Three values make up a ledger, so that a write costs the same however much was sent before: the *head*, written at every
+claim; the *plan*, written once, before the first head; and *segments* of ``done``, each written once, before the head
+that counts it. A head holds only what is done and in no segment yet. ``seq`` grows with each write of the head: of two
+stores the one with the greater number counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_mqs.core.ledger.process_identity import ProcessIdentity
 from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
 
-SCHEMA = "mqs.ledger/1"
-OPENING, SENDING, ENDED, COMPLETE = "opening", "sending", "ended", "complete"
+SCHEMA: Final = "mqs.ledger/2"
+OPENING, WAITING, SENDING, ENDED, COMPLETE = "opening", "waiting", "sending", "ended", "complete"
 # four heartbeats: one or two late writes must not make a living sender look dead
-LEASE_MS = 60_000
-"""Milliseconds without a write after which the owner of an open ledger counts as gone."""
-MARGIN_MS = 300_000
+LEASE_MS: Final = 60_000
+"""Milliseconds of the service's time without a write after which the owner of an open ledger counts as gone."""
+OWN_LEASE_MS: Final = 40_000
+"""For how long after the start of a write its owner may post; well before others take it for gone."""
+LATE_MS: Final = 100_000
+"""How long after it was posted a copy may still be appended: longer than any request and any ``verify_wait``."""
+MARGIN_MS: Final = 300_000
 """How far the time of a copy may lie outside the interval in which it was sent, after correction of the clocks."""
 
 
@@ -66,7 +75,7 @@ class Owner:
     max_tries: int | None = None
     """Airflow's number: a retry leaves it alone, a Clear raises it."""
     host: str = ""
-    pid: int = 0
+    process: ProcessIdentity = field(default_factory=ProcessIdentity)
 
     @property
     def task_instance(self) -> tuple[Any, ...] | None:
@@ -74,25 +83,44 @@ class Owner:
         names = ("dag_id", "run_id", "task_id", "map_index")
         return tuple(self.run.get(name) for name in names) if self.run.get("dag_id") else None
 
-    def same_task(self, other: Owner) -> bool:
-        """Return whether both are tries of one task instance; Airflow runs only one of them at a time."""
-        return self.task_instance is not None and self.task_instance == other.task_instance
+    def is_earlier_try_of(self, other: Owner) -> bool:
+        """Return whether both are tries of one task instance, this one the earlier; Airflow runs one at a time."""
+        if self.task_instance is None or self.task_instance != other.task_instance:
+            return False
+        mine, theirs = (int(owner.run.get("try_number") or 0) for owner in (self, other))
+        return mine < theirs
 
     def is_retried_by(self, other: Owner) -> bool:
         """Return whether the other is Airflow's next try, after no Clear and with the run not deleted and recreated."""
-        tries = [int(owner.run.get("try_number") or 0) for owner in (self, other)]
-        return self.same_task(other) and self.max_tries == other.max_tries and tries[0] < tries[1]
+        return self.is_earlier_try_of(other) and self.max_tries == other.max_tries
 
     def __str__(self) -> str:
         if self.task_instance is None:
-            return f"a process ({self.pid}) on {self.host or 'an unknown host'}"
+            return f"a process ({self.process.pid}) on {self.host or 'an unknown host'}"
         named = ((name, self.run.get(name)) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number"))
         return ", ".join(f"{name} {value}" for name, value in named if value not in (None, -1))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        return {
+            "token": self.token,
+            "run": dict(self.run),
+            "max_tries": self.max_tries,
+            "host": self.host,
+            "process": list(self.process),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Owner:
+        """Read what ``to_json`` wrote."""
+        machine, pid, started = value["process"]
+        process = ProcessIdentity(str(machine), int(pid), int(started))
+        return cls(str(value["token"]), value["run"], value["max_tries"], str(value["host"]), process)
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What is known about one replay."""
+    """What is known about one execution; times are epoch ms of the service's clock."""
 
     replay_id: str
     """SHA-256 of endpoint, instance, topic, consumer key and the exact ranges."""
@@ -101,43 +129,73 @@ class Ledger:
     digest: str | None
     """That of the query's document; ``None`` if the plan does not come from one."""
     owner: Owner
-    """Who wrote this."""
+    """Who writes this."""
     planned: OffsetsByPartition
+    ordering: str = "partition"
+    span_ms: tuple[int, int] | None = None
+    """Within which time the planned messages lie, half-open; ``None`` if the plan does not say."""
     state: str = OPENING
+    verifying: bool = False
+    """Whether it has stopped sending, and looks for its copies."""
+    seq: int = 0
+    """How many times it was written."""
+    after: tuple[str, ...] = ()
+    """The executions with messages in common that had stopped when this one began: what it does, it does knowingly."""
     done: OffsetsByPartition = field(default_factory=dict)
     claimed: OffsetsByPartition = field(default_factory=dict)
-    sent_earlier: OffsetsByPartition = field(default_factory=dict)
-    """What was sent, or may have been, before a run with ``on_replayed="resend"`` began again."""
     possible_doubles: OffsetsByPartition = field(default_factory=dict)
     """Sent although an earlier POST of theirs may have worked."""
     copies: OffsetsByPartition = field(default_factory=dict)
     """Offsets of the copies that were found."""
-    copies_known: bool = True
+    copies_known: bool = False
     """Whether ``copies`` holds every copy."""
+    copies_keep_time: bool | None = None
+    """Whether a copy has the timestamp of its source; ``None`` if it is not known."""
+    proofs: Mapping[str, OffsetsByPartition] = field(default_factory=dict)
+    """By token, all copies of other executions that this one has found."""
     last_offsets: Mapping[int, int] = field(default_factory=dict)
     """By partition, the last offset before the first message was sent: copies come after it."""
     first_ms: int = 0
-    """The service's time before any run sent the first message, epoch ms."""
-    since_ms: int = 0
-    """The same for the messages in ``done`` and ``claimed``."""
+    """Earliest time of the first POST."""
     until_ms: int = 0
-    """The service's time of the last write, epoch ms."""
-    updated_ms: int = 0
-    """This machine's time of the last write, epoch ms."""
+    """Latest time of the last answer to a POST."""
+    renewed_ms: int = 0
+    """Latest time at which the last write began."""
+    clock_known: bool = False
+    """Whether ``renewed_ms`` is the service's time, and not a guess by the owner's own clock."""
 
     @property
-    def ever_sent(self) -> OffsetsByPartition:
-        """Everything that was surely sent, by whichever run."""
-        return partition_offsets.union(self.done, self.sent_earlier)
+    def token(self) -> str:
+        """The name of the execution."""
+        return self.owner.token
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its owner has not closed it."""
+        return self.state not in (ENDED, COMPLETE)
+
+    @property
+    def maybe_sent(self) -> OffsetsByPartition:
+        """What was surely sent or may have been."""
+        return partition_offsets.union(self.done, self.claimed)
 
     @property
     def has_copies(self) -> bool:
         """Whether anything was sent, or may have been."""
-        return bool(self.done or self.claimed or self.sent_earlier)
+        return bool(self.done or self.claimed)
 
-    def alive(self, now_ms: int) -> bool:
-        """Return whether its owner may still be sending, at this machine's time ``now_ms``."""
-        return self.state in (OPENING, SENDING) and now_ms - self.updated_ms < LEASE_MS
+    @property
+    def posts_until_ms(self) -> int:
+        """The latest time at which its owner may have begun a POST, unless it writes again."""
+        return self.renewed_ms + OWN_LEASE_MS if self.is_open else self.until_ms or self.renewed_ms
+
+    def until(self, late_ms: int = LATE_MS) -> int:
+        """Return the latest time that a copy of this execution may have, unless it writes again."""
+        return self.posts_until_ms + (late_ms if self.is_open or self.claimed else 0)
+
+    def may_have_sent_within(self, start_ms: int, end_ms: int) -> bool:
+        """Return whether a copy of this execution may be from within an interval, unless it writes again."""
+        return self.has_copies and self.first_ms < end_ms and self.until() >= start_ms
 
     def is_continued_by(self, other: Owner) -> bool:
         """Return whether the other execution is a retry of this one, whose messages count as its own."""
@@ -146,92 +204,90 @@ class Ledger:
         # a command has no task instance, and continues any call that broke off
         return self.owner.task_instance == other.task_instance
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the value for a store. Its keys are older than the names of the fields, and stay as they are."""
-        owner = self.owner
+    def to_json(self, segments: int = 0) -> dict[str, Any]:
+        """Return the head, whose ``done`` is what is in none of the segments."""
         return {
             "schema": SCHEMA,
             "replay_id": self.replay_id,
             **self.scope,
             "digest": self.digest,
-            "owner": {
-                "token": owner.token,
-                "run": dict(owner.run),
-                "max_tries": owner.max_tries,
-                "host": owner.host,
-                "pid": owner.pid,
-            },
+            "owner": self.owner.to_json(),
+            "ordering": self.ordering,
+            "span_ms": self.span_ms and list(self.span_ms),
             "state": self.state,
-            "planned": offset_ranges.to_json(self.planned),
+            "verifying": self.verifying,
+            "seq": self.seq,
+            "after": list(self.after),
+            "segments": segments,
             "done": offset_ranges.to_json(self.done),
             "claimed": offset_ranges.to_json(self.claimed),
-            "earlier": offset_ranges.to_json(self.sent_earlier),
-            "doubles": offset_ranges.to_json(self.possible_doubles),
+            "possible_doubles": offset_ranges.to_json(self.possible_doubles),
             "copies": offset_ranges.to_json(self.copies),
             "copies_known": self.copies_known,
-            "marks": {str(partition): offset for partition, offset in self.last_offsets.items()},
+            "copies_keep_time": self.copies_keep_time,
+            "proofs": {token: offset_ranges.to_json(copies) for token, copies in self.proofs.items()},
+            "last_offsets": {str(partition): offset for partition, offset in self.last_offsets.items()},
             "first_ms": self.first_ms,
-            "since_ms": self.since_ms,
             "until_ms": self.until_ms,
-            "updated_ms": self.updated_ms,
+            "renewed_ms": self.renewed_ms,
+            "clock_known": self.clock_known,
         }
 
     @classmethod
-    def from_json(cls, value: Any, store: str) -> Ledger:
-        """Read what ``to_json`` wrote, perhaps in another version; ``store`` is its name for errors."""
-        schema = value.get("schema") if isinstance(value, Mapping) else None
-        if schema != SCHEMA:
-            raise StoreError(
-                f"The ledger in {store} has schema {str(schema)[:40]!r}, this version reads {SCHEMA!r}: "
-                "upgrade the provider, or remove the record if you know what was sent."
-            )
+    def from_json(cls, value: Any, store: str, planned: OffsetsByPartition, sealed: OffsetsByPartition) -> Ledger:
+        """Read a head, perhaps of another version, with its plan and segments; ``store`` is its name for errors."""
+        check_schema(value, store)
 
         def offsets(name: str) -> OffsetsByPartition:
             return partition_offsets.from_json(value[name], name)
 
         try:
-            owner = value["owner"]
+            span_ms, keep_time = value["span_ms"], value["copies_keep_time"]
             return cls(
                 replay_id=str(value["replay_id"]),
                 scope={name: value[name] for name in ("endpoint", "instance_id", "topic", "consumer_key")},
                 digest=value["digest"],
-                owner=Owner(owner["token"], owner["run"], owner["max_tries"], owner["host"], int(owner["pid"])),
-                planned=offsets("planned"),
+                owner=Owner.from_json(value["owner"]),
+                planned=planned,
+                ordering=str(value["ordering"]),
+                span_ms=None if span_ms is None else (int(span_ms[0]), int(span_ms[1])),
                 state=str(value["state"]),
-                done=offsets("done"),
+                verifying=value["verifying"] is True,
+                seq=int(value["seq"]),
+                after=tuple(map(str, value["after"])),
+                done=partition_offsets.union(sealed, offsets("done")),
                 claimed=offsets("claimed"),
-                sent_earlier=offsets("earlier"),
-                possible_doubles=offsets("doubles"),
+                possible_doubles=offsets("possible_doubles"),
                 copies=offsets("copies"),
                 copies_known=value["copies_known"] is True,
-                last_offsets={int(partition): int(offset) for partition, offset in value["marks"].items()},
+                copies_keep_time=None if keep_time is None else bool(keep_time),
+                proofs={
+                    str(token): partition_offsets.from_json(copies, "proofs")
+                    for token, copies in value["proofs"].items()
+                },
+                last_offsets={int(partition): int(offset) for partition, offset in value["last_offsets"].items()},
                 first_ms=int(value["first_ms"]),
-                since_ms=int(value["since_ms"]),
                 until_ms=int(value["until_ms"]),
-                updated_ms=int(value["updated_ms"]),
+                renewed_ms=int(value["renewed_ms"]),
+                clock_known=value["clock_known"] is True,
             )
-        except (KeyError, TypeError, ValueError, AttributeError, ConfigurationError) as error:
-            raise StoreError(
-                f"The ledger in {store} cannot be read ({error}), and nothing is sent on a guess: "
-                "restore it, or remove it if you know what was sent."
-            ) from error
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, ConfigurationError) as error:
+            raise broken(store, error) from error
 
 
-def merged(left: Ledger | None, right: Ledger | None) -> Ledger | None:
-    """
-    Join what two stores hold of one replay, since a write may have reached only the first of them.
+def check_schema(value: Any, store: str) -> None:
+    """Refuse a head that this version cannot read."""
+    schema = value.get("schema") if isinstance(value, Mapping) else None
+    if schema != SCHEMA:
+        raise StoreError(
+            f"The ledger in {store} has schema {str(schema)[:40]!r}, this version reads {SCHEMA!r}: "
+            "upgrade the provider, or remove the record if you know what was sent."
+        )
 
-    The newer value counts, with what either knows to be done; what is done is no longer in doubt.
-    """
-    if left is None or right is None:
-        return left or right
-    newer, older = sorted((left, right), key=lambda ledger: ledger.updated_ms, reverse=True)
-    # a run that sends everything again has moved what was done into ``sent_earlier``
-    done = partition_offsets.union(newer.done, older.done if newer.sent_earlier == older.sent_earlier else {})
-    claimed = newer.claimed if newer.owner == older.owner else partition_offsets.union(newer.claimed, older.claimed)
-    return replace(
-        newer,
-        done=done,
-        claimed=partition_offsets.difference(claimed, done),
-        copies=partition_offsets.union(newer.copies, older.copies),
+
+def broken(store: str, error: object) -> StoreError:
+    """Return the error for a ledger that cannot be read."""
+    return StoreError(
+        f"The ledger in {store} cannot be read ({error}), and nothing is sent on a guess: "
+        "restore it, or remove it if you know what was sent."
     )

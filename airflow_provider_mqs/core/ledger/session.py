@@ -1,221 +1,401 @@
 """
-One execution's hold on the ledger of a replay: how it is taken over, written and closed, so that nothing is sent twice.
+One execution's hold on its ledger: how it is opened, written and closed, so that nothing is sent twice.
 
-No store has compare-and-set, so there is no lock. A replay announces itself, then looks for rivals, and only then
-sends: of two that want the same messages at once, at least one sees the other. Who may be alive is decided by a lease.
+No store has compare-and-set, so there is no lock. The protocol needs only that reads and writes of a store are atomic,
+however long they take and in whatever order they happen. It rests on two rules:
+
+* *Announce, then look.* An execution writes its ledger as ``opening`` and its index entry, and only then looks for
+  rivals: executions that have messages in common with it, for the same consumer. So of two that want the same messages
+  at least one sees the other, and does not go on. An execution begins only after a look that found nobody in its way.
+* *Fence, then read.* Whoever takes a rival for dead raises the rival's fence, a flag that is never lowered, and then
+  reads its ledger. The owner of a ledger looks at its own fence after each write, and posts nothing of that write
+  before. So either the taker reads what was claimed, and has it in doubt, or the owner finds the fence and stops.
+
+Whether a rival is alive is only a guess that saves time. A wrong guess is safe, by the second rule: a rival that lives
+on stops at its next write, and everything that it may post until then is in doubt for the taker.
 
 ================  ======================================================================================================
-``preview``       Read the ledgers of this replay and of others that have messages in common with it, for the same
-                  consumer. If the owner of one may be alive, stop with ``ReplayInProgressError``. Writes nothing.
-``open``          1. Preview once more. 2. Take over what the last owner left (``resume.py``). 3. Announce: write the
-                  ledger as ``opening`` under a token of its own, then the index entry. 4. Look for rivals: one that is
-                  ``sending``, or ``opening`` with a smaller token, goes first, and this one gives way: it closes as
-                  ``ended`` and stops. Rivals with a larger token have 5 s to give way; if one does not, this one
-                  does. 5. Write once more.
-``write``         Read the ledger in each store first. If its owner is neither this execution nor (in ``open``) the one
-                  that was taken over, stop with ``StoreError``. Then write it whole. A message is posted only after a
-                  write that claims it.
-``close``         Write the final state, ``ended`` (messages are left) or ``complete``, then the end of the index entry.
-lease, heartbeat  A ledger in ``opening`` or ``sending`` is alive for 60 s after its last write (``LEASE_MS``). Claims
-                  renew it, and ``core/resend/replay`` writes every 15 s. It is not alive if its owner is an earlier try
-                  of this task (Airflow runs one at a time), or a process of this machine that has ended.
+``preview``       Look, without being announced. Writes nothing.
+``open``          1. Announce. 2. Look. Fence all that are dead. Of those alive: one that is ``sending``, or ``opening``
+                  with a smaller token, goes first: say ``waiting``, look every 2 s until it does not, say ``opening``,
+                  and look again. One that is ``opening`` with a larger token will find this one and say ``waiting``;
+                  look again until it does. One that is ``waiting`` is in nobody's way. 3. Begin when one look since
+                  ``opening`` was last written finds nobody in the way. After an hour, give up.
+``write``         Write the ledger, then look at the own fence. A message is posted only after a write that claims it.
+``close``         Write the final state, ``ended`` (messages are left) or ``complete``, then note the end in the index.
+own lease         A write allows to post for 40 s after it began (``OWN_LEASE_MS``); after that, its owner writes again
+                  before the next POST. It writes every 15 s in every phase that lasts, so it seldom has to.
+lease             A rival is dead if it is an earlier try of the same task (Airflow runs one at a time); or a process of
+                  this machine that has ended; or has not written for 60 s (``LEASE_MS``). The latter is told in the
+                  service's time. If one of both does not know it, the rival is dead if no write is seen for 60 s.
 ================  ======================================================================================================
 
-A store that fails stops the sending. An execution that stalled and was taken over finds another owner's token at its
-next write and stops, too. If two owners write at the same moment, one value survives, and the owner that finds the
-other's token at its next write stops. Not covered: an execution that stalls for longer than the lease between a write
-and the posts that it allows still posts those messages, although another has taken over.
+A store that fails stops the sending: after a write that failed or was cut off, only ``close`` writes. A write that
+takes effect late can so undo nothing but the end, and what it brings back is in doubt.
 
 ==============================================  ========================================================================
 crash                                           what is left, and what it means for the next execution
 ==============================================  ========================================================================
-in ``preview``, or in ``open`` before step 3    Nothing was written: as if this execution had never been.
-after the ledger, before the index entry        Only the same replay finds this ledger. Nothing was sent, so nobody else
-                                                needs to.
-after the index entry, before the first claim   Other runs are refused until the lease ends; the next try of the task is
-                                                not. Nothing new is in doubt.
-after a claim                                   The same, and at most 500 messages are claimed (``MOST_CLAIMED``). They
-                                                are in doubt for every execution that takes over or wants them.
-between two stores                              The stores differ. Readers merge them: the newer one counts, with what
-                                                either of them knows as done.
-in ``close``, before the index entry            The entry has no end; the ledger's last write stands in for it.
+before the first write                          Nothing was written: as if this execution had never been.
+after the ledger, before the index entry        Nobody finds this ledger. Nothing was sent, so nobody needs to.
+after the index entry, before the first claim   Others wait until it is dead, the next try of the task does not. Nothing
+                                                new is in doubt.
+after a claim                                   The same, and at most 500 messages are claimed. They are in doubt for
+                                                every later execution that wants them.
+between two stores                              The stores differ. Nothing of this write was posted; who finds it in one
+                                                of them has too many messages in doubt, never too few.
+after a rival was fenced                        The rival stays fenced, and is dead for everybody.
+in ``close``, before the index entry            The index does not say when it ended; its ledger does.
 ==============================================  ========================================================================
 """
 
 from __future__ import annotations
 
-import os
-import time
+import logging
+import random
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from airflow_provider_mqs.core.ledger.index import IndexEntry, ReplayIndex, load_ledger, load_ledgers, wall_clock_ms
-from airflow_provider_mqs.core.ledger.ledger import ENDED, OPENING, SENDING, Ledger, Owner
-from airflow_provider_mqs.core.ledger.resume import History, history_of, taken_over
-from airflow_provider_mqs.core.offsets import partition_offsets
+from airflow_provider_mqs.core.client.flow import Flow, Sleep
+from airflow_provider_mqs.core.client.service_clock import ServiceClock
+from airflow_provider_mqs.core.ledger import process_identity
+from airflow_provider_mqs.core.ledger.index import IndexEntry, ReplayIndex, read_indexes
+from airflow_provider_mqs.core.ledger.ledger import (
+    ENDED,
+    LEASE_MS,
+    OPENING,
+    OWN_LEASE_MS,
+    SENDING,
+    WAITING,
+    Ledger,
+    Owner,
+)
+from airflow_provider_mqs.core.ledger.ledger_reader import (
+    LedgerReader,
+    head_key,
+    plan_key,
+    prover_key,
+    put,
+    segment_key,
+)
+from airflow_provider_mqs.core.ledger.resume import History, history_of
+from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 from airflow_provider_mqs.core.offsets.plan import Plan, replay_id_of
 from airflow_provider_mqs.core.values.time_window import iso
-from airflow_provider_mqs.exceptions import ReplayInProgressError, StoreError
+from airflow_provider_mqs.core.values.topic_ref import TopicRef
+from airflow_provider_mqs.exceptions import MqsError, ReplayInProgressError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from typing_extensions import Unpack
 
-    from airflow_provider_mqs.core.ledger.stores import ReplayStores, Store
+    from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
 
-_GIVE_WAY_ROUNDS = 20
-_GIVE_WAY_PAUSE_S = 0.25
+_log = logging.getLogger(__name__)
+SEGMENT: Final = 2_000
+"""How many ranges of ``done`` a head holds at most; more become a segment."""
+_POLL_S: Final = 2.0
+_LOG_EVERY_S: Final = 60.0
+_RENEW_EVERY_S: Final = 15.0
+_LONGEST_WAIT_S: Final = 3_600.0
+_MOST_ENDS_READ: Final = 16
+"""How many ledgers a closing execution reads to note in the index that they have ended."""
+_SURELY_GONE_MS: Final = 3_600_000
 
 
 class LedgerChanges(TypedDict, total=False):
     """Fields of ``Ledger`` that change while its owner sends."""
 
     state: str
-    done: OffsetsByPartition
+    verifying: bool
     claimed: OffsetsByPartition
     possible_doubles: OffsetsByPartition
     copies: OffsetsByPartition
     copies_known: bool
+    copies_keep_time: bool | None
+    proofs: Mapping[str, OffsetsByPartition]
     until_ms: int
 
 
 class LedgerSession:
     """
-    One execution's hold on the ledger of one replay, in each store that keeps it.
+    One execution's hold on its ledger, in each store that keeps it. Without stores nothing is kept.
 
-    ``ledger`` starts as it is before anything was sent, owned by this execution. Without ``stores`` nothing is kept.
-    ``indexes`` name the replays of the topic, one index for each store that other replays read.
+    ``ledger`` is what was last written, and before that what will be written first. ``clock`` must be that of the
+    client, once there is one. ``started_at`` returns when a process of this machine started, ``None`` if there is none.
     """
 
     def __init__(
         self,
         ledger: Ledger,
         stores: Sequence[Store],
-        indexes: Sequence[ReplayIndex] = (),
         *,
-        now_ms: Callable[[], int] = wall_clock_ms,
-        sleep: Callable[[float], object] = time.sleep,
+        clock: ServiceClock | None = None,
+        started_at: Callable[[int], int | None] = process_identity.started_at,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.ledger = ledger
+        self.clock = clock or ServiceClock()
+        self._head = ledger  # all but what is done
+        self._unsealed: OffsetsByPartition = {}
+        self._sealed: list[OffsetsByPartition] = []
         self._stores = tuple(stores)
-        self._indexes = tuple(indexes)
-        self._now_ms = now_ms
-        self._sleep = sleep
-        self._valid_tokens: set[str] = {ledger.owner.token}
+        # what never changes is written before the head that needs it, into each store
+        plan = plan_key(ledger.token), offset_ranges.to_json(ledger.planned)
+        self._unwritten: list[list[tuple[str, Any]]] = [[plan] for _ in self._stores]
+        self._seq = 0
+        self._writing = self._broken = False
+        self._renewed_s = self._lease_ends_s = float("-inf")
+        self._reader = LedgerReader(self._stores)
+        topic = TopicRef(*(ledger.scope[name] for name in TopicRef._fields))
+        self._indexes = [ReplayIndex(store, topic, jitter=jitter) for store in self._stores]
+        self._started_at = started_at
+        self._last_seen: dict[str, tuple[int, float]] = {}
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger as it was last written; to join what is done costs more, the more was sent."""
+        return replace(self._head, done=partition_offsets.union(*self._sealed, self._unsealed))
 
     @property
     def durable(self) -> bool:
         """Whether a later execution can resume."""
         return bool(self._stores)
 
-    def begin(self, last_offsets: Mapping[int, int], *, since_ms: int) -> None:
-        """Note each partition's last offset and the service's time, before the first message is sent."""
-        # if an earlier try noted its own, they take precedence when the ledger is taken over
-        self.ledger = replace(
-            self.ledger, last_offsets=last_offsets, first_ms=since_ms, since_ms=since_ms, until_ms=since_ms
-        )
+    def begin(self, last_offsets: Mapping[int, int], *, first_ms: int) -> None:
+        """Note each partition's last offset and the service's earliest time, before the first message is sent."""
+        self._head = replace(self._head, last_offsets=last_offsets, first_ms=first_ms)
 
-    def preview(self, on_replayed: str) -> History:
-        """Return what earlier tries and runs left; see the table above. Changes nothing."""
-        mine, others = load_ledger(self._stores, self.ledger.replay_id), self._overlapping()
-        for ledger in (mine, *others):
-            self._check_idle(ledger)
-        self._valid_tokens |= {mine.owner.token} if mine else set()
-        return history_of(self.ledger, mine, others, on_replayed)
+    def preview(self, on_replayed: str) -> Flow[History]:
+        """Return what earlier executions left, and those left so far that are still sending. Changes nothing."""
+        return history_of(self._head, (yield from self.overlapping()), on_replayed)
 
-    def open(self, on_replayed: str) -> History:
-        """Take the ledger over from its last owner and announce this replay; see the table above."""
-        history = self.preview(on_replayed)
-        mine = load_ledger(self._stores, self.ledger.replay_id)
-        if mine is not None:
-            self.ledger = taken_over(self.ledger, mine, history, on_replayed)
-        self.write(state=OPENING)
-        self._valid_tokens = {self.ledger.owner.token}
-        self._put_index_entry(until_ms=None)
-        self._give_way_or_wait()
-        return history
+    def open(self, on_replayed: str) -> Flow[History]:
+        """Announce this execution and wait until it may begin; see the table above."""
+        # what is refused is refused before anything is written
+        history = yield from self.preview(on_replayed)
+        if not self.durable:
+            return history
+        yield from self._write({}, {"state": OPENING})
+        try:
+            for index in self._indexes:
+                yield from index.announce(self._entry())
+            return history_of(self._head, (yield from self._wait_for_others()), on_replayed)
+        except MqsError:
+            if not self._broken:
+                yield from self._write({}, {"state": ENDED})
+            raise
 
-    def write(self, **changes: Unpack[LedgerChanges]) -> None:
-        """Write the ledger with changed fields; if this raises ``StoreError``, nothing more may be sent."""
-        ledger = replace(self.ledger, **changes, updated_ms=self._now_ms())
-        for store in self._stores:
-            value = store.get(ledger.replay_id)
-            owner = ledger.owner if value is None else Ledger.from_json(value, store.name).owner
-            if owner.token not in self._valid_tokens:
-                raise StoreError(
-                    f"The ledger was taken over by another execution ({owner}); this one stops, "
-                    "so that no message is sent twice."
-                )
-            store.set(ledger.replay_id, ledger.to_json())
-        self.ledger = ledger
+    def write(self, *, done: OffsetsByPartition | None = None, **changes: Unpack[LedgerChanges]) -> Flow[None]:
+        """
+        Write the ledger; ``done`` is what was sent since the last write. After a ``StoreError`` nothing may be posted.
 
-    def close(self, **changes: Unpack[LedgerChanges]) -> None:
-        """Write the ledger for the last time; its ``state`` says how it ended."""
-        self.write(**changes)
-        self._put_index_entry(until_ms=self.ledger.until_ms)
+        One at a time, and not to be cut off but at the end: after a write that failed only ``close`` may write.
+        """
+        if self._broken:
+            raise StoreError("An earlier write of the ledger failed, so nothing more is sent.")
+        yield from self._write(done or {}, changes)
 
-    def foreign_copies(self, since_ms: int) -> OffsetsByPartition:
-        """Return the known copies that other replays have made since a moment of the service's time."""
-        ledgers = self._others(lambda entry: (entry.until_ms or since_ms) >= since_ms)
-        return partition_offsets.union(*(ledger.copies for ledger in ledgers))
+    def close(
+        self, *, done: OffsetsByPartition | None = None, **changes: Unpack[LedgerChanges]
+    ) -> Flow[OffsetsByPartition]:
+        """
+        Write the ledger for the last time; its ``state`` says how it ended.
 
-    def _overlapping(self) -> list[Ledger]:
-        """Load the other replays that have messages in common with this one, for the same consumer."""
-        mine = self.ledger
+        Return messages that another execution may have sent too, without having known of this one. There are none
+        unless a store has shown old values.
+        """
+        yield from self._write(done or {}, changes)
+        try:
+            doubles = yield from self._unforeseen()
+            if doubles:
+                doubles = partition_offsets.union(self._head.possible_doubles, doubles)
+                yield from self._write({}, {"possible_doubles": doubles})
+            yield from self._note_ends()
+        except StoreError as error:
+            _log.warning("The ledger is closed, but the index of replays could not be brought up to date: %s", error)
+            return {}
+        return doubles
+
+    def lease_left_s(self) -> float:
+        """Return for how many seconds messages may still be posted; none are left before the first write."""
+        if not self.durable:
+            return float("inf")
+        if self._broken:
+            return 0.0
+        left_s = self._lease_ends_s - self.clock.monotonic()
+        if self._head.clock_known and self.clock.known:
+            # a machine that was suspended may have a monotonic clock that stood still, but the service's did not
+            left_s = min(left_s, (self._head.renewed_ms + OWN_LEASE_MS - self.clock.earliest_ms()) / 1000)
+        return max(left_s, 0.0)
+
+    def overlapping(self) -> Flow[list[Ledger]]:
+        """Return the ledgers of the executions that have messages in common with this one, for the same consumer."""
+        mine = self._head
 
         def may_overlap(entry: IndexEntry) -> bool:
-            spans = {partition: (span,) for partition, span in entry.spans.items()}
-            return entry.consumer_key == mine.scope["consumer_key"] and bool(
-                partition_offsets.intersection(spans, mine.planned)
-            )
+            return entry.consumer_key == mine.scope["consumer_key"] and entry.may_overlap(mine.planned)
 
-        ledgers = self._others(may_overlap)
+        ledgers = yield from self._others(may_overlap)
         return [ledger for ledger in ledgers if partition_offsets.intersection(ledger.planned, mine.planned)]
 
-    def _others(self, matches: Callable[[IndexEntry], bool]) -> list[Ledger]:
-        return load_ledgers(self._indexes, lambda entry: entry.replay_id != self.ledger.replay_id and matches(entry))
+    def touching(self, start_ms: int, end_ms: int) -> Flow[list[Ledger]]:
+        """Return the ledgers of all other executions of the topic whose copies may be from within an interval."""
+        ledgers = yield from self._others(lambda entry: entry.may_have_sent_within(start_ms, end_ms))
+        return [ledger for ledger in ledgers if ledger.may_have_sent_within(start_ms, end_ms)]
 
-    def _is_busy(self, ledger: Ledger) -> bool:
-        """Return whether another execution may be sending at this moment."""
-        owner, me = ledger.owner, self.ledger.owner
-        if not ledger.alive(self._now_ms()) or owner.token == me.token or owner.same_task(me):
-            return False
-        return owner.host != me.host or _is_running(owner.pid)
+    def fence(self, ledger: Ledger) -> Flow[Ledger]:
+        """Keep another execution from posting what it has not claimed yet, and return its ledger as it is then."""
+        return (yield from self._reader.fence(ledger.token, str(self._head.owner))) or ledger
 
-    def _check_idle(self, ledger: Ledger | None) -> None:
-        if ledger is not None and self._is_busy(ledger):
-            raise ReplayInProgressError(
-                f"Another run is sending some of these messages at this moment ({ledger.owner}, last seen "
-                f"{iso(ledger.updated_ms)}). Nothing was sent; try again when it has ended."
-            )
+    def _others(self, matches: Callable[[IndexEntry], bool]) -> Flow[list[Ledger]]:
+        entries = yield from read_indexes(self._indexes)
+        tokens = [entry.token for entry in entries if entry.token != self._head.token and matches(entry)]
+        return (yield from self._reader.load_all(tokens))
 
-    def _put_index_entry(self, until_ms: int | None) -> None:
-        mine = self.ledger
-        entry = IndexEntry(
-            replay_id=mine.replay_id,
+    def _entry(self) -> IndexEntry:
+        mine = self._head
+        return IndexEntry(
+            token=mine.token,
             consumer_key=mine.scope["consumer_key"],
-            since_ms=mine.first_ms or self._now_ms(),
-            until_ms=until_ms,
+            since_ms=self.clock.earliest_ms(),
             spans={partition: (ranges[0][0], ranges[-1][1]) for partition, ranges in mine.planned.items()},
+            span_ms=mine.span_ms,
         )
-        for index in self._indexes:
-            index.put(entry)
 
-    def _give_way_or_wait(self) -> None:
-        """Go on once no rival is left; of two that announced themselves, the one with the smaller token goes first."""
-        for _ in range(_GIVE_WAY_ROUNDS):
-            rivals = [ledger for ledger in self._overlapping() if self._is_busy(ledger)]
-            ahead = [one for one in rivals if one.state == SENDING or one.owner.token < self.ledger.owner.token]
-            if ahead:
-                self.close(state=ENDED)
-                self._check_idle(ahead[0])
-            if not rivals:
-                return self.write()
-            self._sleep(_GIVE_WAY_PAUSE_S)
-        self.close(state=ENDED)
-        return self._check_idle(rivals[0])
+    def _wait_for_others(self) -> Flow[list[Ledger]]:
+        """Look until nobody is in the way; return the ledgers of all that have stopped by then."""
+        began_s, logged_s = self.clock.monotonic(), float("-inf")
+        while True:
+            stopped, alive = yield from self.judge((yield from self.overlapping()))
+            ahead = [rival for rival in alive if self._goes_first(rival)]
+            waiting = self._head.state == WAITING
+            if not ahead and waiting:
+                yield from self._write({}, {"state": OPENING})
+                continue
+            in_the_way = ahead or [rival for rival in alive if rival.state == OPENING]
+            if not in_the_way:
+                self._head = replace(self._head, after=tuple(ledger.token for ledger in stopped))
+                return stopped
+            if ahead and not waiting:
+                yield from self._write({}, {"state": WAITING})
+            rival, now_s = in_the_way[0], self.clock.monotonic()
+            if now_s - began_s >= _LONGEST_WAIT_S:
+                raise ReplayInProgressError(
+                    f"Another run has been sending some of these messages for an hour ({rival.owner}, last seen "
+                    f"{iso(rival.renewed_ms)}). Nothing was sent; try again when it has ended."
+                )
+            if now_s - logged_s >= _LOG_EVERY_S:
+                logged_s = now_s
+                _log.info("Waiting for another run that has some of these messages (%s).", rival.owner)
+            yield Sleep(_POLL_S, "another run has some of these messages")
+            if self.clock.monotonic() - self._renewed_s >= _RENEW_EVERY_S:
+                yield from self._write({}, {})
+
+    def _goes_first(self, rival: Ledger) -> bool:
+        return rival.state == SENDING or (rival.state == OPENING and rival.token < self._head.token)
+
+    def judge(self, ledgers: Iterable[Ledger]) -> Flow[tuple[list[Ledger], list[Ledger]]]:
+        """Return the ledgers of executions that have stopped, fenced if they did not say so, and of those alive."""
+        stopped, alive = [], []
+        for ledger in ledgers:
+            if not ledger.is_open:
+                stopped.append(ledger)
+            elif (yield from self._reader.fenced_by(ledger.token)):
+                # read again: what it wrote before it could see the fence counts
+                stopped.append((yield from self._reader.load(ledger.token)) or ledger)
+            elif self._is_dead(ledger):
+                _log.info("Taking over from another run that has ended without saying so (%s).", ledger.owner)
+                stopped.append((yield from self.fence(ledger)))
+            else:
+                alive.append(ledger)
+        return stopped, alive
+
+    def _is_dead(self, rival: Ledger) -> bool:
+        """Return whether the owner of an open ledger is gone, as far as one can tell."""
+        me, now_s = self._head.owner, self.clock.monotonic()
+        seq, since_s = self._last_seen.setdefault(rival.token, (rival.seq, now_s))
+        if seq != rival.seq:
+            self._last_seen[rival.token] = rival.seq, now_s
+        if rival.owner.is_earlier_try_of(me) or rival.owner.process.has_ended(me.process.machine, self._started_at):
+            return True
+        if rival.clock_known and self.clock.known:
+            return self.clock.earliest_ms() - rival.renewed_ms >= LEASE_MS
+        return seq == rival.seq and (now_s - since_s) * 1000 >= LEASE_MS
+
+    def _write(self, done: OffsetsByPartition, changes: LedgerChanges) -> Flow[None]:
+        """Write the ledger into each store, then look at the own fence."""
+        if self._writing:
+            raise RuntimeError("The ledger is being written at this moment.")
+        self._writing, sound = True, False
+        if "proofs" in changes:
+            changes = {**changes, "proofs": {**self._head.proofs, **changes["proofs"]}}
+        try:
+            self._add(done)
+            began_s = self.clock.monotonic()
+            head = replace(
+                self._head,
+                **changes,
+                seq=self._seq + 1,
+                renewed_ms=self.clock.latest_ms(),
+                clock_known=self.clock.known,
+            )
+            self._seq += 1
+            value = replace(head, done=self._unsealed).to_json(len(self._sealed))
+            for store, unwritten in zip(self._stores, self._unwritten, strict=True):
+                while unwritten:
+                    yield from put(store, *unwritten[0])
+                    del unwritten[0]
+                yield from put(store, head_key(head.token), value)
+                for token in changes.get("proofs", ()):
+                    if token != head.token:
+                        yield from put(store, prover_key(token), head.token)
+            self._head = head
+            taker = yield from self._reader.fenced_by(head.token)
+            if taker:
+                raise StoreError(
+                    f"The messages were taken over by another execution ({taker}), which took this one for dead; this "
+                    "one stops, so that no message is sent twice. Run it again to send what is left."
+                )
+            sound = True
+        finally:
+            self._writing = False
+            self._broken = self._broken or not sound
+        self._renewed_s, self._lease_ends_s = began_s, began_s + OWN_LEASE_MS / 1000
+
+    def _add(self, done: OffsetsByPartition) -> None:
+        """Note what was sent since the last write; seal it once it is much."""
+        if not done:
+            return
+        self._unsealed = partition_offsets.union(self._unsealed, done)
+        if sum(map(len, self._unsealed.values())) > SEGMENT:
+            segment = segment_key(self._head.token, len(self._sealed)), offset_ranges.to_json(self._unsealed)
+            for unwritten in self._unwritten:
+                unwritten.append(segment)
+            self._sealed.append(self._unsealed)
+            self._unsealed = {}
+
+    def _unforeseen(self) -> Flow[OffsetsByPartition]:
+        """Return what another execution has sent too, or may have, though neither of both came after the other."""
+        mine, ledgers = self.ledger, (yield from self.overlapping())
+        unforeseen = [one for one in ledgers if one.token not in mine.after and mine.token not in one.after]
+        return partition_offsets.intersection(
+            mine.maybe_sent, partition_offsets.union(*(one.maybe_sent for one in unforeseen))
+        )
+
+    def _note_ends(self) -> Flow[None]:
+        """Note in the index when this execution ended, and others that could not note it themselves."""
+        now_ms, mine = self.clock.latest_ms(), self._head
+        for index in self._indexes:
+            tokens = [token for token in index.without_end() if token != mine.token][:_MOST_ENDS_READ]
+            ledgers = yield from self._reader.load_all(tokens)
+            # one that was seen lately may go on
+            ended, _ = yield from self.judge(
+                one for one in ledgers if not one.is_open or now_ms - one.renewed_ms > _SURELY_GONE_MS
+            )
+            ends = {one.token: one.until() for one in (*ended, mine)}
+            yield from index.note_ends(ends, now_ms if self.clock.known else None)
 
 
 def session_for(
@@ -225,22 +405,12 @@ def session_for(
     instance_id: str,
     consumer_key: str | None,
     owner: Owner,
-    stores: ReplayStores,
+    stores: Sequence[Store],
+    ordering: str = "partition",
+    clock: ServiceClock | None = None,
 ) -> LedgerSession:
     """Return a session for a plan; nothing is read or written yet."""
     scope = {"endpoint": endpoint, "instance_id": instance_id, "topic": plan.topic, "consumer_key": consumer_key}
     replay_id = replay_id_of(endpoint, instance_id, plan, consumer_key)
-    ledger = Ledger(replay_id, scope, plan.digest, owner, plan.partitions)
-    indexes = [ReplayIndex(record, endpoint, instance_id, plan.topic) for record in stores.records]
-    return LedgerSession(ledger, stores.stores, indexes)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        # a process of another user
-        return True
-    return True
+    ledger = Ledger(replay_id, scope, plan.digest, owner, plan.partitions, ordering=ordering, span_ms=plan.span_ms)
+    return LedgerSession(ledger, stores, clock=clock)

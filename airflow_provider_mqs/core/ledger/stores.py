@@ -12,7 +12,7 @@ import json
 import os
 import re
 import tempfile
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -90,22 +90,6 @@ class FileStore:
         return self.folder / f"{key}.json"
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayStores:
-    """Where a replay keeps its ledger and finds those of others; nowhere by default."""
-
-    ledger: Store | None = None
-    """Where later tries of the same task look; ``None`` if ledgers are kept in the record only."""
-    records: tuple[Store, ...] = ()
-    """Where other replays and queries look; every ledger is written to each of them."""
-
-    @property
-    def stores(self) -> tuple[Store, ...]:
-        """Every store once, in the order of writing."""
-        own = () if self.ledger is None or self.ledger in self.records else (self.ledger,)
-        return (*own, *self.records)
-
-
 def _replace_file(path: Path, text: str) -> None:
     """Write a file so that nobody ever sees a part of it."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}.", suffix=".tmp")
@@ -116,6 +100,17 @@ def _replace_file(path: Path, text: str) -> None:
             # without it, some file systems survive a power cut with the new name and no content
             os.fsync(file.fileno())
         os.replace(name, path)  # noqa: PTH105 - the rename is the point
+        _flush_folder(path.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the names of files, which are in their folder; not every file system lets a folder be flushed."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -39,6 +39,11 @@ def count(offsets: OffsetsByPartition) -> int:
     return sum(map(offset_ranges.count, offsets.values()))
 
 
+def contains(offsets: OffsetsByPartition, ref: MessageRef) -> bool:
+    """Return whether a message is in the set."""
+    return offset_ranges.contains(offsets.get(ref[0], ()), ref[1])
+
+
 def union(*several: OffsetsByPartition) -> OffsetsByPartition:
     """Return what is in any of the sets."""
     partitions = {partition for offsets in several for partition in offsets}

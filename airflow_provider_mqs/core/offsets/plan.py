@@ -51,6 +51,14 @@ class Plan:
         return max([self.count, *(source.batch.total for source in self.sources if source.batch)])
 
     @property
+    def span_ms(self) -> tuple[int, int] | None:
+        """Within which time its messages lie, half-open; ``None`` if they come without one."""
+        parts = [part for source in self.sources for part in source.partitions.values()]
+        if not parts:
+            return None
+        return min(part.first_timestamp for part in parts), max(part.last_timestamp for part in parts) + 1
+
+    @property
     def share(self) -> float:
         """Which fraction of a window's batches this is: batches sent side by side share a rate."""
         parts = [1 / source.batch.of if source.batch else 1.0 for source in self.sources]

@@ -116,17 +116,19 @@ def query_offsets(api: MqsApi, query: Query, *, now_ms: int) -> Flow[QueryResult
     """Return the offsets of a window; an empty window has no partitions."""
     accumulated, excluded, row_filter = OffsetAccumulator(), OffsetAccumulator(), RowFilter(query.filters)
     keys: set[str | None] = set()
+    unknown_copies: set[str] = set()
 
     def sink(rows: Rows) -> None:
         copies, others = query.copies.split(rows)
         excluded.update(copies)
+        unknown_copies.update(query.copies.unknown_among(others))
         matching = row_filter.matching(others)
         accumulated.update(matching)
         if query.keys:
             keys.update(row.message.key for row in matching)
 
     why_incomplete, notes = yield from _read_window(api, query.topic, query.window, sink, now_ms)
-    why_incomplete += query.copies.why_incomplete
+    why_incomplete += (*query.copies.why_incomplete, *sorted(unknown_copies))
     notes += row_filter.notes()
     if query.filters.message_filter and query.filters.fetch_values:
         accumulated = yield from _match_values(api, query, accumulated)
@@ -198,13 +200,16 @@ def find_messages(api: MqsApi, topic: str, window: TimeWindow, *, now_ms: int) -
 
 
 def find_topic(api: MqsApi, name: str) -> Flow[tuple[Topic | None, list[str]]]:
-    """Return a topic of the topic list; or ``None`` and a sentence, if these credentials may not list topics."""
+    """Return a topic of the topic list; or ``None`` and a sentence, if the list cannot be read, or not to its end."""
     try:
-        topics = yield from api.list_topics()
+        topics, whole = yield from api.find_topics(name)
     except (PermissionDeniedError, NotFoundError) as error:
         reason = f"The topic list cannot be read ({error}), so it is not known whether {name!r} exists"
         return None, [f"{reason} or how long it keeps messages."]
     found = next((topic for topic in topics if topic.name == name), None)
+    if found is None and not whole:
+        reason = f"The service showed {len(topics)} topics of more, so it is not known whether {name!r} exists"
+        return None, [f"{reason} or how long it keeps messages."]
     if found is None:
         raise ConfigurationError(
             f"topic {name!r} is not in the instance, or these credentials may not see it; names are case-sensitive."
@@ -229,8 +234,11 @@ def _read_window(
     """Pass the rows of a window to ``sink``; return why it may be incomplete, and sentences for the log."""
     known, notes = yield from find_topic(api, topic)
     reader = WindowReader(api, topic, sink, range(known.partitions) if known and known.partitions else None)
+    began_ms = api.now_ms()
     yield from reader.read(Slice(window.start_ms, window.end_ms))
-    return why_expired(known, window, now_ms) + reader.why_incomplete, notes
+    # what has aged while it was read may have been missed
+    took_ms = max(0, api.now_ms() - began_ms)
+    return why_expired(known, window, now_ms + took_ms) + reader.why_incomplete, notes
 
 
 def _match_values(api: MqsApi, query: Query, rows: OffsetAccumulator) -> Flow[OffsetAccumulator]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _STRIDE = 100
 """Offsets walked at a time; a walk ends after as many without a row of the millisecond."""
+_SHORT_STRIDE = 16
+"""The same, where nothing but a number of rows that may be a cap asks for a walk."""
 _MAX_WALKED = 100_000
 _GAP = 16
 """Offsets tried in order to find a message near the first, since offsets have gaps."""
@@ -47,7 +49,8 @@ def read_millisecond(reader: SliceReader, part: Slice, reason: str) -> Flow[list
             pages = yield from reader.read_pages(part, up_to_cap=True)
             if len(part.inside(pages.kept or ())) < len(pages.kept or ()):
                 return []  # it does include the end, so the first answer was right: the millisecond is empty
-    if pages.complete:
+    if pages.complete and not reader.may_be_cut_off(pages.offsets.unique()):
+        reader.note_whole(part, pages)
         return []
     if part.partition is None and (yield from _honours_partition(reader, part, pages)):
         numbers = reader.partitions or {row.partition for row in pages.kept or ()}
@@ -59,13 +62,16 @@ def read_millisecond(reader: SliceReader, part: Slice, reason: str) -> Flow[list
 
 
 def _honours_partition(reader: SliceReader, part: Slice, pages: SlicePages) -> Flow[bool]:
-    """Ask for one partition that was seen; a service that ignores the parameter also shows others."""
+    """Ask for one partition; a service that ignores the parameter shows others, or other rows than that one's."""
     seen = {row.partition for row in pages.kept or ()}
     if len(seen) == 1 and len(reader.partitions or ()) == 1:
         return False
-    number = max(seen, default=0)
+    unseen = set(reader.partitions or ()) - seen
+    number = min(unseen) if unseen and len(seen) == 1 else max(seen, default=0)
     other = yield from reader.read_pages(replace(part, partition=number), up_to_cap=True)
-    return all(row.partition == number for row in other.kept or ()) and other.total < pages.total
+    if any(row.partition != number for row in other.kept or ()):
+        return False
+    return len(seen) != 1 or number not in seen or other.total < pages.total
 
 
 class _Walk:
@@ -76,12 +82,14 @@ class _Walk:
         self._reader = reader
         self._part = part
         self._asked = 0
+        self._step = _STRIDE
 
     def run(self, pages: SlicePages, reason: str) -> Flow[None]:
         """Walk every partition from the rows that the pages showed; ``reason`` says why the pages did not do."""
         reader, part = self._reader, self._part
         known: dict[int, set[int]] = {}
         inside = part.inside(pages.kept or ())
+        self._step = _SHORT_STRIDE if pages.complete else _STRIDE
         self.found.update(inside)
         for row in inside:
             known.setdefault(row.partition, set()).add(row.message_offset)
@@ -96,7 +104,7 @@ class _Walk:
         for number in numbers:
             yield from self.partition(number, known.get(number, set()))
         found = self.found.unique()
-        if found < pages.total:
+        if found < pages.total and not pages.complete:
             reader.why_incomplete.append(
                 f"{part} could not be read completely: {found} of {pages.total} rows were found."
             )
@@ -123,6 +131,7 @@ class _Walk:
     def message_at(self, number: int, offset: int) -> Flow[Message | None]:
         """Ask for one message."""
         self._asked += 1
+        self._reader.check_single_messages()
         try:
             return (yield from self._reader.api.get_message(self._reader.topic, number, offset))
         except (BadRequestError, NotFoundError):
@@ -134,10 +143,10 @@ class _Walk:
             if self._asked > _MAX_WALKED:
                 self._too_far(number)
                 return
-            offsets = range(start, start + direction * _STRIDE, direction)
+            offsets = range(start, start + direction * self._step, direction)
             if not (yield from self._stride(number, [offset for offset in offsets if offset >= 0])):
                 return
-            start += direction * _STRIDE
+            start += direction * self._step
 
     def _stride(self, number: int, offsets: Iterable[int]) -> Flow[int]:
         rows = yield Parallel(self.message_at(number, offset) for offset in offsets)

@@ -8,6 +8,8 @@ A resend: the messages of a plan are sent again, each once, and reported. Begin 
 - ``verifier``: resolves messages in doubt, and checks that each message has its copy
 - ``pacing``: rate limit, throttling, circuit breaker
 - ``report``: progress, and the report as XCom (``mqs.replay/1``)
-- ``airflow_thread``: the thread that talks to Airflow meanwhile
+- ``post_times``: when each message was posted
+- ``airflow_thread``: threads for stores and brake, which may block
+- ``stopping``: how each phase ends when the task must end
 - ``signals``: SIGTERM and timeouts stop the work in order
 """

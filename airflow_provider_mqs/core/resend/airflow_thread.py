@@ -1,8 +1,9 @@
 """
-One thread for everything that talks to Airflow while messages are being sent: stores, masking of secrets, the brake.
+A thread for what may block while messages are being sent: stores and the masking of secrets; another for the brake.
 
-A task talks to its supervisor over one connection, which before Airflow 3.2 has no lock of its own, so calls are made
-one after the other; and the event loop must not wait for them.
+Calls of one thread are made one after the other, and the event loop never waits for them. The brake is code of the
+user, which may be slow or hang, so it has a thread of its own that delays no write of the ledger. Only on Airflow 3.0
+and 3.1 both share one: there, a task talks to its supervisor over a connection that has no lock.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 T = TypeVar("T")
-# together with the drain of three seconds this leaves a second for the report, until Airflow's SIGKILL after five
-_LAST_CALL_S = 0.5
+# ledger and report are due 4.5 s after SIGTERM, and the ledger may take 4 of them
+_LAST_CALL_S = 0.2
 
 
 class AirflowThread:
     """Makes calls one after the other in a thread of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "mqs-airflow") -> None:
         self._closed = False
         self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         # a daemon, since the threads of an executor keep the process alive until their calls have ended
-        self._thread = Thread(target=self._work, name="mqs-airflow", daemon=True)
+        self._thread = Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, call: Callable[..., T], *arguments: Any) -> Future[T]:
@@ -67,8 +68,12 @@ class AirflowThread:
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                result = call()
+                result, failure = call(), None
             except BaseException as error:  # noqa: BLE001 - the caller gets it, whatever it is
-                future.set_exception(error)
-            else:
+                result, failure = None, error
+            if self._closed:
+                return  # nobody waits any longer, and the loop of whoever did may be closed
+            if failure is None:
                 future.set_result(result)
+            else:
+                future.set_exception(failure)

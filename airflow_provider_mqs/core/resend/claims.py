@@ -109,19 +109,33 @@ class Claims:
         self.closed = True
         self._changed.set()
 
-    async def flush(self) -> None:
-        """Write the ledger at the end of a round; what was never handed out is released. Raise what failed before."""
+    async def renew(self) -> bool:
+        """Write the ledger before a message is posted once more; if that fails, the claims are closed."""
+        try:
+            await self._write()
+        except StoreError as error:
+            self._fail(error)
+        return self.error is None
+
+    async def flush(self, *, write: bool = True) -> None:
+        """
+        End the round: release what was never handed out, and write the ledger. Raise what failed before.
+
+        Without ``write`` only a write under way is waited for, since another one follows at once.
+        """
         if self._writing is not None:
             await self._writing
         for lane in self.lanes:
             self._account.release(lane.ready)
             lane.ready.clear()
-        try:
-            await self._write()
-        except StoreError as error:
-            raise self.error or error from None
+        if write:
+            await self.renew()
         if self.error is not None:
             raise self.error
+
+    def _fail(self, error: StoreError) -> None:
+        self.error = self.error or error
+        self.close()
 
     def _offer(self, lane: Lane) -> None:
         if lane.ready and not lane.busy:
@@ -129,7 +143,7 @@ class Claims:
 
     def _claim_ahead(self) -> None:
         """Start to claim more messages, if few are ready and there is room for more."""
-        room = min(CLAIM, MOST_CLAIMED - self._account.maybe_sent_count)
+        room = min(CLAIM, MOST_CLAIMED - self._account.unsettled_count)
         if self._writing is not None or room <= 0:
             return
         unclaimed = [lane for lane in self.lanes if not lane.drained]
@@ -156,8 +170,7 @@ class Claims:
         except StoreError as error:
             # not one of them was handed out
             self._account.release(refs)
-            self.error = error
-            self.close()
+            self._fail(error)
         else:
             for lane, drawn in batch:
                 idle = not lane.ready

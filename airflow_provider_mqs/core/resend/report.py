@@ -59,7 +59,7 @@ class Report:
             "digest": plan.digest,
             **asdict(counts),
             "verified": self.verified,
-            "sent_ranges": offset_ranges.to_json(account.sent),
+            "sent_ranges": offset_ranges.to_json(account.done),
             "copies": offset_ranges.to_json(self.copies),
             "missing_copies": offset_ranges.to_json(self.missing),
             "possible_doubles": offset_ranges.to_json(account.possible_doubles),

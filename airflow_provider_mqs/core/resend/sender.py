@@ -12,26 +12,30 @@ fewer requests.
 *Failed*: it was surely not executed, and the client has repeated it as often as allowed. *In doubt*: everything else,
 such as a lost answer or a 500. *Not posted*: a stop came first.
 
-*Stop.* No further message begins. Without hurry (too many failures, a canary without copies), messages in flight are
-finished. In a hurry (SIGTERM, a timeout, the brake), they get three seconds; then they are cancelled, and in doubt. A
-message that waits before another attempt gives up at once, since it surely was not executed.
+*Stop.* No further message begins, and one that waits before another attempt gives up at once, since it surely was not
+executed. Messages in flight are finished; in a hurry they get three seconds, then they are cancelled, and in doubt.
+
+*Before each POST*, also that of another attempt, ``before_post`` may stop the sending, or take as long as it needs: the
+message was claimed a while ago, and in the meantime the process may have been paused, or may have lost its parent.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mqs.core.client.concurrency import side_by_side, wait_at_most
-from airflow_provider_mqs.core.client.flow import Sleep, Step, adrive
+from airflow_provider_mqs.core.client.concurrency import side_by_side
+from airflow_provider_mqs.core.client.flow import Request, Sleep, Step, adrive
 from airflow_provider_mqs.core.client.retry import surely_not_executed
 from airflow_provider_mqs.core.ledger.account import Account, Failure
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.resend.claims import Claims, Lane
 from airflow_provider_mqs.core.resend.pacing import Breaker, Pacer, Throttle
+from airflow_provider_mqs.core.resend.post_times import PostTimes
 from airflow_provider_mqs.core.resend.report import Meter, Report
+from airflow_provider_mqs.core.resend.stopping import DRAIN_S, LEDGER_S, Stop, StoppedError
 from airflow_provider_mqs.core.resend.verifier import FindCopies, Resolver
 from airflow_provider_mqs.exceptions import ApiError, AuthenticationError, MqsError, TransportError
 
@@ -44,9 +48,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Airflow sends SIGKILL five seconds after SIGTERM; ledger and report must be written in what is left of them
-DRAIN_S = 3.0
-"""Seconds to wait for requests in flight once the task must stop."""
 # resolving reads the topic, best for many messages at once; but each takes up room for claims until then
 _MOST_IN_DOUBT = 100
 REFUSED_STATUSES = frozenset({400, 401, 403, 404, 405, 413})
@@ -59,15 +60,16 @@ its error code as ``not_executed``.
 """
 
 
-class _StoppedError(Exception):
-    """A message would have to wait before another attempt, and a stop came; it surely was not executed."""
+class _NotPostedError(Exception):
+    """A stop came before a message was posted, or before another attempt; it surely was not executed."""
 
 
 class Sender:
     """
     Sends messages, and keeps the account of ``report``.
 
-    ``write`` writes the account into the ledger, ``find_copies`` looks for the copies of messages in doubt.
+    ``write`` writes the account into the ledger, ``find_copies`` looks for the copies of messages in doubt,
+    ``before_post`` is awaited before each POST.
     """
 
     def __init__(
@@ -77,31 +79,38 @@ class Sender:
         options: ResendOptions,
         report: Report,
         *,
+        stop: Stop,
         write: Callable[[], Awaitable[None]],
         find_copies: FindCopies,
+        before_post: Callable[[], Awaitable[None]],
         pacer: Pacer | None = None,
     ) -> None:
         self.meter = Meter(report, client.api.monotonic)
-        self.stopped = ""
-        """Why the sending stopped before its end; empty if it did not."""
+        self.post_times = PostTimes()
+        """When each message was posted, and answered or given up."""
         self._client = client
         self._topic = topic
         self._options = options
         self._ordered = options.ordering == "partition"
         self._report = report
+        self._stop = stop
         self._write = write
+        self._before_post = before_post
         self._resolver = Resolver(options.on_unknown, report, find_copies)
-        self._pacer = pacer or Pacer(options.max_rate, client.api.monotonic)
+        self._pacer = pacer or Pacer(options.max_rate, client.api.monotonic, sleep=stop.sleep)
         self._throttle = Throttle(client.concurrency, client.api.monotonic)
         self._breaker = Breaker()
-        self._hurry = asyncio.Event()
         self._claims: Claims | None = None
+        self._asked_s: dict[MessageRef, float] = {}
+
+    @property
+    def stopped(self) -> str:
+        """Why the sending stopped before its end; empty if it did not."""
+        return self._stop.reason
 
     def stop(self, reason: str, *, hurry: bool = True) -> None:
         """Begin no further message. The reason is half a sentence for the log and the error; the first one counts."""
-        self.stopped = self.stopped or reason
-        if hurry:
-            self._hurry.set()
+        self._stop.stop(reason, hurry=hurry)
         if self._claims is not None:
             self._claims.close()
 
@@ -145,21 +154,12 @@ class Sender:
     async def _round(self, lanes: list[Lane], workers: int) -> None:
         """Post each message of the lanes once; in a hurry, cancel after three seconds what is still in flight."""
         claims = self._claims = Claims(lanes, self._account, self._claim, concurrency=self._client.concurrency)
-        crew = side_by_side(self._work(claims) for _ in range(workers))
-        work, hurry = asyncio.ensure_future(crew), asyncio.ensure_future(self._hurry.wait())
         try:
-            await asyncio.wait({work, hurry}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({work}, timeout=DRAIN_S)
+            with suppress(StoppedError):
+                await self._stop.guard(side_by_side(self._work(claims) for _ in range(workers)), grace_s=DRAIN_S)
         finally:
-            hurry.cancel()
-            work.cancel()
-            try:
-                # gathered: if it were awaited, our own cancel could not be told from its end
-                await asyncio.gather(work, return_exceptions=True)
-            finally:
-                await claims.flush()
-        if not work.cancelled():
-            work.result()
+            # in a hurry, the ledger is closed next
+            await self._stop.guard(claims.flush(write=not self._stop.hurried), grace_s=LEDGER_S)
 
     async def _claim(self) -> None:
         with self.meter.sending():
@@ -171,11 +171,12 @@ class Sender:
             lane, ref = taken
             sent = await self._post(ref)
             while lane.exclusive and ref in account.in_doubt and not self.stopped:
-                if await self._resolver.resolve([ref]):
-                    account.claim([ref])
-                    sent = await self._post(ref)
-                else:
+                if not await self._resolver.resolve([ref]):
                     sent = ref not in account.unknown
+                    continue
+                account.claim([ref])
+                # the ledger names it as a possible double before it may be one
+                sent = await self._post(ref) if await claims.renew() else None
             claims.done_with(lane)
             if not lane.exclusive and len(account.in_doubt) >= _MOST_IN_DOUBT:
                 claims.close()
@@ -200,10 +201,10 @@ class Sender:
         return sent
 
     async def _exchange(self, ref: MessageRef) -> bool | None:
-        account = self._account
+        account, perform = self._account, partial(self._perform, ref)
         try:
-            await adrive(self._client.api.resend(self._topic, *ref, self._options.consumer_key), self._perform)
-        except _StoppedError:
+            await adrive(self._client.api.resend(self._topic, *ref, self._options.consumer_key), perform)
+        except _NotPostedError:
             return None
         except MqsError as error:
             failure = failure_of(*ref, error)
@@ -218,24 +219,32 @@ class Sender:
                 account.mark_failed(failure)
             return False
         except BaseException:
-            # cancelled in flight: the copy may be there all the same
-            account.mark_in_doubt(Failure(*ref, "", "The sending was stopped before an answer came.", "", unknown=True))
+            if ref in self._asked_s:
+                # cancelled in flight: the copy may be there all the same
+                sentence = "The sending was stopped before an answer came."
+                account.mark_in_doubt(Failure(*ref, "", sentence, "", unknown=True))
             raise
+        finally:
+            if (asked_s := self._asked_s.pop(ref, None)) is not None:
+                self.post_times.note(ref, asked_s, self._client.api.monotonic())
         account.mark_sent(ref)
         return True
 
-    async def _perform(self, step: Step) -> Any:
-        """Perform a step; a stop in a hurry cuts a wait short."""
-        if not isinstance(step, Sleep):
-            return await self._client.perform(step)
-        if step.throttled:
-            self._throttle.slow_down()
-        _log.info("Trying again in %.1f s (%s)", step.seconds, step.reason)
-        with suppress(asyncio.TimeoutError):
-            await wait_at_most(step.seconds, self._hurry.wait())
+    async def _perform(self, ref: MessageRef, step: Step) -> Any:
+        """Perform a step; after a stop, neither wait nor post."""
+        if isinstance(step, Sleep):
+            if step.throttled:
+                self._throttle.slow_down()
+            _log.info("Trying again in %.1f s (%s)", step.seconds, step.reason)
+            await self._stop.sleep(step.seconds)
+        is_post = isinstance(step, Request) and not step.safe_to_repeat  # the other requests are logins
+        if is_post:
+            await self._before_post()
         if self.stopped:
-            raise _StoppedError
-        return None
+            raise _NotPostedError
+        if is_post:
+            self._asked_s[ref] = self._client.api.monotonic()
+        return None if isinstance(step, Sleep) else await self._client.perform(step)
 
     def _check_failures(self) -> None:
         failures, most = len(self._account.failed) + len(self._account.unknown), self._options.max_failures
@@ -250,6 +259,8 @@ def failure_of(partition: int, message_offset: int, error: MqsError) -> Failure:
     if isinstance(error, ApiError):
         code, request_id = error.error_code, error.request_id
         refused = refused or error.status in REFUSED_STATUSES or surely_not_executed(error)
+        # whatever the status: who is not let in makes nothing happen
+        refused = refused or isinstance(error, AuthenticationError)
     elif isinstance(error, TransportError):
         refused = refused or surely_not_executed(error)
     return Failure(partition, message_offset, code, str(error), request_id, unknown=not refused)

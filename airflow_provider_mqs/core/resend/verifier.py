@@ -4,46 +4,62 @@ What a resend finds out about its copies: which messages in doubt were sent, and
 A message is in doubt if it was posted, and no answer says whether it was executed. ``on_unknown`` decides about it:
 
 ========  ==============================================================================================================
-verify    Look for the copy. If it is found, the message was sent; if it is not there after ``verify_wait``, the message
-          was not sent, and is sent again, once. Otherwise it stays unknown.
+verify    Look for the copy. If it is found, the message was sent; if it surely is not there after ``verify_wait``, the
+          message was not sent, and is sent again, once. Otherwise it stays unknown.
 fail      It stays unknown.
 resend    Send it again at once. The report names it as a possible double.
 ========  ==============================================================================================================
 
-How a copy is recognised is the business of ``core.verify``. The ``Verifier`` gathers what it needs to know: which
-messages were surely sent, by this replay and by those whose messages in doubt it resolves; after which offsets and time
-their copies come; and which rows are copies of other replays.
+How a copy is recognised is the business of ``core.verify``. The ``Verifier`` turns ledgers and the account into what it
+works on: the executions of the topic whose sending touches this one's.
+
+One proves for all
+------------------
+Replays that send side by side have their copies among each other, so none can count its own before the others have
+stopped. Each says in its ledger that it is ``verifying`` and waits until no other is sending, at most for
+``verify_wait``. Then all see the same set, and the one with the greatest token reads the topic once and proves for
+everybody. The others wait for what it writes into its ledger (``proofs``). If it ends without, or dies, each looks
+alone. That two read at once costs requests, and nothing else.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from airflow_provider_mqs.core.client.flow import Flow, Sleep
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.verify.copy_search import CopySearch, Finding, find_copies
+from airflow_provider_mqs.core.verify import copy_search
+from airflow_provider_mqs.core.verify.copy_search import Doubt, Finding, Settled
+from airflow_provider_mqs.core.verify.evidence import Evidence
+from airflow_provider_mqs.core.verify.executions import Execution, execution_of, hull
 from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.core.client.client import AsyncMqsClient
     from airflow_provider_mqs.core.ledger.ledger import Ledger
     from airflow_provider_mqs.core.ledger.resume import History
-    from airflow_provider_mqs.core.ledger.session import LedgerSession
+    from airflow_provider_mqs.core.ledger.session import LedgerChanges, LedgerSession
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
     from airflow_provider_mqs.core.offsets.plan import Plan
     from airflow_provider_mqs.core.resend.options import ResendOptions
     from airflow_provider_mqs.core.resend.report import Report
+    from airflow_provider_mqs.core.resend.stopping import StoppableClient
 
-FindCopies: TypeAlias = "Callable[[OffsetsByPartition], Awaitable[Finding]]"
+FindCopies: TypeAlias = "Callable[[OffsetsByPartition], Awaitable[Settled]]"
 """Looks for the copies of messages in doubt."""
+PostTimes: TypeAlias = "Mapping[MessageRef, tuple[float, float]]"
 _log = logging.getLogger(__name__)
 # a second finding of "not sent" contradicts the first: better a message in doubt than a copy too many
 _MOST_AFTER_VERIFYING = 1
 # a service that loses every answer must not get the same message without end
 _MOST_BLIND = 5
+_POLL_S = 1.0
+_LONGER_S = 30.0
+"""How much longer than its own wait an execution waits for another that proves for all."""
 
 
 class Resolver:
@@ -65,11 +81,11 @@ class Resolver:
             account.note_possible_doubles(again)
         elif self._on_unknown == "verify":
             try:
-                finding = await self._find_copies(in_doubt)
+                settled = await self._find_copies(in_doubt)
             except MqsError as error:
                 _log.warning("Could not find out what became of messages in doubt: %s", error)
             else:
-                sent, again = finding.sent, self._allowed(finding.unsent, _MOST_AFTER_VERIFYING)
+                sent, again = settled.sent, self._allowed(settled.unsent, _MOST_AFTER_VERIFYING)
         for ref in partition_offsets.expand(sent):
             account.mark_sent(ref)
         for ref in partition_offsets.expand(again):
@@ -88,73 +104,246 @@ class Verifier:
     """Looks for the copies of one replay. What was sent it reads from the account of ``report``."""
 
     def __init__(
-        self, client: AsyncMqsClient, plan: Plan, options: ResendOptions, session: LedgerSession, report: Report
+        self,
+        client: StoppableClient,
+        plan: Plan,
+        options: ResendOptions,
+        session: LedgerSession,
+        report: Report,
     ) -> None:
-        self.sources = SourceMessages(client.api, plan)
+        api = client.api
+        self.sources = SourceMessages(api, plan)
         self._client = client
-        self._plan = plan
         self._options = options
         self._session = session
         self._report = report
-        self._past: tuple[Ledger, ...] = ()
-        self._foreign: OffsetsByPartition = {}
+        self.post_times: PostTimes = {}
+        """When each message was posted and answered, on the monotonic clock."""
+        whole = Execution("", plan.partitions, 0, 0)
+        self._evidence = Evidence(
+            api, plan.topic, self.sources, copy_search.most_pages([whole]), copy_search.most_contents([whole])
+        )
+        self._history: History | None = None
+        self._past: OffsetsByPartition = {}  # in doubt because of earlier executions, and not posted by this one
+        self._past_sent: OffsetsByPartition = {}  # of these, what turned out to be sent
+        self._past_unsent: OffsetsByPartition = {}  # and what turned out not to be
+        self._proofs: dict[str, OffsetsByPartition] = {}
 
-    def begin(self, history: History, foreign: OffsetsByPartition) -> None:
-        """Note what earlier tries and runs left, and the copies of other replays since the first message."""
-        self._past, self._foreign = history.ledgers, foreign
+    def begin(self, history: History) -> None:
+        """Note what earlier executions left."""
+        self._history = history
+        self._past = partition_offsets.from_refs(history.account.in_doubt)
 
-    async def verify(self) -> None:
-        """Look for the copy of everything that was sent, and report it; if that is not possible, report nothing."""
-        report, ledger, sent = self._report, self._session.ledger, self._report.account.done
-        if not sent:
-            return
-        if ledger.copies_known and ledger.done == sent:
-            report.copies, report.verified = ledger.copies, True
-            return
+    async def calibrate(self) -> LedgerChanges:
+        """Find out from the first copies what copies look like, if they are in sight; ``{}`` if they are not."""
+        own = self._own(self._service_time())
+        if not own.sent:
+            return {}
         try:
-            finding = await self.find_copies({})
+            kept = await self._client.run(copy_search.calibrate(self._evidence, own))
+        except MqsError as error:
+            _log.debug("The first copy could not be read: %s", error)
+            return {}
+        return {} if kept is None else {"copies_keep_time": kept.same_time}
+
+    async def verify(self, *, share: bool = True) -> LedgerChanges:
+        """
+        Look for the copy of everything that was sent, report it, and return what the ledger is to say about it.
+
+        With ``share`` one of several replays that verify at the same time does it for all.
+        """
+        targets = self._targets(self._service_time())
+        if not any(one.sent for one in targets):
+            return {}
+        try:
+            return await self._client.run(self._verified(targets, share=share))
         except MqsError as error:
             _log.warning("The copies could not be read back: %s", error)
-            return
-        report.copies, report.missing = finding.copies, finding.missing
-        report.verified = False if finding.missing else True if finding.complete else None
-        found, wanted = map(partition_offsets.count, (finding.copies, sent))
-        _log.info("Found %d copies of %d messages.", found, wanted)
+            return {}
 
-    async def find_copies(self, in_doubt: OffsetsByPartition) -> Finding:
-        """Find out which messages in doubt were sent, and the offsets of all other copies."""
-        search = self._search(in_doubt)
-        until_s = self._client.api.monotonic() + self._options.verify_wait_s
-        flow = find_copies(self._client.api, self._plan.topic, search, self.sources, until_s=until_s)
-        finding = await self._client.run(flow)
-        if in_doubt and not search.known_sent:
-            _log.warning(
-                "No message was surely sent yet, so it is not known what a copy looks like, and %d messages in doubt "
-                "cannot be resolved. If the next try ends in the same way, change an option: ordering='none' sends "
-                "others first; on_unknown='resend' sends those in doubt again, perhaps twice.",
-                partition_offsets.count(in_doubt),
-            )
-        return finding
-
-    def _search(self, in_doubt: OffsetsByPartition) -> CopySearch:
-        """Join what this replay knows with what the replays know whose messages in doubt it resolves."""
-        mine = self._session.ledger
-        past = [
-            one
-            for one in self._past
-            if one.replay_id != mine.replay_id and partition_offsets.intersection(one.claimed, in_doubt)
-        ]
-        known = partition_offsets.union(self._report.account.done, *(one.done for one in past))
-        # messages of the same partition are enough to learn from, and cheaper to read
-        near = {partition: ranges for partition, ranges in known.items() if partition in in_doubt}
-        return CopySearch(
-            known_sent=near or known,
-            in_doubt=in_doubt,
-            last_offsets={
-                p: min([last, *(one.last_offsets.get(p, last) for one in past)])
-                for p, last in mine.last_offsets.items()
-            },
-            since_ms=min([mine.since_ms, *(one.since_ms for one in past)]),
-            foreign_copies=self._foreign,
-            ordered=self._options.ordering == "partition",
+    async def find_copies(self, in_doubt: OffsetsByPartition) -> Settled:
+        """Find out which messages in doubt were sent, and which were not."""
+        service = self._service_time()
+        doubts = {ref: self._doubt(ref, service) for ref in partition_offsets.expand(in_doubt)}
+        # a message in doubt takes more contents than one that was acknowledged
+        self._evidence.most_contents += 4 * len(doubts)
+        flow = copy_search.settle_doubts(
+            self._evidence,
+            lambda: self._targets(service),
+            self._touching,
+            doubts,
+            wait_ms=round(self._options.verify_wait_s * 1000),
+            offset_ms=service.offset_ms,
         )
+        settled = await self._client.run(flow)
+        past = partition_offsets.intersection(self._past, in_doubt)
+        self._past_sent = partition_offsets.union(self._past_sent, partition_offsets.intersection(settled.sent, past))
+        self._past_unsent = partition_offsets.union(
+            self._past_unsent, partition_offsets.intersection(settled.unsent, past)
+        )
+        self._past = partition_offsets.difference(
+            self._past, partition_offsets.union(self._past_sent, self._past_unsent)
+        )
+        if self._evidence.kept is None:
+            _log.warning(
+                "No copy of a message that was surely sent is in sight, so it is not known what copies look like, and "
+                "%d messages in doubt cannot be resolved. If the next try ends in the same way, change an option: "
+                "ordering='none' sends others first; on_unknown='resend' sends those in doubt again, perhaps twice.",
+                len(doubts),
+            )
+        return settled
+
+    def _verified(self, targets: list[Execution], *, share: bool) -> Flow[LedgerChanges]:
+        api, report, token = self._client.api, self._report, self._session.ledger.token
+        until_s = api.monotonic() + self._options.verify_wait_s
+        others = yield from copy_search.find_neighbours(api, targets, self._touching, until_s=until_s)
+        group = list(targets)
+        if share:
+            peers = [one for one in others if one.searching and one.found is None]
+            first = max([token, *(one.token for one in peers)])
+            if first != token and (yield from self._wait_for(first, targets, until_s + _LONGER_S)):
+                targets = [replace(one, found=self._proofs.get(one.token, one.found)) for one in targets]
+                group = targets
+            else:
+                group += [one for one in others if one.found is None and not one.busy and one.sent]
+        left = [one for one in group if one.found is None]
+        if left:
+            count = sum(one.count for one in left)
+            self._evidence.most_pages = copy_search.most_pages(left)
+            self._evidence.most_contents = max(self._evidence.most_contents, copy_search.most_contents(left))
+            most = copy_search.most_requests(left)
+            _log.info("Looking for the copies of %d messages; that takes at most %d requests.", count, most)
+        finding = yield from copy_search.prove_with(
+            self._evidence,
+            group,
+            [one for one in others if one.token not in {each.token for each in group}],
+            self._touching,
+            until_s=until_s,
+        )
+        copies, missing = (
+            partition_offsets.union(*(found.get(one.token, {}) for one in targets))
+            for found in ({**finding.partial, **finding.copies}, finding.missing)
+        )
+        report.copies, report.missing = partition_offsets.difference(copies, finding.of_open), missing
+        report.verified = False if missing else True if all(one.token in finding.copies for one in targets) else None
+        found, wanted = partition_offsets.count(report.copies), sum(one.count for one in targets)
+        _log.info("Found %d copies of %d messages.", found, wanted)
+        for one in targets:
+            if one.token in finding.unproven:
+                _log.warning("Not verified: %s", finding.unproven[one.token])
+        return self._changes(token, finding)
+
+    def _changes(self, token: str, finding: Finding) -> LedgerChanges:
+        """Return what the ledger is to say: all rows that surely are copies, and what was proven for others."""
+        whole = {one: finding.copies[one] for one in finding.whole}
+        proofs = {one: copies for one, copies in whole.items() if one == token or one not in self._proofs}
+        changes: LedgerChanges = {"copies": {**finding.partial, **finding.copies}.get(token, {}), "proofs": proofs}
+        if token in whole:
+            changes["copies"] = partition_offsets.union(whole[token], finding.surely_copies)
+            changes["copies_known"] = True
+        if finding.keep_time is not None:
+            changes["copies_keep_time"] = finding.keep_time
+        return changes
+
+    def _wait_for(self, token: str, targets: list[Execution], until_s: float) -> Flow[bool]:
+        """Wait until another execution has proven this one; return whether it has."""
+        api = self._client.api
+        start_ms, end_ms = hull(targets)
+        while True:
+            others = yield from self._touching(start_ms, end_ms)
+            if all(one.token in self._proofs or one.found is not None for one in targets):
+                return True
+            if not any(one.token == token and one.searching for one in others) or api.monotonic() >= until_s:
+                return False
+            yield Sleep(_POLL_S, "another resend of the topic finds the copies of both")
+
+    def _touching(self, start_ms: int, end_ms: int) -> Flow[list[Execution]]:
+        ledgers = yield from self._session.touching(start_ms, end_ms)
+        for ledger in ledgers:
+            self._proofs.update({token: found for token, found in ledger.proofs.items() if token != ledger.token})
+        return [self._as_settled(execution_of(ledger, self._client.api.service_clock)) for ledger in ledgers]
+
+    def _targets(self, service: _ServiceTime) -> list[Execution]:
+        """Return this execution and those that it continues."""
+        lineage: tuple[Ledger, ...] = self._history.lineage if self._history else ()
+        past = [self._as_settled(execution_of(ledger, self._client.api.service_clock)) for ledger in lineage]
+        return [one for one in (self._own(service), *past) if one.sent or one.open]
+
+    def _own(self, service: _ServiceTime) -> Execution:
+        account, ledger, api = self._report.account, self._session.ledger, self._client.api
+        lineage = self._history.lineage if self._history else ()
+        earlier = partition_offsets.union(*(one.done for one in lineage), self._past_sent)
+        return Execution(
+            token=ledger.token,
+            sent=partition_offsets.difference(account.done, earlier),
+            first_ms=ledger.first_ms,
+            last_ms=max(ledger.until_ms, api.latest_ms()),
+            open=partition_offsets.difference(account.maybe_sent, self._past),
+            last_offsets=ledger.last_offsets,
+            span_ms=ledger.span_ms,
+            posted_ms=_PostedMs(self.post_times, service),
+            clock_ms=service.wrong_ms,
+            consumer_key=ledger.scope["consumer_key"],
+            after=frozenset(ledger.after),
+            name="this one",
+        )
+
+    def _as_settled(self, one: Execution) -> Execution:
+        """Let an execution know what this one found out about the messages that it left in doubt."""
+        ledger = self._session.ledger
+        if one.consumer_key != ledger.scope["consumer_key"] or not one.open:
+            return one
+        open_ = partition_offsets.difference(one.open, self._past_unsent)
+        sent = partition_offsets.intersection(open_, self._past_sent)
+        return replace(
+            one, open=partition_offsets.difference(open_, sent), sent=partition_offsets.union(one.sent, sent)
+        )
+
+    def _doubt(self, ref: MessageRef, service: _ServiceTime) -> Doubt:
+        """Return when a message in doubt may have been posted."""
+        if ref in self.post_times:
+            return Doubt(*map(service.at_ms, self.post_times[ref]))
+        now_ms, first_ms = service.at_ms(self._client.api.monotonic()), self._session.ledger.first_ms
+        if self._history is None or not partition_offsets.contains(self._past, ref):
+            return Doubt(first_ms, now_ms)
+        claimed = [one for one in self._history.ledgers if partition_offsets.contains(one.claimed, ref)]
+        return Doubt(
+            min([one.first_ms for one in claimed], default=first_ms),
+            max([self._history.posts_until_ms[one.token] for one in claimed], default=now_ms) + service.wrong_ms,
+        )
+
+    def _service_time(self) -> _ServiceTime:
+        api = self._client.api
+        now_ms = api.now_ms()
+        return _ServiceTime(now_ms - api.monotonic() * 1000, api.latest_ms() - now_ms)
+
+
+class _ServiceTime(NamedTuple):
+    """The service's time by our monotonic clock, as far as it is known at a moment; fixed while times are compared."""
+
+    offset_ms: float
+    """How far it is ahead of the monotonic clock."""
+    wrong_ms: float
+    """By how much that may be wrong."""
+
+    def at_ms(self, seconds: float) -> float:
+        """Return the service's time at a moment of the monotonic clock."""
+        return seconds * 1000 + self.offset_ms
+
+
+class _PostedMs(Mapping["MessageRef", "tuple[float, float]"]):
+    """The intervals of POSTs in the service's time; one is converted when it is asked for."""
+
+    def __init__(self, times: PostTimes, service: _ServiceTime) -> None:
+        self._times = times
+        self._service = service
+
+    def __getitem__(self, ref: MessageRef) -> tuple[float, float]:
+        asked_s, answered_s = self._times[ref]
+        return self._service.at_ms(asked_s), self._service.at_ms(answered_s)
+
+    def __iter__(self) -> Iterator[MessageRef]:
+        return iter(self._times)
+
+    def __len__(self) -> int:
+        return len(self._times)

@@ -7,11 +7,19 @@ The API documents and the deployments differ in types (``total`` as a float, ids
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from airflow_provider_mqs.exceptions import ProtocolError
+
+_LARGEST: Final = {"partition": 2**31 - 1, "retention_time": 10**9}
+_MAX_INT64: Final = 2**63 - 1
+_MAX_EXACT_FLOAT: Final = 2**53
+"""Above this, a float no longer tells neighbours apart."""
+_NUMBER: Final = re.compile(r"-?[0-9]{1,19}")
+"""A whole number as text: ``int()`` would also take ``1_0`` and digits of other scripts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +61,13 @@ class Message:
 
     @classmethod
     def from_api(cls, row: Mapping[str, Any], topic: str) -> Message:
-        """Read one element of ``messages``; ``topic`` is what was asked for, if the row does not say."""
-        offset = row.get("message_offset")
+        """Read one element of ``messages``; ``topic`` is what was asked for."""
+        partition, offset, timestamp = _ref_and_time(row, topic)
         return cls(
-            topic=_text(row.get("topic")) or topic,
-            partition=_int(row, "partition"),
-            message_offset=_int(row, "offset" if offset is None else "message_offset"),
-            timestamp=_int(row, "timestamp"),
+            topic=topic,
+            partition=partition,
+            message_offset=offset,
+            timestamp=timestamp,
             key=_text(row.get("key")),
             value=_text(row.get("value")),
             size=_optional_int(row, "size"),
@@ -93,12 +101,7 @@ class Row(NamedTuple):
     @classmethod
     def from_api(cls, fields: Mapping[str, Any], topic: str) -> Row:
         """Read one element of ``messages``."""
-        partition, offset, timestamp = fields.get("partition"), fields.get("message_offset"), fields.get("timestamp")
-        # what nearly every row is; a bool is no int here
-        if type(partition) is type(offset) is type(timestamp) is int:
-            return cls(partition, offset, timestamp, fields, topic)
-        name = "offset" if offset is None else "message_offset"
-        return cls(_int(fields, "partition"), _int(fields, name), _int(fields, "timestamp"), fields, topic)
+        return cls(*_ref_and_time(fields, topic), fields, topic)
 
 
 Rows: TypeAlias = Sequence[Row | Message]
@@ -110,8 +113,8 @@ class Page:
     """One page of a query."""
 
     rows: Rows
-    total: int
-    """How many rows the service says that the query has."""
+    total: int | None
+    """How many rows the service says that the query has: a hint, never a proof; ``None`` if it says nothing usable."""
 
     @property
     def messages(self) -> list[Message]:
@@ -120,16 +123,16 @@ class Page:
 
     @classmethod
     def from_api(cls, body: Any, topic: str) -> Page:
-        """Read a decoded body; without a ``total``, its own rows are all there are."""
+        """Read a decoded body; the same message twice is one row, if it says the same twice."""
         rows = body.get("messages") if isinstance(body, dict) else None
         if rows is None and isinstance(body, dict) and "total" in body:
             rows = []
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ProtocolError("The answer to the query has no list of messages; is the host an MQS endpoint?")
-        total = _optional_int(body, "total")
-        if total is None:
-            total = len(rows)
-        return cls([Row.from_api(row, topic) for row in rows], total)
+        found = [Row.from_api(row, topic) for row in rows]
+        if len({(row.partition, row.message_offset) for row in found}) < len(found):
+            found = list(_distinct(found))
+        return cls(found, _count_of(body, "total"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,20 +150,67 @@ class Topic:
     retention_h: float | None
 
     @classmethod
-    def page_from_api(cls, body: Any) -> tuple[list[Topic], int]:
-        """Read a decoded page of the topic list; return its topics, and how many the list has over all pages."""
+    def page_from_api(cls, body: Any) -> tuple[list[Topic], int | None]:
+        """Read a decoded page of the topic list; return its topics, and how many it says to have over all pages."""
         rows = body.get("topics") if isinstance(body, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ProtocolError("The answer to the topic list has no list of topics; is the host an MQS endpoint?")
         topics = [
-            cls(str(row.get("name", "")), _optional_int(row, "partition"), _optional_int(row, "retention_time"))
-            for row in rows
+            cls(str(row.get("name", "")), _count_of(row, "partition"), _count_of(row, "retention_time")) for row in rows
         ]
-        return topics, _optional_int(body, "total") or len(rows)
+        return topics, _count_of(body, "total")
+
+
+def _ref_and_time(fields: Mapping[str, Any], topic: str) -> tuple[int, int, int]:
+    """Return partition, offset and timestamp of a row of a topic, or refuse it."""
+    named = fields.get("topic")
+    if named != topic and named not in (None, ""):
+        raise ProtocolError(f"The service sent a row of topic {str(named)[:40]!r} instead of {topic!r}.")
+    partition, offset, timestamp = fields.get("partition"), fields.get("message_offset"), fields.get("timestamp")
+    # what nearly every row is; a bool is no int here
+    if (
+        type(partition) is type(offset) is type(timestamp) is int
+        and 0 <= partition <= _LARGEST["partition"]
+        and 0 <= offset <= _MAX_INT64
+        and 0 <= timestamp <= _MAX_INT64
+    ):
+        return partition, offset, timestamp
+    name = "offset" if offset is None else "message_offset"
+    return _int(fields, "partition"), _int(fields, name), _int(fields, "timestamp")
+
+
+def _distinct(rows: Sequence[Row]) -> Iterator[Row]:
+    """Yield each message once; raise if a page says two things about one."""
+    seen: dict[tuple[int, int], Row] = {}
+    for row in rows:
+        first = seen.setdefault((row.partition, row.message_offset), row)
+        if first is row:
+            yield row
+        else:
+            check_same(first, row)
+
+
+def check_same(one: Row | Message, other: Row | Message) -> None:
+    """Refuse two rows with one partition and offset that are not the same message."""
+    left, right = one.message, other.message
+    for name in ("timestamp", "size", "key"):
+        if getattr(left, name) != getattr(right, name):
+            raise ProtocolError(
+                f"The service sent message {left.message_offset} of partition {left.partition} twice, "
+                f"with another {name}."
+            )
 
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) or value is None else str(value)
+
+
+def _count_of(body: Mapping[str, Any], name: str) -> int | None:
+    """Read a number that is only a hint; what is none says nothing."""
+    try:
+        return _optional_int(body, name)
+    except ProtocolError:
+        return None
 
 
 def _optional_int(row: Mapping[str, Any], name: str) -> int | None:
@@ -168,11 +218,15 @@ def _optional_int(row: Mapping[str, Any], name: str) -> int | None:
 
 
 def _int(row: Mapping[str, Any], name: str) -> int:
+    """Read a whole number that is not negative, as a number or as text; ``name`` is for the error."""
     value = row.get(name)
-    try:
-        number = int(value) if isinstance(value, str | int) else int(float(value))  # type: ignore[arg-type]  # None raises
-    except (TypeError, ValueError, OverflowError):
-        number = None
-    if number is None or isinstance(value, bool):
+    number = -1
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        number = int(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, float) and value.is_integer() and abs(value) <= _MAX_EXACT_FLOAT:
+        number = int(value)
+    if not 0 <= number <= _LARGEST.get(name, _MAX_INT64):
         raise ProtocolError(f"The service sent {name} = {str(value)[:40]!r} instead of a whole number.")
     return number

@@ -1,140 +1,376 @@
 """
-Which messages were sent, decided by matching them with the candidates for copies. Pure decisions on one partition.
+Which rows are copies, of which messages: by counting groups that look alike, then by contents. Pure decisions.
 
-Messages and candidates with the same match key form a group. Of its candidates, as many as there are known-sent
-messages are their copies; the rest is *spare*, and what is left when every message in doubt has one is *unexplained*:
-somebody else wrote it.
+What is evidence for what
+-------------------------
+A *source* is a message that was posted: *known* if the service acknowledged it, *open* if no answer says whether it was
+executed. Its *span* is the time in which its copy can have been appended. The sources of all executions whose sending
+touches are matched together with all *rows* that came after the marks: a copy does not say who made it, so it proves
+something only if nobody else can have made it.
 
-* No spare candidate: no message in doubt was sent. Fewer candidates than known-sent messages: copies are missing.
-* As many spare candidates as messages in doubt, and nothing unexplained in the whole partition: all of them were sent.
-  Fewer: if messages were sent one by one in the order of their offsets, the first ones were.
-* Anything else is *unclear*. Counting can be fooled, too: a live producer may write a look-alike just as a copy is
-  absent. So if contents can be had, every group with a message in doubt and a candidate is unclear.
+A copy and its source have the same match key (``copy_traits``). In a group of equal keys, let *K* be the known and *O*
+the open sources, and *R* the rows inside the span of any of them:
 
-Unclear groups are split by content and matched again. If any group then still has an unexplained candidate, producers
-repeat the contents of messages, so any candidate may be theirs: every message in doubt that has one stays *unknown*. So
-do messages of equal content of which only some have a copy. A wrong answer would lose a message or send it twice;
-*unknown* only asks for a person.
+==============  =======================================================================================================
+R = K, O = 0    Each known source has its copy, whoever made which, if each row can be given to a source in whose span
+                it lies. So a row of a producer stands for a lost copy only if it has the same key *and* came just when
+                the lost message was posted.
+R < K, O = 0    Copies are missing: late, lost, or of another look.
+all else        Counting cannot tell: contents must.
+==============  =======================================================================================================
+
+Counting is believed only in a quiet partition: if there is a row of unknown origin that has the look of a source,
+producers write look-alikes, and each group of the partition is split by content. So are all groups if pairs disagree on
+what a copy keeps. In a part of equal key *and* content every row is a copy, unless there are more rows than sources:
+then somebody else writes the same, and nothing tells which rows are theirs; none of them is called a copy.
+
+An open source was *sent* if its part holds exactly one row for each known and each open source. It has *no copy* if no
+row has its content that is not outside its span. Everything else is unclear: a wrong answer would lose a message, or
+send it twice.
+
+What cannot be known
+--------------------
+* A producer's message that is equal in content to a copy that was lost. Nobody can tell it from the copy.
+* In a group that was only counted: a producer's look-alike that came within the POST interval of a lost message, when
+  no other row shows that producers write look-alikes.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef
+    from airflow_provider_mqs.core.verify.copy_traits import KeptTraits, Shown
 
-    KeysByOffset: TypeAlias = Mapping[int, Hashable]
+_FEW_ROWS = 64
+"""So many rows are all compared with a message in doubt before it counts as not sent."""
 
-_REPEAT_SAMPLE = 5
-"""Groups without a message in doubt that are compared only to see whether producers repeat contents."""
+Contents: TypeAlias = Mapping["MessageRef", Hashable]
+"""The contents that were read; ``None`` for one that the service does not return."""
+
+
+class Source(NamedTuple):
+    """A message that was posted by one execution."""
+
+    shown: Shown
+    token: str
+    """Of the execution."""
+    known: bool
+    """Whether it was acknowledged; otherwise nobody knows whether it was executed."""
+    start_ms: int
+    end_ms: int
+    """When its copy may have been appended, both ends included."""
+    spare: int = 0
+    """How many copies more it may have, from earlier POSTs of the same message that nobody knows to be executed."""
+
+    @property
+    def ref(self) -> MessageRef:
+        """Which message."""
+        return self.shown.ref
+
+    def covers(self, row: Shown) -> bool:
+        """Return whether a row came in the span of this source."""
+        return self.start_ms <= row.time_ms <= self.end_ms
 
 
 @dataclass(slots=True)
-class MatchGroup:
-    """Offsets of messages and candidates of one partition that have the same match key or content, ascending."""
+class Group:
+    """Sources and rows of equal match key, or of equal key and content."""
 
-    known_sent: list[int] = field(default_factory=list)
-    in_doubt: list[int] = field(default_factory=list)
-    candidates: list[int] = field(default_factory=list)
-
-    @property
-    def spare(self) -> int:
-        """Candidates beyond the copies of known-sent messages; if negative, copies are missing."""
-        return len(self.candidates) - len(self.known_sent)
+    sources: list[Source] = field(default_factory=list)
+    rows: list[Shown] = field(default_factory=list)
 
     @property
-    def unexplained(self) -> int:
-        """Candidates that are left if every message in doubt was sent; if negative, some were not."""
-        return self.spare - len(self.in_doubt)
+    def known(self) -> list[Source]:
+        """The sources that were acknowledged."""
+        return [source for source in self.sources if source.known]
+
+    @property
+    def refs(self) -> list[MessageRef]:
+        """Every message and row; each costs a request to read its content."""
+        return list(dict.fromkeys([*(source.ref for source in self.sources), *(row.ref for row in self.rows)]))
 
 
 @dataclass(slots=True)
 class Matching:
-    """What became of the messages of one partition, by offset."""
+    """What became of the sources, as far as the evidence goes."""
 
-    sent: list[int] = field(default_factory=list)  # in doubt, and sent
-    unsent: list[int] = field(default_factory=list)  # in doubt, and without a copy as far as can be seen
-    unknown: list[int] = field(default_factory=list)  # in doubt, and not even contents can tell
-    copies: list[int] = field(default_factory=list)  # candidates that are copies
-    missing: list[int] = field(default_factory=list)  # known-sent messages without a copy
-    unclear: list[MatchGroup] = field(default_factory=list)  # counting cannot tell which candidates are copies
-
-    def resolve(self, group: MatchGroup, sent: int) -> None:
-        """Record that the first messages in doubt of a group were sent, and the others were not."""
-        self.sent += group.in_doubt[:sent]
-        self.unsent += group.in_doubt[sent:]
-
-
-def group_by_key(known_sent: KeysByOffset, in_doubt: KeysByOffset, candidates: KeysByOffset) -> list[MatchGroup]:
-    """Group the messages and candidates of one partition that have the same key."""
-    groups: dict[Any, MatchGroup] = defaultdict(MatchGroup)
-    for offset in sorted(known_sent):
-        groups[known_sent[offset]].known_sent.append(offset)
-    for offset in sorted(in_doubt):
-        groups[in_doubt[offset]].in_doubt.append(offset)
-    for offset in sorted(candidates):
-        groups[candidates[offset]].candidates.append(offset)
-    return list(groups.values())
+    copies: list[tuple[Source, Shown]] = field(default_factory=list)
+    """Rows that surely are copies, shared out among sources that are equal to each other."""
+    spare_copies: list[Shown] = field(default_factory=list)
+    """Rows that surely are copies, but nothing tells of which source."""
+    missing: list[Source] = field(default_factory=list)
+    """Known sources for which there is no row."""
+    short: list[Source] = field(default_factory=list)
+    """Known sources in groups with fewer rows than sources: some copies are late, lost, or look different."""
+    unclear: list[Source] = field(default_factory=list)
+    """Sources of which nothing can be said."""
+    sent: list[Source] = field(default_factory=list)
+    """Open sources that were sent."""
+    absent: list[Source] = field(default_factory=list)
+    """Open sources without a copy, as far as the rows go."""
+    strays: list[Shown] = field(default_factory=list)
+    """Rows that no source explains."""
+    wanted: list[list[MessageRef]] = field(default_factory=list)
+    """Of which messages and rows the contents would tell more, the most telling first."""
 
 
-def match_by_count(groups: Sequence[MatchGroup], *, ordered: bool, by_content: bool = False) -> Matching:
-    """
-    Match one partition by counting alone.
+def group_by_key(sources: Iterable[Source], rows: Iterable[Shown], kept: KeptTraits) -> dict[Hashable, Group]:
+    """Group sources and rows by match key."""
+    groups: dict[Hashable, Group] = defaultdict(Group)
+    for source in sources:
+        groups[kept.key_of_source(source.shown)].sources.append(source)
+    for row in rows:
+        groups[kept.key_of_row(row)].rows.append(row)
+    return groups
 
-    ``ordered``: messages were sent one by one in the order of their offsets, so that of equal ones the first were sent.
-    ``by_content``: contents will be compared, so that messages in doubt that have a candidate are left ``unclear``.
-    """
-    quiet = all(group.unexplained <= 0 for group in groups)
+
+def pair_up(sources: Sequence[Source], rows: Sequence[Shown], *, spare: bool = True) -> list[tuple[Source, Shown]]:
+    """Give each row a source of its own in whose span it lies, for as many rows as possible; ``spare`` allows more."""
+    posts = (source for source in sources for _ in range(1 + (source.spare if spare else 0)))
+    waiting = sorted(posts, key=lambda source: (source.start_ms, source.ref), reverse=True)
+    started: list[tuple[int, int, Source]] = []
+    pairs = []
+    # of the spans that have begun, the one that ends first cannot wait for a later row
+    for row in sorted(rows, key=lambda row: (row.time_ms, row.ref)):
+        while waiting and waiting[-1].start_ms <= row.time_ms:
+            source = waiting.pop()
+            heappush(started, (source.end_ms, -len(waiting), source))
+        while started and started[0][0] < row.time_ms:
+            heappop(started)
+        if started:
+            pairs.append((heappop(started)[-1], row))
+    return pairs
+
+
+def match(sources: Iterable[Source], rows: Iterable[Shown], kept: KeptTraits, contents: Contents) -> Matching:
+    """Match sources with rows, by the contents that are known, else by counting."""
+    groups = group_by_key(sources, rows, kept)
     matching = Matching()
-    for group in groups:
-        if by_content and group.in_doubt and group.candidates:
-            matching.unclear.append(group)
+    loud, counted = set(), []
+    for key, group in groups.items():
+        if not group.sources:
+            matching.strays += group.rows
+        elif not _is_quiet(group):
+            loud.add(key[0])  # type: ignore[index]
+    for key, group in groups.items():
+        if not group.sources:
             continue
-        if group.spare <= 0:
-            matching.resolve(group, 0)
-            matching.missing += group.known_sent[len(group.candidates) :]
-        elif group.unexplained <= 0 and quiet and (ordered or not group.unexplained):
-            matching.resolve(group, group.spare)
-        elif group.in_doubt or (group.known_sent and group.unexplained):
-            matching.unclear.append(group)
-            continue
-        if group.known_sent or group.in_doubt:
-            matching.copies += group.candidates
-    return matching
-
-
-def groups_to_compare(matching: Matching, *, everything: bool) -> list[MatchGroup]:
-    """
-    Return the unclear groups whose contents are worth one request for each message and candidate.
-
-    With ``everything`` each copy is wanted; else only groups with messages in doubt, and a sample of the others.
-    """
-    in_doubt = [group for group in matching.unclear if group.in_doubt]
-    others = [group for group in matching.unclear if not group.in_doubt]
-    if everything:
-        return in_doubt + others
-    return in_doubt + others[:_REPEAT_SAMPLE] if in_doubt else []
-
-
-def match_by_content(matching: Matching, groups: Sequence[MatchGroup]) -> Matching:
-    """Complete a matching with the compared groups, split by content; ``unclear`` keeps what contents cannot tell."""
-    repeated = any(group.unexplained > 0 for group in groups if group.known_sent or group.in_doubt)
-    matching.unclear = []
-    for group in groups:
-        if group.spare <= 0:
-            matching.resolve(group, 0)
-            matching.missing += group.known_sent[len(group.candidates) :]
-        elif group.in_doubt and (repeated or group.unexplained):
-            matching.unknown += group.in_doubt
-        elif group.in_doubt:
-            matching.resolve(group, group.spare)
-        if not (group.known_sent or group.in_doubt):
-            continue
-        if group.unexplained > 0:
-            matching.unclear.append(group)
+        if kept.steady and key[0] not in loud and _is_exact(group):  # type: ignore[index]
+            matching.copies += _shared_out(group.sources, group.rows)
+        elif all(contents.get(ref) is not None for ref in group.refs):
+            for part in _split(group, contents):
+                _match_by_content(part, matching)
         else:
-            matching.copies += group.candidates
+            counted.append(group)
+    for group in sorted(counted, key=_urgency):
+        _count(group, matching)
+        _want(group.refs, contents, matching)
     return matching
+
+
+def settle(
+    doubts: Sequence[Source],
+    others: Iterable[Source],
+    rows: Iterable[Shown],
+    kept: KeptTraits,
+    contents: Contents,
+    *,
+    thorough: bool,
+) -> Matching:
+    """
+    Decide about some open sources, always by contents; fills ``sent``, ``absent``, ``unclear`` and ``wanted``.
+
+    Less is read than to match whole groups: the doubts, the rows in their spans, and what else may explain those. Only
+    with ``thorough`` is a source really absent: then rows of another look are compared, too, all of them if they are
+    few, else those of which there are more than sources of their look.
+    """
+    groups = group_by_key([*doubts, *others], rows, kept)
+    mine = {id(source) for source in doubts}
+    matching = Matching()
+    strays = _strays(groups.values(), doubts, kept) if thorough else []
+    for group in groups.values():
+        open_here = [source for source in group.sources if id(source) in mine]
+        if not open_here:
+            continue
+        near = list({row.ref: row for row in _covered([*group.rows, *strays], open_here)}.values())
+        refs = [*(source.ref for source in open_here), *(row.ref for row in near)]
+        if _want(refs, contents, matching):
+            matching.unclear += open_here
+            continue
+        twins = [source for source in group.sources if id(source) not in mine]
+        for part in _split(Group(open_here, near), contents):
+            _settle_part(part, twins, group.rows, contents, matching)
+    return matching
+
+
+def _strays(groups: Iterable[Group], doubts: Sequence[Source], kept: KeptTraits) -> list[Shown]:
+    """Return rows that may be copies of doubts in another look than is expected."""
+    groups = list(groups)
+    near = _covered((row for group in groups for row in group.rows), doubts)
+    if len(near) <= _FEW_ROWS or not kept.steady:
+        return near
+    start_ms, end_ms = min(one.start_ms for one in doubts), max(one.end_ms for one in doubts)
+    strays = []
+    for group in groups:
+        found = _covered(group.rows, doubts)
+        at_that_time = [one for one in group.sources if one.start_ms <= end_ms and start_ms <= one.end_ms]
+        if len(found) > len(at_that_time):
+            strays += found
+    return strays
+
+
+def _settle_part(
+    part: Group, twins: Sequence[Source], rows: Sequence[Shown], contents: Contents, matching: Matching
+) -> None:
+    """Decide about open sources of equal key and content, ``part``; ``twins`` and ``rows`` are of equal key."""
+    if not part.sources:
+        return
+    without = [source for source in part.sources if not _covered(part.rows, [source])]
+    matching.absent += without
+    left = [source for source in part.sources if source not in without]
+    if not left:
+        return
+    content = contents[left[0].ref]
+    # a message of equal content explains a row in its span as well
+    twins = [twin for twin in twins if _covered(part.rows, [twin])]
+    if _want([twin.ref for twin in twins], contents, matching):
+        matching.unclear += left
+        return
+    twins = [twin for twin in twins if contents[twin.ref] == content]
+    theirs = _covered(rows, twins)
+    if _want([row.ref for row in theirs], contents, matching):
+        matching.unclear += left
+        return
+    together = {row.ref: row for row in [*part.rows, *theirs] if contents[row.ref] == content}
+    sources = [*left, *twins]
+    looks_right = {row.ref for row in rows}
+    clear = (
+        len(together) == len(sources)
+        and all(row.ref in looks_right for row in part.rows)
+        and len(pair_up(sources, list(together.values()))) == len(sources)
+        and all(twin.known for twin in twins)
+    )
+    if clear:
+        matching.sent += left
+    else:
+        matching.unclear += left
+
+
+def _covered(rows: Iterable[Shown], sources: Sequence[Source]) -> list[Shown]:
+    return [row for row in rows if any(source.covers(row) for source in sources)]
+
+
+def _want(refs: list[MessageRef], contents: Contents, matching: Matching) -> bool:
+    """Ask for the contents of some messages; return whether any of them is not known."""
+    if any(ref not in contents for ref in refs):
+        matching.wanted.append(refs)
+    return any(contents.get(ref) is None for ref in refs)
+
+
+def _is_quiet(group: Group) -> bool:
+    """Return whether every row may be a copy, so that nothing shows that producers write look-alikes."""
+    return len(group.rows) <= _most_rows(group.sources) and len(pair_up(group.sources, group.rows)) == len(group.rows)
+
+
+def _is_exact(group: Group) -> bool:
+    return all(source.known for source in group.sources) and _are_exact(group.sources, group.rows)
+
+
+def _are_exact(sources: Sequence[Source], rows: Sequence[Shown]) -> bool:
+    """Return whether there are just as many rows as needed for each source to have its own."""
+    if len(sources) == 1:
+        return 1 <= len(rows) <= _most_rows(sources)
+    return len(rows) == _most_rows(sources)
+
+
+def _most_rows(sources: Iterable[Source]) -> int:
+    return sum(1 + source.spare for source in sources)
+
+
+def _urgency(group: Group) -> tuple[bool, int]:
+    # what is in doubt, or has rows too many, cannot be told without contents; the small groups first
+    return _is_quiet(group) and all(source.known for source in group.sources), len(group.refs)
+
+
+def _count(group: Group, matching: Matching) -> None:
+    """Say what counting can say: without a row there is no copy."""
+    if not group.rows:
+        matching.missing += group.known
+        matching.short += group.known
+        matching.absent += [source for source in group.sources if not source.known]
+        return
+    short = len(group.sources) - len(group.rows)
+    if short > 0 and len({source.token for source in group.sources}) == 1 and len(group.known) == len(group.sources):
+        # which of them are missing is a guess by time, that so many are is none
+        paired = {source.ref for source, _ in pair_up(group.sources, group.rows)}
+        missing = [source for source in group.sources if source.ref not in paired][:short]
+        matching.missing += missing
+        matching.unclear += [source for source in group.sources if source not in missing]
+    else:
+        matching.unclear += group.sources
+    if short > 0:
+        matching.short += group.known
+
+
+def _split(group: Group, contents: Contents) -> Iterable[Group]:
+    parts: dict[Hashable, Group] = defaultdict(Group)
+    for source in group.sources:
+        parts[contents[source.ref]].sources.append(source)
+    for row in group.rows:
+        parts[contents[row.ref]].rows.append(row)
+    return parts.values()
+
+
+def _match_by_content(part: Group, matching: Matching) -> None:
+    """Match sources and rows of equal key and content."""
+    sources, rows = part.sources, part.rows
+    if len(rows) > _most_rows(sources):
+        # what came in no span is somebody else's
+        inside = _covered(rows, sources)
+        matching.strays += [row for row in rows if row not in inside]
+        rows = inside
+    if len(rows) > _most_rows(sources):
+        matching.unclear += sources
+        return
+    if len(rows) < len(sources) and len(_covered(rows, sources)) == len(rows):
+        # what has no row in its span has none: each row is in the span of another
+        without = [source for source in sources if not _covered(rows, [source])]
+        matching.absent += [source for source in without if not source.known]
+        lost = [source for source in without if source.known]
+        matching.missing += lost
+        matching.short += lost
+        sources = [source for source in sources if source not in without]
+    if not sources:
+        return
+    if _are_exact(sources, rows):
+        matching.copies += _shared_out(sources, rows)
+        matching.sent += [source for source in sources if not source.known]
+    elif len({source.token for source in sources}) == 1 and all(
+        source.known and not source.spare for source in sources
+    ):
+        # they are equal to each other, and all of one execution: it does not matter which of them has no copy
+        shared = _shared_out(sources, rows)
+        matching.copies += shared
+        given = {id(source) for source, _ in shared}
+        matching.missing += [source for source in sources if id(source) not in given]
+        matching.short += sources
+    else:
+        matching.unclear += sources
+        matching.short += [source for source in sources if source.known]
+        matching.spare_copies += rows
+
+
+def _shared_out(sources: Sequence[Source], rows: Sequence[Shown]) -> list[tuple[Source, Shown]]:
+    """Give each row a source, if possible one in whose span it lies, and each source a row before any has two."""
+    pairs = pair_up(sources, rows, spare=False)
+    placed = {row.ref for _, row in pairs}
+    given = {id(source) for source, _ in pairs}
+    left = [source for source in sources if id(source) not in given]
+    left += [source for source in sources for _ in range(source.spare)]
+    return pairs + list(zip(left, (row for row in rows if row.ref not in placed), strict=False))

@@ -1,250 +1,526 @@
 """
-Find the copies of messages in their topic, and so resolve which messages in doubt were sent. Flows.
+Find the copies of messages in their topic: to prove that each has one, and to settle messages in doubt. Flows.
 
-A *candidate* is a row that may be a copy. Its offset is greater than every offset that its partition had before the
-first message was sent. Its time lies between ``MARGIN_MS`` before that and ``MARGIN_MS`` from now, by the clock of the
-service, since a copy gets the time of its append. And no other replay is known to have made it.
+Both work on the same ``Evidence``: the sources of all executions of the topic whose sending touches, and all rows that
+came after it began. ``copy_matching`` says what proves what; this module reads, waits and gives up.
 
-*Known-sent* messages, those that the service acknowledged, calibrate the search: they show what a copy keeps
-(``copy_traits``). A search is calibrated if the rows are complete, each known-sent message has a candidate, and in the
-end none of them is missing its copy. ``copy_matching`` decides, partition by partition, from counts and contents. The
-service may show a message later than it appended it, so the search is repeated until nothing is left open, at most for
-``verify_wait``.
+``prove``
+    Each message that was sent has a copy, or has none, or nobody can tell. Copies that are not there yet are waited
+    for, at most for the wait, and only the time in which they must be is read again. So that not each of many
+    executions reads everything, one of them proves for all (``core.resend.verifier``).
 
-=========  ============================================================================================================
-sent       A copy was found, and it is known what a copy looks like. This needs no wait.
-not sent   No copy, although the search is calibrated: the copies of the messages that were surely sent are visible. It
-           is decided in the last search only, when the wait has passed, and only if up to three known-sent messages
-           find their contents among their candidates: else look-alikes may have stood in for their copies.
-unknown    All else. Nothing was surely sent, or not all of its copies are visible, so nobody knows what a copy looks
-           like; the rows are incomplete; producers write messages of the same content; or there are more look-alikes
-           than may be compared.
-=========  ============================================================================================================
+``settle_doubts``
+    =========  ========================================================================================================
+    sent       A row has its content, and no other message explains that row. This needs no wait.
+    not sent   No row has its content, the wait after its POST has passed, and its partition was surely shown as far as
+               that: a copy that came later is visible there; or the newest copy of the partition is, and it took less
+               time to become visible than has passed since the POST. A partition in which no copy is visible says
+               nothing for a long time (``LATE_MS``), since all its rows may be late.
+    unknown    All else: nothing was surely sent, so nobody knows what a copy looks like; rows are missing; somebody
+               writes the same contents; copies change their look; or it takes more requests than are allowed.
+    =========  ========================================================================================================
 
-In partitions where others write, a look-alike of theirs may stand in for a copy that is not visible yet. So without
-messages in doubt, copies count as found only if two searches in a row agree.
+Rows are read first and ledgers last: a message is claimed in a ledger before it is posted, so whoever made a row is
+named in what is read after it. If the ledgers have changed, everything is matched once more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from math import ceil, floor
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from airflow_provider_mqs.core.client.flow import Flow, Parallel, Sleep
-from airflow_provider_mqs.core.ledger.ledger import MARGIN_MS
+from airflow_provider_mqs.core.client.flow import Flow, Sleep
+from airflow_provider_mqs.core.ledger.ledger import LATE_MS
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.query.slices import Slice
-from airflow_provider_mqs.core.query.window_reader import WindowReader
-from airflow_provider_mqs.core.verify import copy_matching, copy_traits
+from airflow_provider_mqs.core.offsets.plan import Plan
+from airflow_provider_mqs.core.verify import copy_matching
+from airflow_provider_mqs.core.verify.copy_matching import Matching, Source
+from airflow_provider_mqs.core.verify.evidence import Evidence
+from airflow_provider_mqs.core.verify.executions import (
+    MARGIN_MS,
+    Execution,
+    Fit,
+    fit_of,
+    hull,
+    marks_of,
+    sources_of,
+)
+from airflow_provider_mqs.core.verify.source_messages import SourceMessages
+from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from airflow_provider_mqs.core.client.api import MqsApi
-    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
-    from airflow_provider_mqs.core.values.message import Rows
-    from airflow_provider_mqs.core.verify.copy_matching import MatchGroup, Matching
-    from airflow_provider_mqs.core.verify.copy_traits import KeptTraits, TraitsByOffset
-    from airflow_provider_mqs.core.verify.source_messages import SourceMessages
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
+    from airflow_provider_mqs.core.verify.copy_traits import KeptTraits, Shown
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
-_CONFIRM_PAUSE_S = 2.0
-"""Time between two searches that must agree, if others write into the topic."""
-_MAX_COMPARED = 2_000
-"""Contents that one search of a partition may ask for."""
-_MAX_CHECKED, _FEW_CANDIDATES = 3, 20
-"""Known-sent messages whose contents must be found before another counts as not sent, in groups where that is cheap."""
+_STORE_PAUSE_S = 1.0
+"""Between two readings of others' ledgers."""
+_MOST_ROUNDS = 20
+"""How often the time of sending is widened for executions that touch those that touch ours."""
+_MOST_CHANGES = 3
+"""How often everything is matched once more because ledgers have changed."""
+_MOST_NEWEST = 3
+"""Newest known sources of a partition whose copies show how far it can be seen."""
+_MOST_NEAR = 8
+"""Rows that are compared with one of these."""
+_SOON_MS = 5_000
+"""How soon after its POST a copy is appended, in nearly all cases."""
+_ANY_TIME = (-(2**63), 2**63)
+
+Touching: TypeAlias = Callable[[int, int], "Flow[list[Execution]]"]
+"""Reads which executions may have sent within a time, from the ledgers of the topic."""
 
 
-@dataclass(frozen=True, slots=True)
-class CopySearch:
-    """What to search for, and among which rows."""
-
-    known_sent: OffsetsByPartition
-    """Surely sent messages whose copies may be among the candidates."""
-    in_doubt: OffsetsByPartition
-    """Messages that may have been sent."""
-    last_offsets: Mapping[int, int]
-    """By partition, the last offset that was there before the first message was sent."""
-    since_ms: int
-    """The service's time before the first message was sent, epoch ms."""
-    foreign_copies: OffsetsByPartition = field(default_factory=dict)
-    """Copies that other replays are known to have made."""
-    ordered: bool = False
-    """Whether the messages of each partition were sent one by one, in the order of their offsets."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finding:
-    """What a search found; of the messages in doubt, each is in exactly one of the first three."""
+    """What was found out about the copies of some executions; each is named in one of the first three."""
 
-    sent: OffsetsByPartition
-    unsent: OffsetsByPartition
-    unknown: OffsetsByPartition
-    copies: OffsetsByPartition
-    missing: OffsetsByPartition
-    """Known-sent messages without a copy, in partitions where others have theirs."""
-    calibrated: bool
-    """Whether it is known what a copy looks like, and the copy of every known-sent message was found."""
-    complete: bool
-    """Whether ``copies`` holds every copy."""
-    foreign_rows: bool = False
-    """Whether there are candidates that no message explains."""
-
-    @property
-    def may_improve(self) -> bool:
-        """Whether a later search may find more."""
-        return not self.calibrated or bool(self.unsent or self.missing)
-
-
-def find_last_offsets(api: MqsApi, topic: str, partitions: OffsetsByPartition) -> Flow[dict[int, int]]:
-    """Find the last offset of each partition of a plan, before anything is sent: of the plan, or of the newest rows."""
-    last_offsets = {partition: ranges[-1][1] for partition, ranges in partitions.items()}
-
-    def note(rows: Rows) -> None:
-        for row in rows:
-            if row.partition in last_offsets:
-                last_offsets[row.partition] = max(last_offsets[row.partition], row.message_offset)
-
-    # rows outside this time are no candidates, so they need not be excluded by their offset
-    now_ms = api.now_ms()
-    reader = WindowReader(api, topic, note, partitions, total_may_lag=True)
-    yield from reader.read(Slice(now_ms - MARGIN_MS, now_ms + MARGIN_MS, _single_partition(partitions)))
-    return last_offsets
+    copies: dict[str, OffsetsByPartition] = field(default_factory=dict)
+    """By token, the copies of an execution, if each message that it sent has one."""
+    whole: set[str] = field(default_factory=set)
+    """Those of them that can have no others, since nothing that they left open is unclear."""
+    missing: dict[str, OffsetsByPartition] = field(default_factory=dict)
+    """By token, messages that were acknowledged and surely have no copy."""
+    unproven: dict[str, str] = field(default_factory=dict)
+    """By token, a sentence that says why nobody can tell."""
+    partial: dict[str, OffsetsByPartition] = field(default_factory=dict)
+    """By token, the copies of an execution that are certain, if not all are."""
+    surely_copies: OffsetsByPartition = field(default_factory=dict)
+    """Rows that surely are copies, of whichever execution."""
+    of_open: OffsetsByPartition = field(default_factory=dict)
+    """Those of them whose message was in doubt."""
+    keep_time: bool | None = None
+    """Whether copies have the time of their source; ``None`` if that is not known."""
 
 
-def find_copies(
-    api: MqsApi, topic: str, search: CopySearch, sources: SourceMessages, *, until_s: float
+@dataclass(slots=True)
+class Settled:
+    """What became of messages in doubt; those in neither stay unknown."""
+
+    sent: OffsetsByPartition = field(default_factory=dict)
+    unsent: OffsetsByPartition = field(default_factory=dict)
+
+
+class Doubt(NamedTuple):
+    """When a message in doubt may have been posted, in the service's time."""
+
+    first_ms: float
+    last_ms: float
+
+
+def most_pages(executions: Iterable[Execution]) -> int:
+    """Return on how many pages rows may be read: a busy topic must not cost more than the sending did."""
+    return 100 + sum(one.count for one in executions) // 5
+
+
+def most_contents(executions: Iterable[Execution]) -> int:
+    """Return how many contents may be read, if counting does not tell."""
+    return 200 + sum(one.count + 4 * partition_offsets.count(one.open) for one in executions)
+
+
+def most_requests(executions: Sequence[Execution]) -> int:
+    """Return how many requests ``prove`` takes at most if nothing is late: for sources, rows and contents."""
+    return sum(one.count for one in executions) + most_pages(executions) + most_contents(executions)
+
+
+def prove(
+    api: MqsApi,
+    topic: str,
+    targets: Sequence[Execution],
+    touching: Touching,
+    *,
+    wait_s: float,
+    max_requests: int | None = None,
 ) -> Flow[Finding]:
-    """Search until nothing is left open, at most until ``until_s`` by ``monotonic``; only then a message is unsent."""
-    yield from sources.load(partition_offsets.union(search.known_sent, search.in_doubt))
-    pause_s, copies_before = _FIRST_PAUSE_S, None
+    """Prove the copies of many executions with one reading; refuse before that if it may take too many requests."""
+    most = most_requests(targets)
+    if max_requests is not None and most > max_requests:
+        raise ConfigurationError(f"Proving them may take {most} requests, more than max_requests={max_requests}.")
+    until_s = api.monotonic() + wait_s
+    others = yield from find_neighbours(api, targets, touching, until_s=until_s)
+    sources = SourceMessages(api, Plan(topic, {}))
+    evidence = Evidence(api, topic, sources, most_pages(targets), most_contents(targets))
+    return (yield from prove_with(evidence, targets, others, touching, until_s=until_s))
+
+
+def find_neighbours(
+    api: MqsApi, targets: Sequence[Execution], touching: Touching, *, until_s: float
+) -> Flow[list[Execution]]:
+    """
+    Return the other executions whose copies may lie among those of ``targets``, once none of them sends any more.
+
+    What touches one of them is among them, too, unless its copies are known. After ``until_s``, wait no longer.
+    """
     while True:
-        began_s = api.monotonic()
-        last = began_s >= until_s
-        finding = yield from _search_once(api, topic, search, sources, last=last)
-        confirmed = bool(search.in_doubt) or not finding.foreign_rows or finding.copies == copies_before
-        if last or (confirmed and not finding.may_improve):
-            return finding
-        copies_before = None if finding.may_improve else finding.copies
-        wait_s = pause_s if finding.may_improve else _CONFIRM_PAUSE_S
-        yield Sleep(min(wait_s, max(until_s - api.monotonic(), 0.0)), "copies may still become visible")
+        others = yield from _neighbours(targets, touching)
+        busy = next((one for one in others if one.busy), None)
+        if busy is None or api.monotonic() >= until_s:
+            return others
+        yield Sleep(_STORE_PAUSE_S, f"another resend of the topic is still sending: {busy.name}")
+
+
+def _neighbours(targets: Sequence[Execution], touching: Touching) -> Flow[list[Execution]]:
+    tokens, span = {one.token for one in targets}, hull(targets)
+    others: list[Execution] = []
+    for _ in range(_MOST_ROUNDS):
+        found = yield from touching(*span)
+        others = [one for one in found if one.token not in tokens]
+        wider = hull([*targets, *(one for one in others if one.found is None)])
+        if wider == span:
+            break
+        span = wider
+    return sorted(others, key=lambda one: one.token)
+
+
+def prove_with(
+    evidence: Evidence, targets: Sequence[Execution], others: Sequence[Execution], touching: Touching, *, until_s: float
+) -> Flow[Finding]:
+    """Prove the copies of ``targets`` among those of ``others``; copies may be late until ``until_s``."""
+    api, pause_s, widened = evidence.api, _FIRST_PAUSE_S, 0
+    search = _Search(evidence, [*targets, *others])
+    if all(one.found is not None for one in targets):
+        return search.finding(targets, Matching())
+    yield from search.load()
+    yield from search.read(*search.span)
+    while True:
+        others = yield from _neighbours(targets, touching)
+        before, search = search.span, _Search(evidence, [*targets, *others])
+        yield from search.load()
+        if search.span != before and widened < _MOST_CHANGES:
+            widened += 1
+            yield from search.read(*search.span)
+            continue
+        if evidence.too_many:
+            return search.finding(targets, Matching())
+        last = api.monotonic() >= until_s
+        matching = yield from search.match(final=last)
+        if last or not (matching.short or evidence.why_incomplete or evidence.kept is None):
+            return search.finding(targets, matching)
+        yield Sleep(min(pause_s, max(until_s - api.monotonic(), 0.0)), "copies may still become visible")
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        yield from search.read_again(matching.short)
+
+
+def calibrate(evidence: Evidence, target: Execution) -> Flow[KeptTraits | None]:
+    """Learn what copies look like from those that are in sight, without waiting for any."""
+    if not evidence.pairs:
+        first = replace(target, sent=partition_offsets.first(target.sent, 1), open={})
+        search = _Search(evidence, [first])
+        yield from search.load()
+        yield from search.read(*search.span)
+        yield from search.calibrate(final=False)
+    return evidence.kept
+
+
+def settle_doubts(
+    evidence: Evidence,
+    targets_now: Callable[[], Sequence[Execution]],
+    touching: Touching,
+    doubts: Mapping[MessageRef, Doubt],
+    *,
+    wait_ms: int,
+    offset_ms: float,
+) -> Flow[Settled]:
+    """
+    Find out which messages in doubt were sent.
+
+    ``targets_now`` returns their execution and those that it continues, as they are at that moment. ``offset_ms`` is
+    how far the service's clock is ahead of ``api.monotonic``, as all times of our own POSTs assume.
+    """
+    api, pause_s = evidence.api, _FIRST_PAUSE_S
+    sent: set[MessageRef] = set()
+    start_ms = floor(min(doubt.first_ms for doubt in doubts.values())) - MARGIN_MS
+    posted_ms = max(doubt.last_ms for doubt in doubts.values())
+    latest_ms = max(posted_ms + wait_ms, api.monotonic() * 1000 + offset_ms) + wait_ms
+    while True:
+        read_ms = api.monotonic() * 1000 + offset_ms
+        last = read_ms >= posted_ms + wait_ms
+        everybody = [*targets_now(), *(yield from _neighbours(targets_now(), touching))]
+        # most copies that are there at all came at once; those that came late are read in the end
+        end_ms = api.latest_ms() + MARGIN_MS
+        end_ms = end_ms if last else min(end_ms, ceil(posted_ms) + _SOON_MS)
+        yield from evidence.read_rows(start_ms, end_ms, marks_of(everybody))
+        if evidence.too_many:
+            return Settled(partition_offsets.from_refs(sent))
+        search = _Search(evidence, [*targets_now(), *(yield from _neighbours(targets_now(), touching))])
+        yield from search.load()
+        yield from search.calibrate(final=last)
+        left = {ref: doubt for ref, doubt in doubts.items() if ref not in sent}
+        matching = yield from search.settle(left, wait_ms, thorough=last)
+        sent |= {source.ref for source in matching.sent}
+        due_ms = posted_ms + wait_ms
+        if last or len(sent) == len(doubts):
+            unsent, shown_ms = (
+                (yield from search.surely_unsent(left, matching, read_ms, offset_ms)) if last else ([], 0)
+            )
+            # a copy that was there when we first looked became visible before that, and nothing says how long before
+            if shown_ms <= read_ms or shown_ms > latest_ms:
+                return Settled(partition_offsets.from_refs(sent), partition_offsets.from_refs(unsent))
+            due_ms = shown_ms
+        due_s = max((due_ms - offset_ms) / 1000 - api.monotonic(), 0.001)
+        yield Sleep(min(pause_s, due_s), "copies may still become visible")
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
-def _search_once(api: MqsApi, topic: str, search: CopySearch, sources: SourceMessages, *, last: bool) -> Flow[Finding]:
-    candidates, whole = yield from _read_candidates(api, topic, search)
-    known_sent, in_doubt = sources.traits(search.known_sent), sources.traits(search.in_doubt)
-    every_source_known = sum(map(len, known_sent.values())) == partition_offsets.count(search.known_sent)
-    learned_from = {partition: list(found.values()) for partition, found in known_sent.items()}
-    rows = {partition: list(found.values()) for partition, found in candidates.items()}
-    calibration = copy_traits.traits_all_keep(learned_from, rows) if whole and every_source_known else None
-    kept = calibration or copy_traits.traits_most_keep(learned_from, rows)
+@dataclass(slots=True)
+class _Search:
+    """One matching of the topic's rows with the sources of some executions."""
 
-    matchings: dict[int, Matching] = {}
-    checkable: list[tuple[int, MatchGroup]] = []
-    foreign_rows = False
-    for partition in sorted({*search.known_sent, *search.in_doubt}):
-        groups = copy_matching.group_by_key(
-            {offset: kept.key_of_source(traits) for offset, traits in known_sent.get(partition, {}).items()},
-            {offset: kept.key_of_source(traits) for offset, traits in in_doubt.get(partition, {}).items()},
-            {offset: kept.key_of_candidate(traits) for offset, traits in candidates.get(partition, {}).items()},
-        )
-        compare = calibration is not None
-        matchings[partition] = yield from _match_partition(api, topic, partition, groups, search, compare=compare)
-        foreign_rows = foreign_rows or any(group.unexplained > 0 for group in groups)
-        checkable += [
-            (partition, group) for group in groups if group.known_sent and len(group.candidates) <= _FEW_CANDIDATES
-        ]
-    decides_unsent = last and sources.by_offset and any(matching.unsent for matching in matchings.values())
-    if decides_unsent and not (yield from _have_their_contents(api, topic, checkable)):
-        calibration = None
-    finding = replace(_finding(search, matchings, calibration), foreign_rows=foreign_rows)
-    # a copy that incomplete rows do not show may be there all the same
-    return finding if whole else replace(finding, missing={})
+    evidence: Evidence
+    everybody: Sequence[Execution]
+    narrow: bool = False
+    """Whether the times of copies must fit as exactly as those of pairs."""
+    executions: list[Execution] = field(init=False)
+    """Those whose copies are not known yet."""
 
+    def __post_init__(self) -> None:
+        self.executions = [one for one in self.everybody if one.found is None]
 
-def _read_candidates(api: MqsApi, topic: str, search: CopySearch) -> Flow[tuple[TraitsByOffset, bool]]:
-    """Read the candidates, and whether the rows are complete."""
-    candidates: TraitsByOffset = {}
-    partitions = partition_offsets.union(search.known_sent, search.in_doubt)
+    @property
+    def span(self) -> tuple[int, int]:
+        """The time in which copies can have been appended until now."""
+        start_ms, end_ms = hull(self.executions)
+        return start_ms, end_ms
 
-    def note(rows: Rows) -> None:
-        for row in rows:
-            if row.message_offset > search.last_offsets.get(row.partition, -1):
-                candidates.setdefault(row.partition, {})[row.message_offset] = copy_traits.traits_of(row.message)
+    def load(self) -> Flow[None]:
+        """Find out what all sources look like."""
+        wanted = partition_offsets.union(*(offsets for one in self.executions for offsets in (one.sent, one.open)))
+        yield from self.evidence.sources.load(wanted, [one.span_ms for one in self.executions if one.span_ms])
 
-    now_ms = api.now_ms()
-    reader = WindowReader(api, topic, note, partitions, total_may_lag=True)
-    # in three parts, since nearly all candidates are in the middle one and the reader cuts what is too large
-    edges = (search.since_ms - MARGIN_MS, min(search.since_ms, now_ms), now_ms, now_ms + MARGIN_MS)
-    for start_ms, end_ms in pairwise(edges):
-        if start_ms < end_ms:
-            yield from reader.read(Slice(start_ms, end_ms, _single_partition(partitions)))
-    found = partition_offsets.from_refs(
-        (partition, offset) for partition in candidates for offset in candidates[partition]
-    )
-    for partition, offset in partition_offsets.expand(partition_offsets.intersection(search.foreign_copies, found)):
-        del candidates[partition][offset]
-    return candidates, not reader.why_incomplete
+    def read(self, start_ms: int, end_ms: int) -> Flow[None]:
+        """Read rows of a time."""
+        partitions = {partition for one in self.executions for partition in (*one.sent, *one.open)}
+        yield from self.evidence.read_rows(start_ms, end_ms, marks_of(self.executions), partitions)
 
+    def read_again(self, short: Sequence[Source]) -> Flow[None]:
+        """Read what may have changed: the time in which missing copies must be, and what came since."""
+        start_ms, end_ms = hull(self.executions)
+        if short and not self.evidence.why_incomplete:
+            start_ms = max(start_ms, min(source.start_ms for source in short))
+        yield from self.read(start_ms, max(end_ms, self.evidence.api.latest_ms() + MARGIN_MS))
 
-def _match_partition(
-    api: MqsApi, topic: str, partition: int, groups: list[MatchGroup], search: CopySearch, *, compare: bool
-) -> Flow[Matching]:
-    """Match a partition, by contents if they may be compared and are affordable, else by counting."""
-    matching = copy_matching.match_by_count(groups, ordered=search.ordered, by_content=compare)
-    compared = copy_matching.groups_to_compare(matching, everything=not search.in_doubt)
-    if not compare or not compared:
+    def sources(self) -> list[Source]:
+        """Return all sources; if copies keep the time of their source, each row may be a copy of any."""
+        kept = self.evidence.kept
+        sources = sources_of(self.executions, self.evidence.sources.shown, self._fit(narrow=self.narrow))
+        if kept is not None and kept.same_time:
+            return [source._replace(start_ms=_ANY_TIME[0], end_ms=_ANY_TIME[1]) for source in sources]
+        return sources
+
+    def _fit(self, *, narrow: bool) -> Fit:
+        return fit_of(self.executions, self.evidence.pairs, narrow=narrow)
+
+    def rows(self) -> list[Shown]:
+        """Return the rows that may be copies of somebody whose copies are not known."""
+        known = partition_offsets.union(*(one.found for one in self.everybody if one.found is not None))
+        taken = set(partition_offsets.expand(known))
+        return [row for ref, row in self.evidence.rows.items() if ref not in taken]
+
+    def calibrate(self, *, final: bool) -> Flow[None]:
+        """Learn what a copy looks like; copies that keep the time of their source are read where the sources are."""
+        if self.evidence.pairs:
+            return
+        known = [source for source in self.sources() if source.known]
+        yield from self.evidence.calibrate(known, marks_of(self.executions), final=final)
+        kept = self.evidence.kept
+        if kept is not None and kept.same_time:
+            times = [self.evidence.sources.shown[source.ref].time_ms for source in known]
+            yield from self.read(min(times), max(times) + 1)
+
+    def match(self, *, final: bool) -> Flow[Matching]:
+        """
+        Match by counting; if nothing is late, or this is the last chance, also by contents.
+
+        Times that do not fit exactly are a reason to compare contents, but if those are too many they need not.
+        """
+        self.narrow = True
+        matching = yield from self._match(final=final)
+        if matching.unclear and matching.wanted:
+            self.narrow = False
+            matching = yield from self._match(final=final)
         return matching
-    offsets = [offset for group in compared for offset in (*group.known_sent, *group.in_doubt, *group.candidates)]
-    if len(offsets) > _MAX_COMPARED:
-        counted = copy_matching.match_by_count(groups, ordered=search.ordered)
-        counted.unknown += [offset for group in counted.unclear for offset in group.in_doubt]
-        return counted
-    messages = yield Parallel(api.get_message(topic, partition, offset, download=True) for offset in offsets)
-    # a message that is gone has no content in common with another
-    contents = {offset: message.value if message else offset for offset, message in zip(offsets, messages, strict=True)}
-    split: list[MatchGroup] = []
-    for group in compared:
-        parts = (group.known_sent, group.in_doubt, group.candidates)
-        split += copy_matching.group_by_key(*({offset: contents[offset] for offset in part} for part in parts))
-    return copy_matching.match_by_content(matching, split)
 
+    def _match(self, *, final: bool) -> Flow[Matching]:
+        evidence = self.evidence
+        while True:
+            yield from self.calibrate(final=final)
+            kept = evidence.kept
+            if kept is None:
+                return Matching(unclear=self.sources())
+            matching = copy_matching.match(self.sources(), self.rows(), kept, evidence.contents)
+            if matching.short and (yield from evidence.recheck(matching.short, matching.strays)):
+                continue
+            if not final and matching.short:
+                return matching
+            if (yield from self._read_wanted(matching)):
+                continue
+            if not final or not (yield from self._compare_missing(matching)):
+                return matching
 
-def _have_their_contents(api: MqsApi, topic: str, groups: list[tuple[int, MatchGroup]]) -> Flow[bool]:
-    """Return whether some known-sent messages, in the smallest groups, have their contents among their candidates."""
-    for partition, group in sorted(groups, key=lambda pair: len(pair[1].candidates))[:_MAX_CHECKED]:
-        offsets = [group.known_sent[-1], *group.candidates]
-        messages = yield Parallel(api.get_message(topic, partition, offset, download=True) for offset in offsets)
-        source, *candidates = (message and message.value for message in messages)
-        if source not in candidates:
+    def settle(self, doubts: Mapping[MessageRef, Doubt], wait_ms: int, *, thorough: bool) -> Flow[Matching]:
+        """Match messages in doubt."""
+        shown = self.evidence.sources.shown
+        while True:
+            kept, fit = self.evidence.kept, self._fit(narrow=False)
+            if kept is None:
+                return Matching()
+            mine = [
+                Source(
+                    shown[ref],
+                    token="",
+                    known=False,
+                    start_ms=floor(doubt.first_ms + fit.earliest_ms),
+                    end_ms=ceil(doubt.last_ms + fit.latest_ms) + wait_ms + MARGIN_MS,
+                )
+                for ref, doubt in doubts.items()
+                if ref in shown
+            ]
+            if kept.same_time:
+                mine = [source._replace(start_ms=_ANY_TIME[0], end_ms=_ANY_TIME[1]) for source in mine]
+            # what others left in doubt of these messages is the same doubt
+            key = self.everybody[0].consumer_key
+            same = {one.token for one in self.everybody if one.consumer_key == key}
+            others = [one for one in self.sources() if one.known or one.ref not in doubts or one.token not in same]
+            matching = copy_matching.settle(mine, others, self.rows(), kept, self.evidence.contents, thorough=thorough)
+            if not (yield from self._read_wanted(matching)):
+                return matching
+
+    def surely_unsent(
+        self, doubts: Mapping[MessageRef, Doubt], matching: Matching, read_ms: float, offset_ms: float
+    ) -> Flow[tuple[list[MessageRef], float]]:
+        """
+        Return the absent sources whose partitions were surely shown as far as their POST.
+
+        Also return when that will be so for the others, if it will; 0 if waiting does not help.
+        """
+        kept = self.evidence.kept
+        absent = [source.ref for source in matching.absent if source.ref in doubts]
+        if not absent or kept is None or not kept.same_partition or self.evidence.why_incomplete:
+            return [], 0.0
+        shown_ms: dict[int, tuple[float, float]] = {}
+        for partition in sorted({partition for partition, _ in absent}):
+            shown_ms[partition] = yield from self._shown(partition, offset_ms)
+        # by now what a copy looks like may have turned out to be something else
+        if self.evidence.kept != kept:
+            return [], 0.0
+        later = [
+            doubts[ref].last_ms + shown_ms[ref[0]][1] for ref in absent if doubts[ref].last_ms > shown_ms[ref[0]][0]
+        ]
+        unsent = [
+            ref for ref in absent if max(shown_ms[ref[0]][0], read_ms - shown_ms[ref[0]][1]) >= doubts[ref].last_ms
+        ]
+        return unsent, max(later, default=0.0)
+
+    def _shown(self, partition: int, offset_ms: float) -> Flow[tuple[float, float]]:
+        """
+        Return how far a partition is surely shown: until a time at least, and how long its rows take to become visible.
+
+        What came before a copy that is there is shown as well. If the newest copy is there, rows take no longer than it
+        did, at most; otherwise no longer than anything may be late.
+        """
+        evidence = self.evidence
+        here = [source for source in self.sources() if source.known and source.ref[0] == partition]
+        newest = sorted(here, key=lambda source: (source.end_ms, source.ref), reverse=True)[:_MOST_NEWEST]
+        rows = [row for row in self.rows() if row.ref[0] == partition]
+        kept = evidence.kept
+        short = copy_matching.match(here, rows, kept, evidence.contents).short if kept else []
+        for source in newest:
+            row = yield from evidence.find_copy(source, rows, _MOST_NEAR)
+            if row is None:
+                continue
+            if source is not newest[0] or short or row.ref not in evidence.seen_s:
+                return row.time_ms, LATE_MS
+            return row.time_ms, evidence.seen_s[row.ref] * 1000 + offset_ms - self._posted_ms(source, row)
+        return float("-inf"), LATE_MS
+
+    def _posted_ms(self, source: Source, row: Shown) -> float:
+        for one in self.executions:
+            if one.token == source.token and source.ref in one.posted_ms:
+                return one.posted_ms[source.ref][0]
+        return row.time_ms
+
+    def _read_wanted(self, matching: Matching) -> Flow[bool]:
+        """Read the contents that tell more, as far as they may be read; return whether there were any."""
+        affordable: dict[MessageRef, None] = {}
+        left = self.evidence.most_contents
+        for refs in matching.wanted:
+            unread = [ref for ref in dict.fromkeys(refs) if ref not in self.evidence.contents and ref not in affordable]
+            if len(unread) <= left:
+                affordable |= dict.fromkeys(unread)
+                left -= len(unread)
+        yield from self.evidence.read_contents(affordable)
+        return bool(affordable)
+
+    def _compare_missing(self, matching: Matching) -> Flow[bool]:
+        """
+        Compare what is missing with all rows that came at its time; return whether that taught anything.
+
+        If there are too many, it is not certain that anything is missing.
+        """
+        near = [row for row in matching.strays if any(source.covers(row) for source in matching.missing)]
+        if not near:
             return False
-    return True
+        refs = [*(source.ref for source in matching.missing), *(row.ref for row in near)]
+        if not (yield from self.evidence.read_contents(refs)):
+            matching.unclear += matching.missing
+            matching.missing = []
+            return False
+        contents, before = self.evidence.contents, len(self.evidence.pairs)
+        known = set(self.evidence.pairs)
+        by_content = {contents[row.ref]: row for row in near if contents[row.ref] is not None}
+        for source in matching.missing:
+            row = by_content.get(contents[source.ref])
+            if row is not None and (source.shown, row) not in known:
+                self.evidence.pairs.append((source.shown, row))
+        return len(self.evidence.pairs) > before
 
-
-def _finding(search: CopySearch, matchings: Mapping[int, Matching], calibration: KeptTraits | None) -> Finding:
-    def joined(choose: Callable[[Matching], list[int]]) -> OffsetsByPartition:
-        return partition_offsets.from_refs(
-            (partition, offset) for partition, matching in matchings.items() for offset in choose(matching)
+    def finding(self, targets: Sequence[Execution], matching: Matching) -> Finding:
+        """Say for each of some executions how it stands."""
+        evidence, kept = self.evidence, self.evidence.kept
+        finding = Finding(keep_time=kept.same_time if kept and kept.steady else None)
+        finding.surely_copies = partition_offsets.from_refs(
+            [*(row.ref for _, row in matching.copies), *(row.ref for row in matching.spare_copies)]
         )
+        finding.of_open = partition_offsets.from_refs(row.ref for source, row in matching.copies if not source.known)
+        now_ms = evidence.api.earliest_ms()
+        for one in targets:
+            if one.found is not None:
+                finding.copies[one.token] = one.found
+                finding.whole.add(one.token)
+                continue
+            copies = [(source, row) for source, row in matching.copies if source.token == one.token]
+            sent = {source.ref for source, _ in copies if source.known}
+            missing = [source.ref for source in matching.missing if source.token == one.token]
+            left_open = [source for source in matching.unclear if source.token == one.token and not source.known]
+            absent = any(source.token == one.token for source in matching.absent)
+            if evidence.why_incomplete:
+                finding.unproven[one.token] = evidence.why_incomplete[0]
+            elif kept is None:
+                finding.unproven[one.token] = (
+                    "No copy of a message that was surely sent has been recognised, so it is not known what copies "
+                    "look like."
+                )
+            elif missing:
+                finding.partial[one.token] = partition_offsets.from_refs(row.ref for _, row in copies)
+                finding.missing[one.token] = partition_offsets.from_refs(missing)
+            elif len(sent) == one.count:
+                finding.copies[one.token] = partition_offsets.from_refs(row.ref for _, row in copies)
+                if not left_open and (not absent or now_ms > one.last_ms):
+                    finding.whole.add(one.token)
+            else:
+                finding.partial[one.token] = partition_offsets.from_refs(row.ref for _, row in copies)
+                finding.unproven[one.token] = _why_unclear(one, len(sent), matching)
+        return finding
 
-    # if the copy of a known-sent message is missing, its look-alikes were something else, and what was learned is wrong
-    calibrated = calibration is not None and not any(matching.missing for matching in matchings.values())
-    sent = joined(lambda matching: matching.sent) if calibration else {}
-    unsent = joined(lambda matching: matching.unsent) if calibrated else {}
-    return Finding(
-        sent=sent,
-        unsent=unsent,
-        unknown=partition_offsets.difference(search.in_doubt, partition_offsets.union(sent, unsent)),
-        copies=joined(lambda matching: matching.copies),
-        missing=joined(lambda matching: matching.missing if matching.copies else []),
-        calibrated=calibrated,
-        complete=calibrated and not any(matching.unclear for matching in matchings.values()),
+
+def _why_unclear(one: Execution, found: int, matching: Matching) -> str:
+    unclear = [source.ref for source in (*matching.unclear, *matching.absent) if source.token == one.token]
+    examples = ", ".join(f"{offset} of partition {partition}" for partition, offset in unclear[:5])
+    named = f" (message_offset {examples})" if examples else ""
+    return (
+        f"{found} copies of {one.count} messages are certain; the others cannot be told from messages that look the "
+        f"same{named}."
     )
-
-
-def _single_partition(partitions: OffsetsByPartition) -> int | None:
-    """Return the partition to ask for if there is only one; several are read together."""
-    return next(iter(partitions)) if len(partitions) == 1 else None

@@ -1,27 +1,28 @@
 """
-Which traits a copy shares with its source: learned from messages that were surely sent, never assumed.
+Which traits a copy shares with its source: learned from copies that are surely copies, never assumed.
 
-The documents do not say what a copy looks like, and no field of the query marks one. So each trait of a row is tried in
-turn, and counts only if there is still a candidate for every message that was surely sent (``traits_all_keep``). Of
-those that count, a source and its copy have the same values: the *match key*. A size counts if all copies are larger
-than their sources by the same number of bytes, since the service may add headers.
+The documents do not say what a copy looks like, and no field of a query marks one. What tells is the content: a row
+after the last offset of its partition that has the content of a message that was surely sent is its copy. Such *pairs*
+teach which traits stay (key, size, tag, application, message id, partition), by how many bytes copies are larger, and
+whether they keep the time of their source. Traits are never dropped until the numbers fit: a message whose copy was
+lost, and a row of a producer, would then make a pair.
+
+Pairs that contradict each other mean that copies changed their look, or that a producer wrote the content of a message
+again. A trait that not every pair keeps does not count, and counting alone proves nothing any more (``steady``).
 
 To recognise copies by something else, add it to ``Traits`` and ``traits_of``.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef
     from airflow_provider_mqs.core.values.message import Message
-
-_MAX_SIZE_SHIFTS = 50
-_MAJORITY = 0.5
 
 
 class Traits(NamedTuple):
@@ -34,16 +35,25 @@ class Traits(NamedTuple):
     message_id: str | None
 
 
-_POSITIONS = {name: position for position, name in enumerate(Traits._fields)}
-
-TraitsByOffset: TypeAlias = "dict[int, dict[int, Traits]]"
-"""By partition and offset."""
 MatchKey: TypeAlias = tuple[Any, ...]
 """The values of the traits that count; a source and its copy have the same."""
 
 
+class Shown(NamedTuple):
+    """A message as a row shows it."""
+
+    ref: MessageRef
+    time_ms: int
+    traits: Traits
+
+
+def shown(message: Message) -> Shown:
+    """Return what is shown of a message."""
+    return Shown((message.partition, message.message_offset), message.timestamp, traits_of(message))
+
+
 def traits_of(message: Message) -> Traits:
-    """Return the traits of a source or a candidate; an empty text counts as none."""
+    """Return the traits of a message; an empty text counts as none."""
     return Traits(
         message.key or None, message.size, message.tag or None, message.app_id or None, message.message_id or None
     )
@@ -51,71 +61,53 @@ def traits_of(message: Message) -> Traits:
 
 @dataclass(frozen=True, slots=True)
 class KeptTraits:
-    """Which traits a copy keeps, and by how many bytes it is larger than its source."""
+    """What a copy keeps of its source, and by how many bytes it is larger."""
 
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...]
     size_shift: int = 0
+    same_partition: bool = True
+    same_time: bool = False
+    """Whether the copy has the time of its source; otherwise that of its append."""
+    steady: bool = True
+    """Whether all pairs agree."""
 
-    def key_of_source(self, traits: Traits) -> MatchKey:
+    def key_of_source(self, source: Shown) -> MatchKey:
         """Return the match key that the copy of a source must have."""
-        if "size" in self.names and traits.size is not None:
+        traits = source.traits
+        if self.size_shift and traits.size is not None:
             traits = traits._replace(size=traits.size + self.size_shift)
-        return self.key_of_candidate(traits)
+        return self.key_of_row(source._replace(traits=traits))
 
-    def key_of_candidate(self, traits: Traits) -> MatchKey:
-        """Return the match key that a candidate has."""
-        return tuple(traits[_POSITIONS[name]] for name in self.names)
-
-
-TraitsByPartition: TypeAlias = "Mapping[int, Iterable[Traits]]"
+    def key_of_row(self, row: Shown) -> MatchKey:
+        """Return the match key that a row has."""
+        partition = row.ref[0] if self.same_partition else -1
+        return (partition, *(getattr(row.traits, name) for name in self.names))
 
 
-def traits_all_keep(known_sent: TraitsByPartition, candidates: TraitsByPartition) -> KeptTraits | None:
-    """
-    Return every trait that all copies of known-sent messages keep.
-
-    ``None`` if nothing was surely sent, or if there are fewer candidates than messages: not every copy is visible, so
-    what copies look like cannot be known.
-    """
-    sources = [(partition, traits) for partition, found in known_sent.items() for traits in found]
-    if not sources or _count_matches(KeptTraits(), sources, candidates) < len(sources):
+def learn(pairs: Iterable[tuple[Shown, Shown]]) -> KeptTraits | None:
+    """Return what every pair of source and copy keeps; ``None`` without a pair."""
+    pairs = list(pairs)
+    if not pairs:
         return None
-    return _learn(sources, candidates, len(sources))
-
-
-def traits_most_keep(known_sent: TraitsByPartition, candidates: TraitsByPartition) -> KeptTraits:
-    """Return every trait that at least half of the copies keep, so that messages without a copy can be named."""
-    sources = [(partition, traits) for partition, found in known_sent.items() for traits in found]
-    return _learn(sources, candidates, len(sources) * _MAJORITY)
-
-
-def _learn(sources: list[tuple[int, Traits]], candidates: TraitsByPartition, enough: float) -> KeptTraits:
-    """Add one trait after the other, as long as enough sources still have a candidate."""
-    kept = KeptTraits()
-    for name in Traits._fields:
-        for shift in _size_shifts(sources, candidates) if name == "size" else [kept.size_shift]:
-            more = KeptTraits((*kept.names, name), shift)
-            if _count_matches(more, sources, candidates) >= enough:
-                kept = more
-                break
-    return kept
-
-
-def _size_shifts(sources: list[tuple[int, Traits]], candidates: TraitsByPartition) -> list[int]:
-    """List by how many bytes copies may differ from their sources: none at all first, then the smallest numbers."""
-    if not sources:
-        return [0]
-    # the copy of the first source is among the candidates, so the right number is among the differences from it
-    partition, first = sources[0]
-    sizes = {row.size for row in candidates.get(partition, ()) if row.size is not None}
-    shifts = {size - first.size for size in sizes} if first.size is not None else set()
-    return sorted({0, *shifts}, key=abs)[:_MAX_SIZE_SHIFTS]
-
-
-def _count_matches(kept: KeptTraits, sources: list[tuple[int, Traits]], candidates: TraitsByPartition) -> int:
-    """Count the sources that have a candidate with their match key, each candidate used once."""
-    wanted = Counter((partition, kept.key_of_source(traits)) for partition, traits in sources)
-    there = Counter(
-        (partition, kept.key_of_candidate(traits)) for partition, rows in candidates.items() for traits in rows
+    names, steady = [], True
+    for position, name in enumerate(Traits._fields):
+        values = [(source.traits[position], copy.traits[position]) for source, copy in pairs]
+        if name == "size":
+            shifts = {None if None in (before, after) else after - before for before, after in values}  # type: ignore[operator]
+            kept, agree = len(shifts) == 1 and None not in shifts, len(shifts) == 1
+            size_shift = shifts.pop() or 0 if kept else 0
+        else:
+            # what neither has says nothing about whether it would be kept
+            same = {before == after for before, after in values if before is not None or after is not None}
+            kept, agree = False not in same, len(same) <= 1
+        names += [name] if kept else []
+        steady = steady and agree
+    partitions = {source.ref[0] == copy.ref[0] for source, copy in pairs}
+    times = {source.time_ms == copy.time_ms for source, copy in pairs}
+    return KeptTraits(
+        tuple(names),
+        size_shift,
+        same_partition=partitions == {True},
+        same_time=times == {True},
+        steady=steady and len(partitions) == len(times) == 1,
     )
-    return sum((wanted & there).values())

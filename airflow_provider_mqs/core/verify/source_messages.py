@@ -14,7 +14,7 @@ from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.query.slices import CAP, Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.core.values.time_window import iso
-from airflow_provider_mqs.core.verify.copy_traits import TraitsByOffset, traits_of
+from airflow_provider_mqs.core.verify.copy_traits import Shown, shown
 from airflow_provider_mqs.exceptions import (
     BadRequestError,
     ConfigurationError,
@@ -24,6 +24,8 @@ from airflow_provider_mqs.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from airflow_provider_mqs.core.client.api import MqsApi
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
     from airflow_provider_mqs.core.offsets.plan import Plan
@@ -32,17 +34,20 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _FEW = 100
 """Up to this many messages are requested one by one rather than with their window."""
+_GAP_MS = 60_000
+"""Windows that are no further apart are read as one."""
 
 
 class SourceMessages:
-    """What is known of the messages of a plan; each is read once."""
+    """What is known of the messages of a topic; each is read once."""
 
     def __init__(self, api: MqsApi, plan: Plan) -> None:
         self.by_offset = True
         """Whether the service returns single messages by offset; not known before ``check_ends``."""
+        self.shown: dict[MessageRef, Shown] = {}
+        """The messages that were read and still exist."""
         self._api = api
         self._plan = plan
-        self._traits: TraitsByOffset = {}
         self._times_ms: list[int] = []
         self._checked: OffsetsByPartition = {}
 
@@ -71,47 +76,50 @@ class SourceMessages:
         for ref, answer in zip(ends, answers, strict=True):
             self._check_end(ref, answer)
 
-    def load(self, offsets: OffsetsByPartition) -> Flow[None]:
-        """Find out what messages of the topic look like, with their window if that takes fewer requests."""
-        missing = self._not_loaded(offsets)
-        if partition_offsets.count(missing) > _FEW and (yield from self._is_dense(partition_offsets.count(missing))):
-            windows = [source.window for source in self._plan.sources]
-            start_ms = min(self._times_ms or [window.start_ms for window in windows])
-            end_ms = max([time_ms + 1 for time_ms in self._times_ms] or [window.end_ms for window in windows])
-            only = next(iter(self._plan.partitions)) if len(self._plan.partitions) == 1 else None
-            yield from WindowReader(self._api, self._plan.topic, self._note).read(Slice(start_ms, end_ms, only))
+    def load(self, offsets: OffsetsByPartition, spans_ms: Iterable[tuple[int, int]] = ()) -> Flow[None]:
+        """
+        Find out what messages look like, with their windows if that takes fewer requests.
+
+        ``spans_ms`` are windows that hold messages of other plans; this one's window is known.
+        """
+        windows = [(*window, True) for window in self._own_window()] + [(*span, False) for span in spans_ms]
+        for start_ms, end_ms, is_own in _joined(windows):
             missing = self._not_loaded(offsets)
+            wanted = partition_offsets.count(missing)
+            if wanted <= _FEW:
+                break
+            if (is_own and self._whole_window) or (yield from self._is_dense(start_ms, end_ms, wanted)):
+                only = next(iter(missing)) if len(missing) == 1 else None
+                reader = WindowReader(self._api, self._plan.topic, self._note, missing)
+                yield from reader.read(Slice(start_ms, end_ms, only))
         if self.by_offset:
-            yield Parallel(self._read(ref) for ref in partition_offsets.expand(missing))
+            yield Parallel(self._read(ref) for ref in partition_offsets.expand(self._not_loaded(offsets)))
 
-    def traits(self, offsets: OffsetsByPartition) -> TraitsByOffset:
-        """Return what messages look like, without those that no longer exist or were not loaded."""
-        found: TraitsByOffset = {}
-        for partition, offset in partition_offsets.expand(offsets):
-            if offset in self._traits.get(partition, {}):
-                found.setdefault(partition, {})[offset] = self._traits[partition][offset]
-        return found
+    @property
+    def _whole_window(self) -> bool:
+        """Whether the plan holds everything in its window, as far as its documents go."""
+        return bool(self._plan.sources) and not any(source.filters for source in self._plan.sources)
 
-    def _is_dense(self, wanted: int) -> Flow[bool]:
-        """Return whether the window takes fewer pages than there are messages wanted from it."""
-        whole_window = self._plan.sources and not any(source.filters for source in self._plan.sources)
-        if whole_window:
-            return True
-        if not self._times_ms:
-            return False
-        window = (min(self._times_ms), max(self._times_ms) + 1)
+    def _own_window(self) -> list[tuple[int, int]]:
+        if self._times_ms:
+            return [(min(self._times_ms), max(self._times_ms) + 1)]
+        windows = [source.window for source in self._plan.sources]
+        return [(min(one.start_ms for one in windows), max(one.end_ms for one in windows))] if windows else []
+
+    def _is_dense(self, start_ms: int, end_ms: int, wanted: int) -> Flow[bool]:
+        """Return whether a window takes fewer pages than there are messages wanted from it."""
         try:
-            page = yield from self._api.query_page(self._plan.topic, *window, limit=1, offset=0)
+            page = yield from self._api.query_page(self._plan.topic, start_ms, end_ms, limit=1, offset=0)
         except (WindowTooLargeError, ServerError):
             # a window that the service cannot count is not worth reading for a few messages
             return False
-        # a total at the cap may stand for any number
-        return page.total != CAP and page.total < wanted * self._api.settings.page_size
+        if page.total is None or page.total == CAP:
+            # it may stand for any number, but for no fewer messages than that
+            return wanted > CAP
+        return page.total < wanted * self._api.settings.page_size
 
     def _not_loaded(self, offsets: OffsetsByPartition) -> OffsetsByPartition:
-        return partition_offsets.from_refs(
-            ref for ref in partition_offsets.expand(offsets) if ref[1] not in self._traits.get(ref[0], {})
-        )
+        return partition_offsets.from_refs(ref for ref in partition_offsets.expand(offsets) if ref not in self.shown)
 
     def _read(self, ref: MessageRef) -> Flow[Message | None]:
         message = yield from self._api.get_message(self._plan.topic, *ref)
@@ -128,7 +136,7 @@ class SourceMessages:
 
     def _note(self, rows: Rows) -> None:
         for row in rows:
-            self._traits.setdefault(row.partition, {})[row.message_offset] = traits_of(row.message)
+            self.shown[row.partition, row.message_offset] = shown(row.message)
 
     def _check_end(self, ref: MessageRef, answer: Message | Exception | None) -> None:
         partition, offset = ref
@@ -148,3 +156,14 @@ class SourceMessages:
                 f"{subject} has a different time now ({iso(answer.timestamp)}) than when it was queried: the topic was "
                 "recreated. Query the window again."
             )
+
+
+def _joined(windows: Iterable[tuple[int, int, bool]]) -> list[tuple[int, int, bool]]:
+    """Join windows that lie close to each other, so that what lies in both is read once."""
+    joined: list[tuple[int, int, bool]] = []
+    for start_ms, end_ms, is_own in sorted(windows):
+        if joined and start_ms <= joined[-1][1] + _GAP_MS:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end_ms), joined[-1][2] and is_own)
+        else:
+            joined.append((start_ms, end_ms, is_own))
+    return joined

@@ -148,7 +148,8 @@ def find_new_messages(
     if reading.truncated:
         new = replace(new, more=True)
     expired = why_expired(reading.topic, window, now_ms)
-    why_incomplete = (*expired, *reading.why_incomplete, *reading.copies.why_incomplete)
+    unknown_copies = (*reading.copies.why_incomplete, *sorted(reading.copies.unknown_among(originals)))
+    why_incomplete = (*expired, *reading.why_incomplete, *unknown_copies)
     found = OffsetAccumulator()
     found.update([rows[ref] for ref in new.timestamps])
     start_ms = min([cursor.next_ms, *new.timestamps.values()])
@@ -164,5 +165,5 @@ def find_new_messages(
         complete=not why_incomplete,
         excluded_copies=sum(row.timestamp in published for row in copies),
     )
-    provisional = bool(reading.why_incomplete or (new.timestamps and reading.copies.why_incomplete))
+    provisional = bool(reading.why_incomplete or (new.timestamps and unknown_copies))
     return PollResult(offsets, new, why_incomplete, reading.notes, provisional)

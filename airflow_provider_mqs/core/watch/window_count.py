@@ -1,10 +1,9 @@
 """
 Count the messages of a window, with one request if that is enough. What follows from the count is ``condition``'s.
 
-Whether the service includes the end of a time range is not known. If one page shows everything, its rows are counted.
-Beyond a page the service's ``total`` counts, which is too large by at most the messages of exactly the end moment; they
-are asked for only if they decide. Every row is read if that is not enough: with filters, ``min_per_partition`` or
-``expected_keys``, and if as many messages are required as the service's cap.
+A ``total`` decides nothing: it may be behind the rows, or before them. One page is enough if it shows everything, or as
+many messages as are required. If it shows neither, the page that holds the last of those that are required is asked
+for: if that message is not there, a wait goes on (``on_closed_empty="wait"``). In all other cases every row is read.
 """
 
 from __future__ import annotations
@@ -13,16 +12,18 @@ import logging
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.query.query import Query, find_topic, query_offsets, why_expired
-from airflow_provider_mqs.core.query.slices import CAP, Slice, query_page
+from airflow_provider_mqs.core.query.slices import CAP, Slice, query_page, shows_end
 from airflow_provider_mqs.core.watch.condition import Condition, WindowCount
 from airflow_provider_mqs.exceptions import ConfigurationError, IncompleteWindowError, ServerError, WindowTooLargeError
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.api import MqsApi
     from airflow_provider_mqs.core.client.flow import Flow
-    from airflow_provider_mqs.core.values.message import Page, Rows, Topic
+    from airflow_provider_mqs.core.values.message import Topic
 
 _log = logging.getLogger(__name__)
+_SMALL_PAGE = 50
+"""Rows of a page, unless the connection or the service wants fewer."""
 
 
 class WindowCounter:
@@ -38,8 +39,8 @@ class WindowCounter:
 
     @property
     def is_quick(self) -> bool:
-        """Whether one request is usually enough: nothing to filter, and fewer required than the service's cap."""
-        return self._condition.is_simple and self._condition.min_messages < CAP
+        """Whether one request is usually enough: nothing to filter, and no more required than a page shows."""
+        return self._condition.is_simple and self._condition.min_messages <= _SMALL_PAGE
 
     def count(self, api: MqsApi, now_ms: int) -> Flow[WindowCount]:
         """Count, as far as it takes to compare with what is required; a window that begins too early is an error."""
@@ -52,37 +53,36 @@ class WindowCounter:
         for reason in why_expired(topic, window, now_ms):
             raise ConfigurationError(f"{reason} The window {window} begins before that.")
         if self._condition.is_simple:
-            counted = yield from self._count_by_total(api)
+            counted = yield from self._look(api)
             if counted is not None:
                 return counted
         return (yield from self._count_rows(api, topic, now_ms))
 
-    def _count_by_total(self, api: MqsApi) -> Flow[WindowCount | None]:
-        """Count from the first page; ``None`` if every row must be read."""
-        name, window, required = self._condition.topic, self._condition.window, self._condition.min_messages
+    def _look(self, api: MqsApi) -> Flow[WindowCount | None]:
+        """Count from a page or two; ``None`` if every row must be read."""
+        name, required = self._condition.topic, self._condition.min_messages
+        window = Slice(self._condition.window.start_ms, self._condition.window.end_ms)
         try:
-            first, limit = yield from query_page(
-                api, name, Slice(window.start_ms, window.end_ms), limit=api.settings.page_size
-            )
+            first, limit = yield from query_page(api, name, window, limit=api.settings.page_size)
+            rows = window.inside(first.rows)
+            if shows_end(first, limit):
+                times = [row.timestamp for row in rows]
+                return WindowCount(
+                    len(rows), first_timestamp=min(times, default=None), last_timestamp=max(times, default=None)
+                )
+            said = first.total or 0
+            if len(rows) >= required:
+                return WindowCount(max(len(rows), said), exact=False, at_least=said <= len(rows) or said >= CAP)
+            number = (required - 1) // limit
+            if self._condition.on_closed_empty != "wait" or len(first.rows) < limit or not number:
+                return None
+            # whatever ``offset`` counts, a page that lies so far does not reach the required number either
+            last, _ = yield from query_page(api, name, window, limit=limit, offset=number)
         except (ServerError, WindowTooLargeError):
             return None  # some windows are too much for the service; the reader splits them
-        rows = [row for row in _unique(first) if row.timestamp in window]
-        if _is_whole(first):
-            times = [row.timestamp for row in rows]
-            return WindowCount(
-                len(rows), first_timestamp=min(times, default=None), last_timestamp=max(times, default=None)
-            )
-        capped = first.total >= CAP
-        if capped and required >= CAP:
+        if number * limit + len(last.rows) >= required:
             return None
-        if len(rows) >= required or first.total < required:
-            return WindowCount(first.total, exact=False, at_least=capped)
-        # the messages of the end moment decide: two milliseconds show them, whether the service includes the end or not
-        edge, _ = yield from query_page(api, name, Slice(window.end_ms - 1, window.end_ms), limit=limit)
-        if not _is_whole(edge):
-            return None
-        beyond = sum(row.timestamp >= window.end_ms for row in _unique(edge))
-        return WindowCount(first.total - beyond, exact=not capped, at_least=capped)
+        return WindowCount(min(max(len(rows), said), required - 1), exact=False)
 
     def _count_rows(self, api: MqsApi, topic: Topic | None, now_ms: int) -> Flow[WindowCount]:
         condition = self._condition
@@ -110,11 +110,3 @@ class WindowCounter:
             partitions=partitions,
             missing_keys=sorted(keys - found.keys),
         )
-
-
-def _unique(page: Page) -> Rows:
-    return list({(row.partition, row.message_offset): row for row in page.rows}.values())
-
-
-def _is_whole(page: Page) -> bool:
-    return len(_unique(page)) >= page.total

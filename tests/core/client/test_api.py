@@ -459,13 +459,41 @@ def test_topic_list_that_comes_in_pages_is_read_to_its_end() -> None:
     assert [parse_qs(urlsplit(request.url).query).get("offset", ["0"]) for request in requests] == [["0"], ["2"], ["4"]]
 
 
+def test_topic_list_whose_offset_counts_pages_is_read_to_its_end() -> None:
+    """Where a number of topics brings nothing new, a number of pages does."""
+    topics, requests = answered(
+        bare().list_topics(),
+        _topics("a", "b", total=5),
+        _topics(total=5),
+        _topics("c", "d", total=5),
+        _topics("e", total=5),
+    )
+
+    assert [topic.name for topic in topics] == ["a", "b", "c", "d", "e"]
+    assert [parse_qs(urlsplit(request.url).query).get("offset", ["0"])[0] for request in requests] == [
+        "0",
+        "2",
+        "1",
+        "2",
+    ]
+
+
 @pytest.mark.parametrize("more", [_topics("a", "b", total=5), _topics(total=5)])
 def test_topic_list_that_brings_nothing_new_has_ended(more: tuple[int, Any]) -> None:
     """A wrong total, or a service that ignores the offset, does not lead to endless requests."""
-    topics, requests = answered(bare().list_topics(), _topics("a", "b", total=5), more)
+    (topics, whole), requests = answered(bare().find_topics(), _topics("a", "b", total=5), more, more, more)
 
     assert [topic.name for topic in topics] == ["a", "b"]
-    assert len(requests) == 2
+    assert not whole
+    assert len(requests) == 4
+
+
+def test_topic_that_is_not_in_the_list_is_looked_for_on_one_page_more() -> None:
+    """The total of a list may be that of a page."""
+    (topics, whole), _ = answered(bare().find_topics("c"), _topics("a", "b", total=2), _topics("c", total=1))
+
+    assert [topic.name for topic in topics] == ["a", "b", "c"]
+    assert whole
 
 
 def test_missing_instance_is_one_sentence() -> None:

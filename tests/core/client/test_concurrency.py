@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
-from airflow_provider_mqs.core.client.concurrency import wait_at_most
+from airflow_provider_mqs.core.client.concurrency import results_of, run_to_end, wait_at_most
 
 
 async def answer(event: asyncio.Event) -> str:
@@ -86,3 +87,63 @@ async def test_coroutine_has_ended_when_the_time_is_over() -> None:
         await wait_at_most(0.01, answer(asyncio.Event()))
 
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_results_come_in_the_order_of_the_coroutines() -> None:
+    """So many run at a time, and no coroutine is made before its turn."""
+    running, most, made = 0, 0, 0
+
+    async def work(number: int) -> int:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        return number
+
+    def works() -> object:
+        nonlocal made
+        for number in range(20):
+            made += 1
+            assert made <= number + 1
+            yield work(number)
+
+    assert await results_of(works(), workers=3) == list(range(20))  # type: ignore[arg-type]
+    assert most == 3
+
+
+def test_a_thread_that_hangs_does_not_keep_the_end() -> None:
+    """Such as a lookup of a host name, which nobody can cancel."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    async def main() -> str:
+        asyncio.get_running_loop().run_in_executor(None, lambda: (begun.set(), go_on.wait(60)))
+        await asyncio.to_thread(begun.wait, 60)
+        return "over"
+
+    try:
+        assert run_to_end(main()) == "over"
+        assert not go_on.is_set()
+    finally:
+        go_on.set()
+
+
+def test_tasks_that_are_left_are_cancelled_at_the_end() -> None:
+    """They get the time to end in order."""
+    ended: list[str] = []
+
+    async def left() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append("left")
+
+    async def main() -> None:
+        tasks.append(asyncio.ensure_future(left()))
+        await asyncio.sleep(0)
+
+    tasks: list[asyncio.Future[None]] = []
+    run_to_end(main())
+
+    assert ended == ["left"]

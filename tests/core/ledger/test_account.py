@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,13 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from airflow_provider_mqs.core.ledger.account import Account, Failure
-from airflow_provider_mqs.core.ledger.ledger import Ledger, Owner
 from airflow_provider_mqs.core.offsets import partition_offsets
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
 
-SCOPE = {"endpoint": "h", "instance_id": "i", "topic": "orders", "consumer_key": None}
 PLANNED: OffsetsByPartition = {0: ((0, 9),), 1: ((0, 4), (8, 9))}
 SETS = st.sets(st.sampled_from(sorted(partition_offsets.expand(PLANNED))))
 
@@ -32,6 +29,7 @@ class States(RuleBasedStateMachine):
     @initialize(done=SETS, others=SETS, in_doubt=SETS)
     def begin(self, done: set[MessageRef], others: set[MessageRef], in_doubt: set[MessageRef]) -> None:
         in_doubt -= done | others
+        others -= done
         self.account = Account(
             PLANNED,
             done=partition_offsets.from_refs(done),
@@ -42,7 +40,9 @@ class States(RuleBasedStateMachine):
         self.states |= dict.fromkeys(done, "done")
         self.states |= dict.fromkeys(others, "already sent")
         self.states |= dict.fromkeys(in_doubt, "in doubt")
-        self.sent_now = 0
+        self.once_in_doubt = in_doubt
+        self.sent: set[MessageRef] = set()
+        self.taken: set[MessageRef] = set()
 
     def pick(self, data: Any, *states: str) -> MessageRef:
         found: MessageRef = data.draw(st.sampled_from(self.refs(*states)))
@@ -75,7 +75,7 @@ class States(RuleBasedStateMachine):
     def mark_sent(self, data: Any) -> None:
         ref = self.pick(data, "claimed", "in doubt")
         self.account.mark_sent(ref)
-        self.sent_now += 1
+        self.sent.add(ref)
         self.states[ref] = "done"
 
     @precondition(lambda self: self.refs("claimed"))
@@ -90,6 +90,7 @@ class States(RuleBasedStateMachine):
     def mark_in_doubt(self, data: Any) -> None:
         ref = self.pick(data, "claimed")
         self.account.mark_in_doubt(failure(ref, unknown=True))
+        self.once_in_doubt.add(ref)
         self.states[ref] = "in doubt"
 
     @precondition(lambda self: self.refs("in doubt"))
@@ -98,6 +99,13 @@ class States(RuleBasedStateMachine):
         ref = self.pick(data, "in doubt")
         self.account.send_again(ref)
         self.states[ref] = "not attempted"
+
+    @rule()
+    def take(self) -> None:
+        """What was sent is handed out once."""
+        new = set(partition_offsets.expand(self.account.take_new_done()))
+        assert new == self.sent - self.taken
+        self.taken |= new
 
     @precondition(lambda self: self.refs("in doubt"))
     @rule(data=st.data())
@@ -114,11 +122,17 @@ class States(RuleBasedStateMachine):
         def of(*states: str) -> OffsetsByPartition:
             return partition_offsets.from_refs(self.refs(*states))
 
-        assert partition_offsets.difference(account.done, account.already_sent) == account.sent == of("done")
+        assert account.done == of("done")
         assert account.already_sent == of("already sent")
-        assert account.maybe_sent == of("claimed", "in doubt", "unknown")
-        assert account.maybe_sent_count == len(self.refs("claimed", "in doubt", "unknown"))
+        assert account.unsettled_count == len(self.refs("claimed", "in doubt", "unknown"))
         assert account.remaining == of("not attempted")
+
+    @invariant()
+    def a_doubt_is_not_forgotten(self) -> None:
+        """What was claimed or in doubt may have been sent, whatever has become of it since, until it is done."""
+        doubtful = self.once_in_doubt - set(self.refs("done"))
+        assert self.account.maybe_sent == partition_offsets.from_refs({*self.refs("claimed"), *doubtful})
+        assert {*self.refs("in doubt", "unknown")} <= doubtful
 
     @invariant()
     def counts_add_up(self) -> None:
@@ -132,7 +146,7 @@ class States(RuleBasedStateMachine):
         assert counts.already_sent == len(self.refs("already sent"))
         assert counts.not_attempted == len(self.refs("not attempted", "claimed", "in doubt"))
         assert counts.requested == len(self.states)
-        assert account.sent_now == self.sent_now
+        assert account.sent_now == len(self.sent)
         assert account.complete is (not self.refs("not attempted", "claimed", "in doubt", "failed", "unknown"))
         assert [one.ref for one in account.failures] == list(dict.fromkeys(one.ref for one in account.failures))
         assert {one.ref for one in account.failures} == set(self.refs("failed", "unknown"))
@@ -140,17 +154,6 @@ class States(RuleBasedStateMachine):
 
 States.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 test_states = States.TestCase
-
-
-def test_a_ledger_that_was_taken_over_adds_what_it_holds() -> None:
-    """It may hold more than when it was first read."""
-    account = Account(PLANNED, done={0: ((0, 1),)}, already_sent={1: ((0, 4),)})
-    ledger = Ledger("id", SCOPE, None, Owner("t"), PLANNED, done={0: ((0, 3),), 1: ((0, 0),)})
-
-    account.take_over(replace(ledger, possible_doubles={0: ((2, 2),)}))
-
-    assert (account.done, account.sent) == (ledger.done, {0: ((0, 3),)})
-    assert (account.counts.sent, account.possible_doubles) == (4, {0: ((2, 2),)})
 
 
 def test_noting_a_message_joins_no_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +165,6 @@ def test_noting_a_message_joins_no_ranges(monkeypatch: pytest.MonkeyPatch) -> No
         for offset in range(900):
             account.claim([(0, offset)])
             account.mark_sent((0, offset))
-        assert (account.counts.sent, account.maybe_sent_count) == (900, 0)
+        assert (account.counts.sent, account.unsettled_count) == (900, 0)
 
     assert account.done == {0: ((0, 899),)}

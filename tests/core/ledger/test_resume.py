@@ -9,57 +9,83 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, SENDING, Ledger, Owner
-from airflow_provider_mqs.core.ledger.resume import history_of, taken_over
+from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, OWN_LEASE_MS, SENDING, Ledger, Owner
+from airflow_provider_mqs.core.ledger.resume import history_of, in_order, lineage_of
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 SCOPE = {"endpoint": "h", "instance_id": "i", "topic": "orders", "consumer_key": None}
-RUN = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 2}
+RUN = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 3}
 ME = Owner("me", RUN, 1)
 OTHER = Owner("other", {**RUN, "run_id": "other"}, 1)
-FIRST = Ledger("id", SCOPE, None, ME, {0: ((0, 9),)}, last_offsets={0: 30}, first_ms=50, since_ms=50)
-PAST = replace(
-    FIRST,
-    owner=replace(ME, token="past", run={**RUN, "try_number": 1}),
-    state=ENDED,
-    done={0: ((0, 3),)},
-    claimed={0: ((4, 4),)},
-    last_offsets={0: 20},
-    first_ms=5,
-    since_ms=5,
-)
+FIRST = Ledger("id", SCOPE, None, ME, {0: ((0, 9),)})
 DONE, DOUBT, REST = {0: ((0, 3),)}, {0: ((4, 4),)}, {0: ((5, 9),)}
+
+
+def a_try(number: int, **changes: Any) -> Ledger:
+    """Return the ledger of an earlier try; the first of them has sent 0 to 3, and has 4 in doubt."""
+    owner = replace(ME, token=f"try{number}", run={**RUN, "try_number": number})
+    return replace(FIRST, **{"owner": owner, "state": ENDED, "done": DONE, "claimed": DOUBT, **changes})
+
+
+PAST = a_try(1)
+THEIRS = replace(PAST, owner=OTHER)
 
 
 @pytest.mark.parametrize(
     ("past", "on_replayed", "sent", "already_sent", "in_doubt"),
     [
-        pytest.param(PAST, "skip", DONE, {}, DOUBT, id="retry-skip"),
-        pytest.param(PAST, "fail", DONE, {}, DOUBT, id="retry-fail"),
-        pytest.param(PAST, "resend", DONE, {}, DOUBT, id="retry-resend"),
-        pytest.param(replace(PAST, state=COMPLETE), "skip", DONE, {}, DOUBT, id="automatic-retry-skip"),
+        pytest.param([PAST], "skip", DONE, {}, DOUBT, id="retry-skip"),
+        pytest.param([PAST], "fail", DONE, {}, DOUBT, id="retry-fail"),
+        pytest.param([PAST], "resend", DONE, {}, DOUBT, id="retry-resend"),
+        pytest.param([a_try(1, state=SENDING)], "resend", DONE, {}, DOUBT, id="retry-of-a-crash"),
+        pytest.param([a_try(1, state=COMPLETE)], "skip", DONE, {}, DOUBT, id="automatic-retry-skip"),
         pytest.param(
-            replace(PAST, state=COMPLETE, owner=replace(ME, max_tries=0)), "skip", {}, DONE, DOUBT, id="cleared-skip"
+            [a_try(1, state=COMPLETE, owner=replace(PAST.owner, max_tries=0))], "skip", {}, DONE, DOUBT, id="cleared"
         ),
         pytest.param(
-            replace(PAST, state=COMPLETE, owner=replace(ME, max_tries=0)), "resend", {}, {}, {}, id="cleared-resend"
+            [a_try(1, state=COMPLETE, owner=replace(PAST.owner, max_tries=0))],
+            "resend",
+            {},
+            {},
+            {},
+            id="cleared-resend",
+        ),
+        pytest.param([a_try(3, state=COMPLETE)], "skip", {}, DONE, DOUBT, id="recreated-skip"),
+        pytest.param([THEIRS], "skip", {}, DONE, DOUBT, id="other-run-skip"),
+        pytest.param([THEIRS], "resend", {}, {}, {}, id="other-run-resend"),
+        pytest.param([], "skip", {}, {}, {}, id="nothing"),
+        pytest.param(
+            [replace(THEIRS, done=REST, claimed={}), PAST], "skip", DONE, REST, DOUBT, id="retry-beside-another-run"
         ),
         pytest.param(
-            replace(PAST, state=COMPLETE, owner=replace(ME, token="past")), "skip", {}, DONE, DOUBT, id="recreated-skip"
+            [replace(THEIRS, done=REST, claimed={}), PAST], "resend", DONE, {}, DOUBT, id="retry-sends-the-rest-again"
         ),
-        pytest.param(replace(PAST, owner=OTHER), "skip", {}, DONE, DOUBT, id="other-run-skip"),
-        pytest.param(replace(PAST, owner=OTHER), "resend", {}, {}, {}, id="other-run-resend"),
-        pytest.param(None, "skip", {}, {}, {}, id="nothing"),
-        pytest.param(replace(PAST, sent_earlier=REST), "skip", DONE, REST, DOUBT, id="retry-of-a-second-round-skip"),
-        pytest.param(replace(PAST, sent_earlier=REST), "resend", DONE, {}, DOUBT, id="retry-of-a-second-round-resend"),
+        pytest.param(
+            [PAST, a_try(2, done=DOUBT, claimed=REST, after=("try1",))],
+            "skip",
+            {0: ((0, 4),)},
+            {},
+            REST,
+            id="two-tries",
+        ),
+        pytest.param(
+            [a_try(1, state=COMPLETE, owner=replace(PAST.owner, max_tries=0)), a_try(2, done={}, after=("try1",))],
+            "resend",
+            {},
+            {},
+            DOUBT,
+            id="retry-of-a-cleared-one",
+        ),
+        pytest.param([PAST, replace(THEIRS, done=DOUBT, claimed={})], "skip", DONE, DOUBT, {}, id="settled-by-another"),
+        pytest.param([replace(THEIRS, done={}), PAST], "resend", DONE, {}, DOUBT, id="doubts-of-both"),
     ],
 )
-def test_what_is_left_out(past: Ledger | None, on_replayed: str, sent: Any, already_sent: Any, in_doubt: Any) -> None:
+def test_what_is_left_out(past: list[Ledger], on_replayed: str, sent: Any, already_sent: Any, in_doubt: Any) -> None:
     """Tries of one task resume; what others have sent depends on ``on_replayed``."""
-    account = history_of(FIRST, past, [], on_replayed).account
+    account = history_of(FIRST, past, on_replayed).account
 
-    assert (account.sent, account.already_sent) == (sent, already_sent)
+    assert (account.done, account.already_sent) == (sent, already_sent)
     assert account.maybe_sent == partition_offsets.from_refs(account.in_doubt) == in_doubt
 
 
@@ -70,22 +96,45 @@ def test_a_call_goes_on_where_another_call_was_broken_off(state: str, on_replaye
     call = Owner("call", {"conn_id": "mqs_default"})
     past = replace(PAST, owner=replace(call, token="past"), state=state)
 
-    history = history_of(replace(FIRST, owner=call), past, [], on_replayed)
+    history = history_of(replace(FIRST, owner=call), [past], on_replayed)
 
-    assert (history.is_retry, history.account.sent) == ((True, DONE) if state != COMPLETE else (False, {}))
+    assert (history.is_retry, history.account.done) == ((True, DONE) if state != COMPLETE else (False, {}))
 
 
 def test_a_task_does_not_go_on_with_a_call() -> None:
     """What somebody sent by hand is left out, or sent again."""
-    past = replace(PAST, owner=Owner("call"))
-
-    assert history_of(FIRST, past, [], "skip").is_retry is False
+    assert history_of(FIRST, [replace(PAST, owner=Owner("call"))], "skip").is_retry is False
 
 
 def test_fail_is_refused_with_who_sent_it() -> None:
     """Before anything else happens."""
     with pytest.raises(ConfigurationError, match=r"4 of these messages were sent already .*run_id other"):
-        history_of(FIRST, replace(PAST, owner=OTHER), [], "fail")
+        history_of(FIRST, [THEIRS], "fail")
+
+
+def test_possible_doubles_of_earlier_tries_are_reported_again() -> None:
+    """The report is about the task, not about a try."""
+    past = replace(PAST, possible_doubles=DOUBT)
+
+    assert history_of(FIRST, [past, THEIRS], "skip").account.possible_doubles == DOUBT
+
+
+def test_the_order_is_that_in_which_they_began() -> None:
+    """Each names those that had stopped by then, so no clock is needed."""
+    first, second, third = a_try(1), a_try(2, after=("try1",)), a_try(3, after=("try1", "try2"), first_ms=-5)
+
+    assert in_order([third, first, second]) == [first, second, third]
+    assert lineage_of(FIRST, [replace(third, replay_id="x"), first, second]) == [first, second]
+
+
+def test_a_doubt_says_until_when_it_may_have_been_posted() -> None:
+    """The owner of an open ledger may have posted until the end of its own lease."""
+    crashed = replace(THEIRS, state=SENDING, renewed_ms=50, until_ms=9)
+    closed = replace(PAST, until_ms=9, renewed_ms=50)
+
+    history = history_of(FIRST, [crashed, closed, a_try(2, claimed={})], "skip")
+
+    assert history.posts_until_ms == {"other": 50 + OWN_LEASE_MS, "try1": 9}
 
 
 @given(st.sets(st.integers(0, 20)), st.sets(st.integers(0, 20)), st.sets(st.integers(0, 20)))
@@ -94,38 +143,10 @@ def test_a_record_never_leaves_out_what_it_does_not_contain(plan: set[int], done
     planned, sent, in_doubt = (
         partition_offsets.from_refs((0, offset) for offset in one) for one in (plan, done, claimed - done)
     )
-    first = replace(FIRST, planned=planned)
-    other = replace(PAST, replay_id="x", owner=OTHER, done=sent, claimed=in_doubt)
+    other = replace(THEIRS, replay_id="x", done=sent, claimed=in_doubt)
 
-    history = history_of(first, None, [other], "skip")
+    history = history_of(replace(FIRST, planned=planned), [other], "skip")
 
     assert history.account.already_sent == partition_offsets.intersection(planned, sent)
     assert history.account.maybe_sent == partition_offsets.intersection(planned, in_doubt)
     assert history.sent_by == (OTHER if other.has_copies else None)
-
-
-def test_taking_over_goes_on_where_the_last_one_was() -> None:
-    """Copies are looked for after the last offsets before its first message."""
-    history = history_of(FIRST, PAST, [], "skip")
-
-    ledger = taken_over(FIRST, PAST, history, "skip")
-
-    assert (ledger.owner, ledger.done, ledger.claimed) == (ME, DONE, DOUBT)
-    assert (ledger.last_offsets, ledger.first_ms, ledger.since_ms) == ({0: 20}, 5, 5)
-
-
-def test_sending_again_begins_anew_and_remembers() -> None:
-    """The earlier sends have copies, too."""
-    past = replace(PAST, owner=OTHER, state=SENDING)
-
-    ledger = taken_over(FIRST, past, history_of(FIRST, past, [], "resend"), "resend")
-
-    assert (ledger.done, ledger.claimed, ledger.sent_earlier) == ({}, {}, {0: ((0, 4),)})
-    assert (ledger.last_offsets, ledger.first_ms, ledger.since_ms) == ({0: 30}, 5, 50)
-
-
-def test_a_ledger_of_nothing_is_taken_over_with_the_new_time() -> None:
-    """Its own says nothing about copies."""
-    past = replace(PAST, done={}, claimed={})
-
-    assert taken_over(FIRST, past, history_of(FIRST, past, [], "skip"), "skip") == FIRST

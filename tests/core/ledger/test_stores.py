@@ -38,6 +38,17 @@ def test_a_failed_write_leaves_the_old_value(tmp_path: Path, monkeypatch: pytest
     assert [path.name for path in tmp_path.iterdir()] == ["key.json"]
 
 
+def test_a_write_is_flushed_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut after it loses neither the content nor the name, which is in the folder."""
+    flushed: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(str(Path(f"/proc/self/fd/{handle}").readlink())))
+
+    FileStore(tmp_path).set("key", 1)
+
+    assert [Path(one).parent for one in flushed] == [tmp_path, tmp_path.parent]
+    assert flushed[1] == str(tmp_path)
+
+
 def test_a_broken_file_is_an_error(tmp_path: Path) -> None:
     """The message names the file."""
     (tmp_path / "key.json").write_text('{"done": [[1, ')
@@ -53,7 +64,7 @@ def test_a_key_must_be_a_file_name(tmp_path: Path) -> None:
 
 
 def test_stores_of_one_folder_are_equal(tmp_path: Path) -> None:
-    """So a folder that holds both ledger and record is written once."""
+    """Whoever names it."""
     assert FileStore(tmp_path) == FileStore(Path(str(tmp_path)))
     assert len({FileStore(tmp_path), FileStore(tmp_path), FileStore(tmp_path / "other")}) == 2
     assert FileStore(tmp_path) != MemoryStore()

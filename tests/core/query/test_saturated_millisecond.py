@@ -239,4 +239,5 @@ def test_next_millisecond_is_told_from_this_one() -> None:
 
     assert reasons == []
     assert refs == expected(client)
-    assert not [line for line in client.service.log if line.operation == "content"]
+    # a few look whether more of the largest follow than the service shows
+    assert len([line for line in client.service.log if line.operation == "content"]) <= 40

@@ -12,8 +12,8 @@ HOUR_MS = 3_600_000
 
 def shown(total: int, every_ms: int, rows: int = 50) -> SlicePages:
     """What is known behind the first page."""
-    one = SlicePages()
-    one.add(Page([Message("orders", 0, number, number * every_ms) for number in range(rows)], total))
+    one = SlicePages(50)
+    one.add(Page([Message("orders", 0, number, number * every_ms) for number in range(rows)], total), 0)
     return one
 
 
@@ -30,12 +30,12 @@ def shown(total: int, every_ms: int, rows: int = 50) -> SlicePages:
 )
 def test_parts_hold_about_four_hundred_rows(total: int, every_ms: int, parts: int) -> None:
     """Where the total may be cut, it is guessed by how close together the first rows are."""
-    assert shown(total, every_ms).parts(HOUR_MS) == parts
+    assert shown(total, every_ms).parts(HOUR_MS, CAP) == parts
 
 
 def test_one_row_tells_nothing_about_the_others() -> None:
     """All in one millisecond look like a burst, too."""
-    assert shown(CAP, 0).parts(HOUR_MS) == 32
+    assert shown(CAP, 0).parts(HOUR_MS, CAP) == 32
 
 
 def test_parts_tile_the_slice() -> None:

@@ -65,6 +65,19 @@ async def test_a_call_that_hangs_does_not_keep_the_exit() -> None:
     go_on.set()
 
 
+async def test_a_result_that_comes_after_the_exit_is_dropped() -> None:
+    """The loop of whoever waited may be closed by then."""
+    begun, go_on = threading.Event(), threading.Event()
+    with AirflowThread() as airflow:
+        hanging = airflow.submit(lambda: (begun.set(), go_on.wait(30)))
+        await asyncio.to_thread(begun.wait, 30)
+    go_on.set()
+
+    await asyncio.to_thread(airflow._thread.join, 30)
+
+    assert not hanging.done()
+
+
 def test_a_closed_thread_takes_no_call() -> None:
     """Nobody waits for one that would never be made."""
     with AirflowThread() as airflow:

@@ -288,7 +288,7 @@ async def _whatever(counts: list[int], exclusive: bool, before: int, concurrency
             claimed = ledger.writes[-1][1]
             assert ref not in outcomes
             assert partition_offsets.intersection(claimed, partition_offsets.from_refs([ref]))
-            assert ledger.account.maybe_sent_count <= MOST_CLAIMED
+            assert ledger.account.unsettled_count <= MOST_CLAIMED
             outcome = chance.choice(["sent", "sent", "sent", "failed", "doubt" if in_doubt < 100 else "sent"])
             outcomes[ref] = outcome
             for _ in range(chance.randrange(3)):

@@ -49,10 +49,10 @@ def spread(count: int, width_ms: int, **behaviour: Any) -> Local:
     [
         pytest.param(WIDTH_MS, {"cap": None}, 1.0, id="even"),
         pytest.param(WIDTH_MS, {"cap": 500}, 1.2, id="even, capped"),
-        pytest.param(WIDTH_MS, {"cap": 500, "cap_hides_total": True}, 1.2, id="even, capped, total hidden"),
+        pytest.param(WIDTH_MS, {"cap": 500, "cap_hides_total": True}, 1.35, id="even, capped, total hidden"),
         pytest.param(BURST_MS, {"cap": None}, 1.0, id="burst"),
         pytest.param(BURST_MS, {"cap": 500}, 2.0, id="burst, capped"),
-        pytest.param(BURST_MS, {"cap": 500, "cap_hides_total": True}, 2.0, id="burst, capped, total hidden"),
+        pytest.param(BURST_MS, {"cap": 500, "cap_hides_total": True}, 2.5, id="burst, capped, total hidden"),
     ],
 )
 def test_a_window_takes_few_requests_more_than_it_has_pages(
@@ -65,7 +65,8 @@ def test_a_window_takes_few_requests_more_than_it_has_pages(
     client.run(reader.read(Slice(START_MS, END_MS)))
 
     assert (len(refs), reader.why_incomplete) == (count, [])
-    assert len(client.requests) <= most * -(-count // PAGE)
+    # three more compare the largest slice with its halves, and the total with that of the beginning
+    assert len(client.requests) <= most * -(-count // PAGE) + 3
 
 
 @BOTH
@@ -92,14 +93,15 @@ async def test_a_replay_takes_few_requests_and_writes_more_than_it_has_messages(
     others = len(mqs_emulator.requests()) - 2_000
     ends = 2 * len(plan.partitions)
     # twice: the path of the query is found out while they are asked for side by side
-    assert others <= (0.05 * 2_000 if verify else 0) + 2 * ends + 4
-    ledger = [key for key in writes if not key.startswith("i-")]
+    # and what the first copy looks like takes five
+    assert others <= (0.05 * 2_000 if verify else 0) + 2 * ends + 9
+    ledger = [key for key in writes if key.startswith("x-")]
     assert len(ledger) <= 2 * (2_000 // CLAIM) + 10
 
 
 @pytest.mark.parametrize("every", [1, 2])
 def test_a_query_needs_little_memory_for_each_offset(every: int) -> None:
-    """30,000 offsets in ranges take less than 1.5 MiB at the peak; with a gap after each, less than 12 MiB."""
+    """30,000 offsets in ranges take less than 2.25 MiB at the peak; with a gap after each, less than 12 MiB."""
     count, api = 30_000, local().api
 
     def perform(step: Step) -> Any:
@@ -116,7 +118,7 @@ def test_a_query_needs_little_memory_for_each_offset(every: int) -> None:
         tracemalloc.stop()
 
     assert found.offsets.count == count
-    assert peak < (1.5 if every == 1 else 12) * 2**20
+    assert peak < (2.25 if every == 1 else 12) * 2**20
 
 
 def answer(request: Request, count: int, every: int) -> bytes:
@@ -124,13 +126,19 @@ def answer(request: Request, count: int, every: int) -> bytes:
     parts = urlsplit(request.url)
     if parts.path.endswith("/topics"):
         return json.dumps({"topics": [{"name": "orders", "partition": PARTITIONS}], "total": 1}).encode()
-    first = int(parse_qs(parts.query)["offset"][0]) * PAGE
+    asked = {name: int(values[0]) for name, values in parse_qs(parts.query).items() if values[0].isdigit()}
+    # rows are evenly spread, so that their numbers follow from the times
+    begin, end = (
+        min(count, max(0, -(-(asked[name] + after - START_MS) * count // WIDTH_MS)))
+        for name, after in (("start_time", 0), ("end_time", 1))
+    )
+    first = begin + asked["offset"] * PAGE
     rows = [
         {
             "partition": number % PARTITIONS,
             "message_offset": number // PARTITIONS * every,
             "timestamp": START_MS + number * WIDTH_MS // count,
         }
-        for number in range(first, min(first + PAGE, count))
+        for number in range(first, min(first + PAGE, end))
     ]
-    return json.dumps({"messages": rows, "total": count}).encode()
+    return json.dumps({"messages": rows, "total": end - begin}).encode()

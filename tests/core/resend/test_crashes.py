@@ -15,8 +15,8 @@ from airflow_provider_mqs.core.client.client import AsyncMqsClient
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Owner
+from airflow_provider_mqs.core.ledger.ledger_reader import head_key
 from airflow_provider_mqs.core.ledger.session import session_for
-from airflow_provider_mqs.core.ledger.stores import ReplayStores
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.resend.airflow_thread import AirflowThread
 from airflow_provider_mqs.core.resend.options import ResendOptions
@@ -141,7 +141,7 @@ class Crashes(RuleBasedStateMachine):
                 break
         self.nothing_is_sent_twice()
         assert len(self.emulator.resend_counts("orders")) == COUNT
-        [ledger] = [value for key in self.store.values if not key.startswith("i-") and (value := self.store.get(key))]
+        ledger = self.store.get(head_key(f"try {self.tries}")) or {}
         assert (ledger["state"], ledger["claimed"]) == (COMPLETE, {})
 
     def attempt(self, life: Life) -> Replay | None:
@@ -160,7 +160,7 @@ class Crashes(RuleBasedStateMachine):
             instance_id=str(self.settings.instance_id),
             consumer_key=None,
             owner=Owner(f"try {self.tries}", run),
-            stores=ReplayStores(records=(self.store,)),
+            stores=(self.store,),
         )
         with AirflowThread() as airflow:
             async with MortalClient(self.settings, concurrency=6, policy=SOON) as client:

@@ -24,7 +24,7 @@ def rendered(report: Report, plan: Plan | None = None) -> dict[str, Any]:
 
 def test_counts_and_failures_are_those_of_the_account() -> None:
     """A reader of the XCom sees which message may be there all the same."""
-    account = Account({0: ((0, 9),)}, done={0: ((0, 2),)}, already_sent={0: ((0, 0),)})
+    account = Account({0: ((0, 9),)}, done={0: ((1, 2),)}, already_sent={0: ((0, 0),)})
     account.claim([(0, 5), (0, 7), (0, 8)])
     account.mark_failed(failure(7, unknown=False))
     account.mark_in_doubt(failure(8, unknown=True))

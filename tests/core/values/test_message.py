@@ -47,8 +47,8 @@ def test_row_of_the_document_is_read() -> None:
         ({"key": ...}, "key", None),
         ({"key": 17}, "key", "17"),
         ({"value": ...}, "value", None),
-        ({"topic": ...}, "topic", "asked"),
-        ({"topic": ""}, "topic", "asked"),
+        ({"topic": ...}, "topic", "orders"),
+        ({"topic": ""}, "topic", "orders"),
         ({"size": 21.0}, "size", 21),
         ({"size": ...}, "size", None),
         ({"huge_message": True}, "huge_message", True),
@@ -57,11 +57,13 @@ def test_row_of_the_document_is_read() -> None:
 )
 def test_rows_are_read_however_they_are_typed(changes: dict[str, Any], field: str, value: Any) -> None:
     """Types and names that differ between deployments end here."""
-    assert getattr(Message.from_api(row(**changes), "asked"), field) == value
+    assert getattr(Message.from_api(row(**changes), "orders"), field) == value
 
 
 @pytest.mark.parametrize("name", ["partition", "message_offset", "timestamp"])
-@pytest.mark.parametrize("value", [..., None, True, "x", [1], {}, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "value", [..., None, True, "x", [1], {}, float("nan"), float("inf"), -1, 4.5, 2**63, 1e30, "1_0", "٣", "-1", ""]
+)
 def test_row_without_a_place_or_time_breaks_the_protocol(name: str, value: Any) -> None:
     """Nothing is guessed where a row does not say which message it is."""
     with pytest.raises(ProtocolError, match=f"{'offset' if name == 'message_offset' else name}"):
@@ -80,14 +82,19 @@ def test_contents_are_not_shown() -> None:
     ("body", "rows", "total"),
     [
         ({"messages": [ROW], "total": 7.0, "size": 1.0}, 1, 7),
-        ({"messages": [ROW, ROW]}, 2, 2),
+        ({"messages": [ROW, ROW]}, 1, None),
+        ({"messages": [ROW], "total": None}, 1, None),
+        ({"messages": [ROW], "total": float("nan")}, 1, None),
+        ({"messages": [ROW], "total": -1}, 1, None),
+        ({"messages": [ROW], "total": 2**63}, 1, None),
+        ({"messages": [ROW], "total": "many"}, 1, None),
         ({"messages": [ROW], "total": "3"}, 1, 3),
         ({"messages": [], "total": 0}, 0, 0),
         ({"messages": None, "total": 0}, 0, 0),
         ({"total": 12}, 0, 12),
     ],
 )
-def test_pages_are_read_however_they_are_typed(body: dict[str, Any], rows: int, total: int) -> None:
+def test_pages_are_read_however_they_are_typed(body: dict[str, Any], rows: int, total: int | None) -> None:
     """The total may be a float, text or absent; an empty page may have no list at all."""
     page = Page.from_api(body, "orders")
 
@@ -111,9 +118,24 @@ def test_topics_are_read() -> None:
     assert total == 9
 
 
-def test_topic_list_without_a_total_is_whole() -> None:
-    """The rows are all there are, where nothing else is said."""
-    assert Topic.page_from_api({"topics": [{"name": "orders"}]})[1] == 1
+def test_topic_list_without_a_total_says_nothing_of_its_length() -> None:
+    """Nor does anything else about a topic that is no number."""
+    body = {"topics": [{"name": "orders", "partition": "many", "retention_time": -1}]}
+
+    assert Topic.page_from_api(body) == ([Topic("orders", None, None)], None)
+
+
+def test_row_of_another_topic_breaks_the_protocol() -> None:
+    """It is no answer to the question."""
+    with pytest.raises(ProtocolError, match="row of topic 'invoices' instead of 'orders'"):
+        Message.from_api(row(topic="invoices"), "orders")
+
+
+@pytest.mark.parametrize(("name", "value"), [("timestamp", 1607598463503), ("size", 22), ("key", "other")])
+def test_one_message_twice_on_a_page_must_be_the_same(name: str, value: Any) -> None:
+    """Nobody can know which of the two is right."""
+    with pytest.raises(ProtocolError, match=f"message 4 of partition 0 twice, with another {name}"):
+        Page.from_api({"messages": [ROW, row(**{name: value})]}, "orders")
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"topics": {}}, {"topics": ["orders"]}])

@@ -104,7 +104,7 @@ def test_many_messages_of_a_query_are_read_with_their_window() -> None:
     sources = loaded(client, plan)
 
     assert all_known(sources, plan.partitions)
-    assert kinds(client) == (6, 0)
+    assert kinds(client) == (7 + 2, 0)
 
 
 def test_few_messages_are_read_one_by_one() -> None:
@@ -137,7 +137,7 @@ def test_picked_messages_that_lie_close_are_read_with_their_window() -> None:
     sources = loaded(client, picked)
 
     assert all_known(sources, picked.partitions)
-    assert kinds(client) == (7, 0)
+    assert kinds(client) == (7 + 2, 0)
 
 
 def test_picked_messages_that_lie_far_apart_are_read_one_by_one() -> None:
