@@ -204,7 +204,9 @@ class Verifier:
         if share:
             peers = [one for one in others if one.searching and one.found is None]
             first = max([token, *(one.token for one in peers)])
-            if first != token and (yield from self._wait_for(first, targets, until_s + _LONGER_S)):
+            if self._are_proven(targets) or (
+                first != token and (yield from self._wait_for(first, targets, until_s + _LONGER_S))
+            ):
                 targets = [replace(one, found=self._found.get(one.token, one.found)) for one in targets]
                 group = targets
             else:
@@ -258,21 +260,23 @@ class Verifier:
         start_ms, end_ms = hull(targets)
         while True:
             others = yield from self._touching(start_ms, end_ms)
-            mine = yield from self._session.found_by_others()
-            if mine.whole:
-                self._found[self._session.ledger.token] = mine.copies
-            if all(one.token in self._found or one.found is not None for one in targets):
+            if self._are_proven(targets):
                 return True
             if not any(one.token == token and one.searching for one in others) or api.monotonic() >= until_s:
                 return False
             yield Sleep(_POLL_S, "another resend of the topic finds the copies of both")
 
+    def _are_proven(self, targets: list[Execution]) -> bool:
+        return all(one.token in self._found or one.found is not None for one in targets)
+
     def _touching(self, start_ms: int, end_ms: int) -> Flow[list[Execution]]:
         ledgers = yield from self._session.touching(start_ms, end_ms)
-        for ledger in ledgers:
-            if ledger.copies_known:
-                self._found[ledger.token] = ledger.copies
-        return [self._as_settled(execution_of(ledger, self._client.api.service_clock)) for ledger in ledgers]
+        mine = yield from self._session.found_by_others()
+        if mine.whole:
+            self._found[self._session.ledger.token] = mine.copies
+        touching = [self._as_settled(execution_of(ledger, self._client.api.service_clock)) for ledger in ledgers]
+        self._found |= {one.token: one.found for one in touching if one.found is not None}
+        return touching
 
     def _targets(self, service: _ServiceTime) -> list[Execution]:
         """Return this execution and those that it continues."""
