@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "airflow_provider_mqs"
-FOLDERS = (PACKAGE, "benchmarks", "docs", "example_dags", "scripts", "tests")
+FOLDERS = (PACKAGE, "benchmarks", "docs", "example_dags", "scripts", "simulation", "tests")
 HEAVY = {"airflow", "aiohttp", "requests"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 

@@ -78,7 +78,7 @@ def test_wheel_holds_nothing_else(wheel: list[str]) -> None:
 
 def test_sdist_holds_what_its_own_tests_need(sdist: set[str]) -> None:
     """Who packages it for a distribution runs the suite from there; CI does, too."""
-    folders = ("airflow_provider_mqs", "benchmarks", "docs", "example_dags", "scripts", "tests", ".ci")
+    folders = ("airflow_provider_mqs", "benchmarks", "docs", "example_dags", "scripts", "simulation", "tests", ".ci")
     paths = [path for folder in folders for path in (ROOT / folder).rglob("*") if "__pycache__" not in path.parts]
     paths += [*ROOT.glob("*.md"), *ROOT.glob("*.txt"), ROOT / "Makefile", ROOT / "noxfile.py", ROOT / "pyproject.toml"]
 

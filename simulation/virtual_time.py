@@ -1,0 +1,215 @@
+"""
+One clock and one order of events for everything that is simulated, and an event loop for each simulated process.
+
+``World`` holds what happens later in a heap, by time and then by the order in which it was planned. Nothing else moves
+the clock, so a run depends on its schedule alone. A ``VirtualLoop`` is an asyncio event loop whose timers lie in that
+heap. It runs what is ready as soon as the event that made it ready is over. Between two events of the heap nothing can
+interleave, and nothing has to: processes meet only at the service and in the stores, and each request, store call and
+answer is an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+# some Monday at noon, UTC
+MOST_EVENTS = 40_000
+"""An ordinary schedule has some thousand."""
+EPOCH_S = 1_700_481_600.0
+"""The true time when the clock shows 0, epoch seconds."""
+
+
+class EndlessError(Exception):
+    """So much has happened that something must be going round in circles."""
+
+
+class World:
+    """The clock, what is still to happen, and the log of what has happened."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.log: list[tuple[float, str, str]] = []
+        """When, to whom, and what."""
+        self.events = 0
+        self._heap: list[tuple[float, int, Callable[[], object]]] = []
+        self._order = count()
+        self._ready: deque[VirtualLoop] = deque()
+
+    def note(self, who: str, what: str) -> None:
+        """Log something that happened."""
+        self.log.append((round(self.now, 6), who, what))
+
+    def at(self, when: float, callback: Callable[[], object]) -> None:
+        """Plan a call; one in the past happens next."""
+        heapq.heappush(self._heap, (max(when, self.now), next(self._order), callback))
+
+    def after(self, seconds: float, callback: Callable[[], object]) -> None:
+        """Plan a call."""
+        self.at(self.now + seconds, callback)
+
+    def wake(self, loop: VirtualLoop) -> None:
+        """Let a loop run what it has ready once the present event is over."""
+        self._ready.append(loop)
+
+    def run(self, until: Callable[[], bool], limit_s: float) -> bool:
+        """Let things happen until a condition holds, and return whether it does; no further than to a time."""
+        self._settle()
+        while not until():
+            self.events += 1
+            if self.events > MOST_EVENTS:
+                raise EndlessError(f"{MOST_EVENTS} events")
+            if not self._heap or self._heap[0][0] > limit_s:
+                self.now = max(self.now, limit_s)
+                return False
+            self.now, _, callback = heapq.heappop(self._heap)
+            callback()
+            self._settle()
+        return True
+
+    def _settle(self) -> None:
+        while self._ready:
+            self._ready.popleft().run_ready()
+
+
+class VirtualLoop(asyncio.AbstractEventLoop):
+    """What asyncio needs of an event loop, and no more."""
+
+    def __init__(self, world: World, offset_s: float = 0.0) -> None:
+        self.alive = True
+        self.paused = False
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.errors: list[dict[str, Any]] = []
+        self.blocking: Callable[[Callable[..., Any]], asyncio.Future[Any]] | None = None
+        """Makes a call that may block, such as one to a store."""
+        self._world = world
+        self._offset_s = offset_s
+        self._queue: deque[asyncio.Handle] = deque()
+        self._awake = False
+
+    def run_ready(self) -> None:
+        """Run callbacks until none is ready."""
+        self._awake = False
+        if not self.alive or self.paused:
+            return
+        asyncio._set_running_loop(self)  # noqa: SLF001 - there is no other way to step a loop of one's own
+        try:
+            while self._queue and self.alive and not self.paused:
+                handle = self._queue.popleft()
+                if not handle.cancelled():
+                    handle._run()  # noqa: SLF001
+        finally:
+            asyncio._set_running_loop(None)  # noqa: SLF001
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self.paused = False
+        self._world.wake(self)
+
+    def end(self) -> None:
+        """Run nothing ever again."""
+        self.alive = False
+        self._queue.clear()
+
+    def bury(self) -> None:
+        """Close what the dead loop left, so that nothing of it runs when it is garbage."""
+        self.end()
+        for task in self.tasks:
+            if not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - it was killed on purpose
+                _close(task.get_coro())
+        self.tasks.clear()
+
+    def time(self) -> float:
+        """Return the monotonic clock, which begins anywhere."""
+        return self._world.now + self._offset_s
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
+        """Run a callback as soon as possible."""
+        handle = asyncio.Handle(callback, args, self, context)
+        if self.alive:
+            self._queue.append(handle)
+            if not self._awake:
+                self._awake = True
+                self._world.wake(self)
+        return handle
+
+    def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
+        """Do the same; there are no threads."""
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:  # type: ignore[override]
+        """Run a callback after some seconds."""
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:  # type: ignore[override]
+        """Run a callback at a time of the monotonic clock; late if the process is paused."""
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+
+        def fire() -> None:
+            if self.alive and not handle.cancelled():
+                self._queue.append(handle)
+                self._world.wake(self)
+
+        self._world.at(when - self._offset_s, fire)
+        return handle
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """Return a future of this loop."""
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, **_: Any) -> asyncio.Task[Any]:  # type: ignore[override]
+        """Start a task."""
+        task = asyncio.Task(coro, loop=self, name=name)
+        self.tasks.append(task)
+        return task
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+        """Make a blocking call, in virtual time."""
+        if self.blocking is None:
+            raise RuntimeError("This loop makes no blocking calls.")
+        return self.blocking(lambda: func(*args))
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Keep an error that nobody has taken; the oracle looks at it."""
+        if self.alive:
+            self.errors.append(context)
+
+    def get_debug(self) -> bool:
+        """Return whether asyncio should be strict, and slow."""
+        return False
+
+    def is_running(self) -> bool:
+        """Return whether it runs; it always may."""
+        return True
+
+    def is_closed(self) -> bool:
+        """Return whether it is closed; a dead process does not close it."""
+        return False
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Leave the timer in the heap, where it does nothing."""
+
+
+def _close(coroutine: Any) -> None:
+    for _ in range(_MOST_FINALLY):
+        try:
+            coroutine.close()
+        except RuntimeError:
+            continue  # a ``finally`` of it awaits something, and nobody is there: close that, too
+        except Exception:  # noqa: BLE001 - it has no loop any more, and may say so in any way
+            return
+        return
+
+
+_MOST_FINALLY = 20
