@@ -16,6 +16,7 @@ from airflow_provider_mqs.core.client.service_clock import ServiceClock
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
 from airflow_provider_mqs.core.client.flow import Call, Flow, Step, adrive
 from airflow_provider_mqs.core.ledger.known_copies import known_copies
+from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Ledger, Owner
 from airflow_provider_mqs.core.ledger.process_identity import ProcessIdentity
 from airflow_provider_mqs.core.ledger.session import LedgerSession
@@ -266,11 +267,18 @@ async def prove(process: Process, network: Network, stores: list[ProcessStore], 
         stopped, _ = yield from session.judge(unknown)
         targets = [execution_of(one, api.service_clock) for one in stopped]
         found = yield from copy_search.prove(api, TOPIC, targets, touching, wait_s=run.verify_wait_s)
-        yield from session.write(state=COMPLETE, proofs=found.copies)
+        findings = {
+            token: LedgerFinding(copies=copies, whole=token in found.whole) for token, copies in found.copies.items()
+        }
+        yield from session.write(state=COMPLETE, findings=findings)
         return found
 
     found = await adrive(search(), perform)
-    return "" if found is None else "; ".join([*found.unproven.values(), *(["copies are missing"] if any(found.missing.values()) else [])])
+    return (
+        ""
+        if found is None
+        else "; ".join([*found.unproven.values(), *(["copies are missing"] if any(found.missing.values()) else [])])
+    )
 
 
 def options_of(run: Run) -> ResendOptions:
