@@ -252,6 +252,7 @@ class Airflow:
                 if not process.alive:
                     return  # noqa: B012
                 told.ended_s, told.stopped_s, told.was_paused = self.world.now, process.stopped_s, process.was_paused
+                told.orphaned_s = process.orphaned_s
                 self.world.note(process.name, f"ends: {_summary(told)}")
 
         return await self._attempt(run, task, attempt, work)
@@ -293,6 +294,7 @@ class Airflow:
 
         def died() -> None:
             if process.told is not None:
+                process.told.orphaned_s = process.orphaned_s
                 told = process.told
                 told.killed, told.stopped_s, told.was_paused = True, process.stopped_s, process.was_paused
                 told.overdue = told.stopped_s is not None and self.world.now >= told.stopped_s + SIGKILL_S

@@ -140,6 +140,7 @@ _NOTED = {
     "reads an old value": "a store showed an old value",
     "cannot set": "a write of a store failed",
     "sets its clock": "a clock jumped",
+    "loses its parent": "a sender became an orphan",
     "is cleared": "somebody cleared a task",
     "proves all": "the copies of several executions were proven together",
     "total_": "the service lied about its totals",

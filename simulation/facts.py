@@ -31,6 +31,7 @@ class Resent:
     overdue: bool = False
     """Whether it was killed because it did not stop when it was asked to."""
     stopped_s: float | None = None
+    orphaned_s: float | None = None
     was_paused: bool = False
     doubts: frozenset[Ref] = frozenset()
     """What was in doubt when it began."""

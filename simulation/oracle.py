@@ -48,6 +48,7 @@ CHECKS = {
     "doubts": "More messages were in doubt after a crash than may be claimed at once.",
     "out of order": "Copies of one partition came in another order than their messages.",
     "slow stop": "A task took longer than 4.5 s to end after SIGTERM.",
+    "orphan": "A sender whose parent process was gone went on sending.",
     "silent loss": "Every run said that it had sent everything, and a message has no copy.",
     "traceback": "Something raised an error that is none of ours.",
 }
@@ -92,6 +93,7 @@ class Oracle:
                 self._order,
                 self._stops,
                 self._doubts,
+                self._orphans,
                 self._silent_loss,
             )
             for check, sentence in method()
@@ -144,7 +146,7 @@ class Oracle:
         for ref in sorted(refs_of(report["missing_copies"])):
             mine = {other.process for other in self.facts.resent if (other.task, other.wish) == (one.task, one.wish)}
             copies = [row for row in self._own_copies(ref, key, one) if row.by in mine or one.run.on_replayed != "resend"]
-            if any(row.visible_s < (one.ended_s or 0) - _SKEW_S for row in copies):
+            if any(row.visible_s < (one.ended_s or 0) - _SKEW_S for row in copies) and not self._twin_is_lost(ref):
                 yield "falsely missing", f"{one.process} says that {ref} has no copy, and it has one"
         for ref in sorted(refs_of(report["copies"])):
             row = self.service.rows.get(ref)
@@ -184,6 +186,13 @@ class Oracle:
         if found:
             self.exempt.append("a producer wrote the content of a lost copy")
         return found
+
+    def _twin_is_lost(self, ref: Ref) -> bool:
+        """Return whether a copy of equal content is lost, so that nobody can tell which of both it is."""
+        value = self.service.rows[ref].value
+        return any(
+            one.source[0] == ref[0] and self.service.rows[one.source].value == value for one in self.service.lost
+        )
 
     def _stands_for_lost(self, row: Row) -> bool:
         """Return whether a row has the content of a message that was posted in its partition and has no copy."""
@@ -289,6 +298,13 @@ class Oracle:
             took_s = (float("inf") if one.ended_s is None else one.ended_s) - one.stopped_s
             if took_s > STOP_S:
                 yield "slow stop", f"{one.process} took {took_s:.1f} s"
+
+    def _orphans(self) -> Iterator[tuple[str, str]]:
+        for one in self.facts.resent:
+            if one.orphaned_s is not None:
+                after = [ref for when_s, by, ref in self.service.posted if by == one.process and when_s > one.orphaned_s]
+                if after:
+                    yield "orphan", f"{one.process} posted {after} although its parent was gone"
 
     def _doubts(self) -> Iterator[tuple[str, str]]:
         for one in self.facts.resent:

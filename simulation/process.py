@@ -88,6 +88,7 @@ class Process:
         self.latency: Callable[[], float] = lambda: 0.0
         """Seconds that a store call takes, one way."""
         self.done = False
+        self.orphaned_s: float | None = None
         self.parent = 1
         """The id of its parent process."""
         self.told: Any = None
@@ -124,6 +125,7 @@ class Process:
         if strike.what == "orphan":
             self.world.note(self.name, "loses its parent")
             self.parent = 0
+            self.orphaned_s = self.world.now
         elif strike.what == "kill":
             self.kill()
         elif strike.what == "pause":

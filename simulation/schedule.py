@@ -358,6 +358,8 @@ class _Drawing:
         return self._moment(process, strike)
 
     def _stop(self, process: str) -> Fault:
+        if self.rng.random() < 0.2:  # noqa: PLR2004
+            return self._moment(process, Strike("orphan"))
         if self.rng.random() < 0.5:
             return Fault(process, "time", "ms", self.rng.randrange(20_000), Strike("stop"))
         return self._moment(process, Strike("stop"))
