@@ -113,7 +113,9 @@ def main() -> int:
     for sentence, times in total.exempt.most_common():
         print(f"exempt: {sentence}: {times}")
     if arguments.output is not None:
-        write_page(arguments.output, total.schedules, arguments.first, total.found, total.kinds, total.events, total.exempt)
+        write_page(
+            arguments.output, total.schedules, arguments.first, total.found, total.kinds, total.events, total.exempt
+        )
     return 1 if total.found else 0
 
 

@@ -11,10 +11,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.client.client import AsyncMqsClient
+from airflow_provider_mqs.core.client.flow import Call, Flow, Step, adrive
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.client.service_clock import ServiceClock
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
-from airflow_provider_mqs.core.client.flow import Call, Flow, Step, adrive
 from airflow_provider_mqs.core.ledger.known_copies import known_copies
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Ledger, Owner
 from airflow_provider_mqs.core.ledger.process_identity import ProcessIdentity
@@ -23,7 +23,7 @@ from airflow_provider_mqs.core.ledger.topic_ledgers import executions_of
 from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.core.offsets.plan import plan_of, replay_id_of
 from airflow_provider_mqs.core.query.query import Query, closed_window, query_offsets
-from airflow_provider_mqs.core.resend import claims, replay as replay_module
+from airflow_provider_mqs.core.resend import claims
 from airflow_provider_mqs.core.resend.options import ResendOptions
 from airflow_provider_mqs.core.resend.replay import Replay
 from airflow_provider_mqs.core.values.time_window import TimeWindow
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
-    from airflow_provider_mqs.core.ledger.stores import Store
     from simulation.facts import Resent
     from simulation.process import Process
     from simulation.schedule import Run
@@ -270,7 +269,11 @@ async def prove(process: Process, network: Network, stores: list[ProcessStore], 
         return found
 
     found = await adrive(search(), perform)
-    return "" if found is None else "; ".join([*found.unproven.values(), *(["copies are missing"] if any(found.missing.values()) else [])])
+    return (
+        ""
+        if found is None
+        else "; ".join([*found.unproven.values(), *(["copies are missing"] if any(found.missing.values()) else [])])
+    )
 
 
 def options_of(run: Run) -> ResendOptions:

@@ -16,8 +16,7 @@ from airflow_provider_mqs.core.ledger import account, index, known_copies, ledge
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.query import window_reader
 from airflow_provider_mqs.core.resend import claims, replay, sender, stopping, verifier
-from airflow_provider_mqs.core.verify import copy_matching, copy_search, copy_traits, evidence, executions
-from airflow_provider_mqs.core.watch import window_count
+from airflow_provider_mqs.core.verify import copy_matching, copy_search, copy_traits, evidence
 from airflow_provider_mqs.exceptions import StoreError
 
 if TYPE_CHECKING:

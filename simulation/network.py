@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from airflow_provider_mqs.core.client.flow import Request, Response
@@ -21,7 +21,6 @@ from simulation.process import AFTER
 if TYPE_CHECKING:
     from airflow_provider_mqs.emulator.http import HttpResponse
     from simulation.process import Process
-    from simulation.schedule import Strike
     from simulation.service import SimulatedService
 
 READ_TIMEOUT_S = 4.0

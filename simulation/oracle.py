@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from simulation.facts import refs_of
-from simulation.virtual_time import EPOCH_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +144,9 @@ class Oracle:
                     yield "falsely verified", f"{one.process} says that {ref} has its copy, and it has none"
         for ref in sorted(refs_of(report["missing_copies"])):
             mine = {other.process for other in self.facts.resent if (other.task, other.wish) == (one.task, one.wish)}
-            copies = [row for row in self._own_copies(ref, key, one) if row.by in mine or one.run.on_replayed != "resend"]
+            copies = [
+                row for row in self._own_copies(ref, key, one) if row.by in mine or one.run.on_replayed != "resend"
+            ]
             if any(row.visible_s < (one.ended_s or 0) - _SKEW_S for row in copies) and not self._twin_is_lost(ref):
                 yield "falsely missing", f"{one.process} says that {ref} has no copy, and it has one"
         for ref in sorted(refs_of(report["copies"])):
@@ -302,7 +303,9 @@ class Oracle:
     def _orphans(self) -> Iterator[tuple[str, str]]:
         for one in self.facts.resent:
             if one.orphaned_s is not None:
-                after = [ref for when_s, by, ref in self.service.posted if by == one.process and when_s > one.orphaned_s]
+                after = [
+                    ref for when_s, by, ref in self.service.posted if by == one.process and when_s > one.orphaned_s
+                ]
                 if after:
                     yield "orphan", f"{one.process} posted {after} although its parent was gone"
 

@@ -29,7 +29,9 @@ def write_page(
     lines = [
         f"{schedules:,} schedules, from seed {first}.",
         "",
-        *_table("check", "must never happen", ((name, text, len(found.get(name, ()))) for name, text in CHECKS.items())),
+        *_table(
+            "check", "must never happen", ((name, text, len(found.get(name, ()))) for name, text in CHECKS.items())
+        ),
         "",
         *_table("", "what nobody can promise away", (("", text, exempt[text]) for text in sorted(exempt))),
         "",

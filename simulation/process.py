@@ -77,7 +77,7 @@ class Process:
         pid: int,
     ) -> None:
         self.world, self.host, self.name, self.pid = world, host, name, pid
-        self.rng = random.Random(seed)  # noqa: S311 - repeatable, nothing to guess
+        self.rng = random.Random(seed)
         self.loop = VirtualLoop(world, offset_s=self.rng.uniform(0, 1e6))
         self.loop.blocking = self.call
         self.started_s = world.now

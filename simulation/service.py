@@ -14,7 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.emulator.behaviour import Behaviour
-from airflow_provider_mqs.emulator.faults import KINDS, NEVER, Faults, Rule
+from airflow_provider_mqs.emulator.faults import KINDS, NEVER, Rule
 from airflow_provider_mqs.emulator.http import HttpRequest, HttpResponse
 from airflow_provider_mqs.emulator.service import Service
 from airflow_provider_mqs.emulator.state import State
@@ -100,7 +100,7 @@ class SimulatedService:
         self._ids = count()
         self.core.reset()
         self.store.added.clear()
-        self.state._all_visible_ms = 0  # noqa: SLF001 - part of what reset should forget
+        self.state._all_visible_ms = 0
         self.state.faults.seed = seed
         self.state.behaviour = Behaviour(token_bytes=200, **behaviour)
         self.store.put_topic(Topic(TOPIC, partitions, 720))

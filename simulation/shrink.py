@@ -53,7 +53,7 @@ def _smaller(schedule: Schedule) -> Iterator[Schedule]:
     """Yield schedules that are a little smaller, those that save most first."""
     for name in ("runs", "faults", "messages"):
         held: tuple[Any, ...] = getattr(schedule, name)
-        size = len(held) // 2
+        size = (len(held) + 1) // 2
         while size:
             for start in range(0, len(held), size):
                 yield replace(schedule, **{name: held[:start] + held[start + size :]})

@@ -98,14 +98,14 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._awake = False
         if not self.alive or self.paused:
             return
-        asyncio._set_running_loop(self)  # noqa: SLF001 - there is no other way to step a loop of one's own
+        asyncio._set_running_loop(self)
         try:
             while self._queue and self.alive and not self.paused:
                 handle = self._queue.popleft()
                 if not handle.cancelled():
-                    handle._run()  # noqa: SLF001
+                    handle._run()
         finally:
-            asyncio._set_running_loop(None)  # noqa: SLF001
+            asyncio._set_running_loop(None)
 
     def resume(self) -> None:
         """Go on after a pause."""
@@ -122,7 +122,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.end()
         for task in self.tasks:
             if not task.done():
-                task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - it was killed on purpose
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
                 _close(task.get_coro())
         self.tasks.clear()
 
