@@ -6,11 +6,12 @@ import json
 import re
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMessagesOperator
+from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMessagesOperator, VerifyReplayOperator
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.testing import MqsEmulator
@@ -35,7 +36,8 @@ EXAMPLES = [
     Example(json.loads(expected), language, code)
     for expected, language, code in re.findall(r"<!-- (\{[^\n]*\}) -->\n```(\w+)\n(.*?)```", GUIDE, re.DOTALL)
 ]
-SETTINGS = {"faults", "latency_s", "runs", "query"}
+SETTINGS = {"faults", "latency_s", "runs", "query", "open"}
+OPERATORS = {one.__name__: one for one in (QueryMessagesOperator, ResendMessagesOperator, VerifyReplayOperator)}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[one.code.strip().splitlines()[-1][:60] for one in EXAMPLES])
@@ -50,8 +52,12 @@ def test_an_example_does_what_its_comment_says(
     if example.language == "json":
         monkeypatch.setenv("AIRFLOW_CONN_MQS_DEFAULT", mqs.connection_json(**json.loads(example.code)))
 
+    # so that no comment has to
+    monkeypatch.setenv("AIRFLOW__MQS__LEDGER_PATH", str(tmp_path) if "open" in example.expected else "")
+    reports = [replay_without_copies(found, part) for part in range(example.expected.get("open", 0))]
+
     pushed = Pushed()
-    outcome = [run(example, found, tmp_path, pushed) for _ in range(example.expected.get("runs", 1))][-1]
+    outcome = [run(example, found, reports, tmp_path, pushed) for _ in range(example.expected.get("runs", 1))][-1]
 
     seen = {**pushed.document, **outcome, "posts": len(mqs.requests("resend"))}
     for name, wanted in example.expected.items():
@@ -59,6 +65,8 @@ def test_an_example_does_what_its_comment_says(
             assert wanted in seen["error"]
         elif name == "sent_below":
             assert 0 < seen["sent"] < wanted
+        elif name == "summary_has":
+            assert wanted in seen["summary"]
         elif name not in SETTINGS:
             assert valued(seen, name) == wanted, name
     assert ("error" in seen) == ("error" in example.expected)
@@ -69,9 +77,10 @@ def test_every_block_of_the_guide_is_an_example() -> None:
     assert len(EXAMPLES) == GUIDE.count("```") / 2
 
 
-def test_the_guide_shows_every_argument_of_the_resend() -> None:
+def test_the_guide_shows_every_argument() -> None:
     """An option that nobody explains is not used, or used wrongly."""
-    arguments = set(ResendMessagesOperator.template_fields) - {"mqs_conn_id", "instance_id"} | {"brake"}
+    arguments = {*ResendMessagesOperator.template_fields, *VerifyReplayOperator.template_fields, "brake"}
+    arguments -= {"mqs_conn_id", "instance_id"}
 
     assert {name for name in arguments if f"{name}=" not in GUIDE and f"`{name}`" not in GUIDE} == set()
 
@@ -105,18 +114,32 @@ class Pushed:
         self.document = value
 
 
-def run(example: Example, messages: Any, folder: Path, pushed: Pushed) -> dict[str, Any]:
+def replay_without_copies(messages: Any, partition: int) -> dict[str, Any]:
+    """Send a partition, and leave its copies to be found later; return the report."""
+    ranges = messages["partitions"][str(partition)]["ranges"]
+    items = [
+        {"partition": partition, "message_offset": offset}
+        for first, last in ranges
+        for offset in range(first, last + 1)
+    ]
+    resend = ResendMessagesOperator(task_id="resend", messages=items, topic="orders", verify=False)
+    return dict(resend.execute({}))
+
+
+def run(example: Example, messages: Any, reports: list[Any], folder: Path, pushed: Pushed) -> dict[str, Any]:
     """Execute a block once, as a task would."""
     code = 'resend = ResendMessagesOperator(task_id="resend", messages=messages)'
     if example.language == "python":
         code = example.code.replace("/srv/mqs-ledgers", str(folder))
     names: dict[str, Any] = {
         "messages": messages,
-        "QueryMessagesOperator": QueryMessagesOperator,
-        "ResendMessagesOperator": ResendMessagesOperator,
+        "resend": SimpleNamespace(output=reports),
+        **OPERATORS,
     }
     exec(compile(code, "replay.md", "exec"), names)  # noqa: S102 - our own text
-    operator = names["query" if example.expected.get("query") else "resend"]
+    operator = names["query" if "query" in example.expected else "verify" if "open" in example.expected else "resend"]
+    if "open" in example.expected:
+        operator.render_template_fields(CONTEXT)
     try:
         return dict(operator.execute({**CONTEXT, "ti": pushed} if operator.task_id == "resend" else CONTEXT))
     except Exception as error:  # noqa: BLE001 - whatever it is must be what the comment says

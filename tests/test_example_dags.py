@@ -69,14 +69,25 @@ def test_adhoc_replay_is_a_dry_run_by_default(mqs: MqsEmulator) -> None:
     assert {one.consumer_key for one in mqs.resends("orders")} == {"keyA"}
 
 
-def test_mapped_replay_sends_the_day_in_batches(mqs: MqsEmulator) -> None:
-    """A manual run of the daily example resends the day before in batches."""
+def test_mapped_replay_sends_and_proves_the_day_in_batches(mqs: MqsEmulator) -> None:
+    """A manual run of the daily example resends the day before in batches, and knows all copies in the end."""
     mqs.seed("orders", 60, MIDNIGHT - 24 * HOUR, MIDNIGHT, partitions=3)
 
     run = run_dag(example("mqs_mapped_replay"), MIDNIGHT)
 
     assert run.state == "success"
     assert once(mqs, MIDNIGHT - 24 * HOUR, MIDNIGHT)
+    assert xcom(run, "verify")["verified"] is True
+
+
+def test_mapped_replay_of_an_empty_day_succeeds(mqs: MqsEmulator) -> None:
+    """There is no batch, so nothing to prove either."""
+    mqs.seed("orders", 0, MIDNIGHT - 24 * HOUR, MIDNIGHT, partitions=3)
+
+    run = run_dag(example("mqs_mapped_replay"), MIDNIGHT)
+
+    assert run.state == "success"
+    assert mqs.resends("orders") == []
 
 
 @pytest.fixture(scope="module")

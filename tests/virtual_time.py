@@ -49,4 +49,9 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         return loop.run_until_complete(coroutine)
     finally:
+        # tasks that are left, such as those of a process that is said to have crashed
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(left, timeout=0)) if left else None
         loop.close()

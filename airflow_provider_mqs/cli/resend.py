@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_mqs.cli import ledger_path, output
-from airflow_provider_mqs.core.resend.options import ON_FAILURE, ON_REPLAYED, ON_UNKNOWN, ORDERINGS, ResendOptions
+from airflow_provider_mqs.core.resend.options import (
+    ON_FAILURE,
+    ON_REPLAYED,
+    ON_UNKNOWN,
+    ON_UNVERIFIED,
+    ORDERINGS,
+    ResendOptions,
+)
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.hooks.mqs import MqsHook
 from airflow_provider_mqs.tasks.resend_job import resend_job
@@ -55,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="seconds to wait for copies (default: read_timeout of the connection plus 30)",
     )
+    choice("--on-unverified", "what to do if copies cannot be told apart", ON_UNVERIFIED, _DEFAULTS.on_unverified)
     number("--canary", "messages to send and verify before the others", _DEFAULTS.canary)
     ledger = parser.add_mutually_exclusive_group()
     ledger_path.add_argument(ledger)
@@ -89,6 +97,7 @@ def _resend(args: argparse.Namespace, emit: output.Emit) -> int:
             on_replayed=args.on_replayed,
             verify=args.verify,
             verify_wait=args.verify_wait,
+            on_unverified=args.on_unverified,
             canary=args.canary,
         )
         job = resend_job(

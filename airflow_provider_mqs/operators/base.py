@@ -1,4 +1,4 @@
-"""What all operators share: they reach the replay record, and no error that a retry cannot mend is retried."""
+"""What operators share: the replay record, results in XCom, and no retry of what no retry can mend."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_provider_mqs.exceptions import PERMANENT
 from airflow_provider_mqs.tasks.stores import record_inlets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 class RecordedOperator(BaseOperator):
@@ -44,6 +44,20 @@ def permanent_errors_fail() -> Iterator[None]:
         yield
     except PERMANENT as error:
         raise AirflowFailException(str(error)) from error
+
+
+def push_result(context: Mapping[str, Any], result: dict[str, Any]) -> None:
+    """Push what a task that fails has done; Airflow pushes only what ``execute`` returns."""
+    ti = context.get("ti")
+    if ti is not None:
+        ti.xcom_push(key="return_value", value=result)
+
+
+def run_of(context: Mapping[str, Any], conn_id: str) -> dict[str, Any]:
+    """Return who runs this, as the owner of a ledger and in documents."""
+    ti = context.get("ti")
+    run = {name: getattr(ti, name, None) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
+    return {**run, "conn_id": conn_id}
 
 
 def _with_record(inlets: Iterable[Any]) -> list[Any]:

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from airflow_provider_mqs.operators.query import QueryMessagesOperator
 from airflow_provider_mqs.operators.resend import ResendMessagesOperator
+from airflow_provider_mqs.operators.verify import VerifyReplayOperator
 
-__all__ = ["QueryMessagesOperator", "ResendMessagesOperator"]
+__all__ = ["QueryMessagesOperator", "ResendMessagesOperator", "VerifyReplayOperator"]

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSki
 from airflow_provider_mqs.core.values.arguments import DEFAULT_CONN_ID, flag, is_absent
 from airflow_provider_mqs.core.values.topic_ref import topic_uri
 from airflow_provider_mqs.exceptions import ConfigurationError, ResendError
-from airflow_provider_mqs.operators.base import RecordedOperator, permanent_errors_fail
+from airflow_provider_mqs.operators.base import RecordedOperator, permanent_errors_fail, push_result, run_of
 from airflow_provider_mqs.tasks.dag_run import EVENTS, messages_of_events, started_by_topic, topic_ref_of
 from airflow_provider_mqs.tasks.stores import stores_of_task
 
@@ -60,10 +60,13 @@ class ResendMessagesOperator(RecordedOperator):
     :param verify: look for the copy of each message at the end, and fail if one is missing; default true
     :param verify_wait: how long after its POST a message without a copy counts as not sent, and how long the check
         waits for copies: seconds or ``timedelta``; default: the connection's ``read_timeout`` plus 30 s
+    :param on_unverified: what to do if nobody can tell whether each message has its copy (``verified: null``): ``warn``
+        (default), or ``fail``, so that a retry looks again; nothing is sent twice
     :param canary: send and verify this many messages before the others; default 0
     :param brake: ``callable(Progress) -> bool``, called once a second at most, in a thread; the sending stops if it
         returns true or raises
-    :param durable: keep a ledger and read it; default true. Without one, a failure is final
+    :param durable: keep a ledger and read it; default true. Without one, a failure is final, and a second try is
+        refused, since it cannot know what the first has sent
     :param ledger_path: folder for the ledger, local or any ``ObjectStoragePath``; default: ``[mqs] ledger_path``, else
         Airflow's own stores
     :param allow_self_trigger: allow a resend in a run that an event of the same topic started; default false, since a
@@ -87,6 +90,7 @@ class ResendMessagesOperator(RecordedOperator):
         "on_replayed",
         "verify",
         "verify_wait",
+        "on_unverified",
         "canary",
         "durable",
         "ledger_path",
@@ -113,6 +117,7 @@ class ResendMessagesOperator(RecordedOperator):
         on_replayed: str = "skip",
         verify: bool | str = True,
         verify_wait: timedelta | float | str | None = None,
+        on_unverified: str = "warn",
         canary: int | str = 0,
         brake: Callable[[Progress], bool] | None = None,
         durable: bool | str = True,
@@ -138,6 +143,7 @@ class ResendMessagesOperator(RecordedOperator):
         self.on_replayed = on_replayed
         self.verify = verify
         self.verify_wait = verify_wait
+        self.on_unverified = on_unverified
         self.canary = canary
         self.brake = brake
         self.durable = durable
@@ -161,9 +167,9 @@ class ResendMessagesOperator(RecordedOperator):
         with permanent_errors_fail():
             job = self._job = self._prepare(context)
             error = job.run()
-            report = job.document(_run_of(context, self.mqs_conn_id))
+            report = job.document(run_of(context, self.mqs_conn_id))
             if job.nothing_left and error is None and not job.dry_run and job.report.verified is not False:
-                _push(context, report)
+                push_result(context, report)
                 sentence = (
                     f"All {job.plan.count} messages were sent already ({job.sent_by}); "
                     "to send them again, set on_replayed='resend'."
@@ -172,8 +178,6 @@ class ResendMessagesOperator(RecordedOperator):
                 raise AirflowSkipException(sentence)
             if error is not None or not (job.dry_run or job.succeeded):
                 self._fail(job, report, context, error)
-        if job.report.verified is None and job.counts.sent and job.options.verify:
-            self.log.warning("Could not tell whether each message has its copy.")
         if job.counts.already_sent:
             self.log.info("Left out %d messages that other runs have sent.", job.counts.already_sent)
         self._add_to_event(context, report)
@@ -205,6 +209,7 @@ class ResendMessagesOperator(RecordedOperator):
             on_replayed=self.on_replayed,
             verify=self.verify,
             verify_wait=self.verify_wait,
+            on_unverified=self.on_unverified,
             canary=self.canary,
         )
         messages = self.messages
@@ -217,13 +222,14 @@ class ResendMessagesOperator(RecordedOperator):
             topic=self.topic,
             options=options,
             stores=stores,
-            run=_run_of(context, self.mqs_conn_id),
+            run=run_of(context, self.mqs_conn_id),
             dry_run=dry_run,
             max_tries=getattr(context.get("ti"), "max_tries", None),
             brake=self.brake,
         )
         if job.plan.count and not dry_run:
             self._check_loop(context, job, stores)
+            _check_try(job)
         return job
 
     def _check_loop(self, context: Context, job: ResendJob, stores: Sequence[Store]) -> None:
@@ -244,11 +250,14 @@ class ResendMessagesOperator(RecordedOperator):
         if not stores:
             self.log.warning("There is no record of earlier replays, so their copies count as originals.")
         if self.retries and not stores:
-            self.log.warning("There is no ledger, so a failure is final once something was sent; set ledger_path.")
+            self.log.warning(
+                "There is no ledger, so no retry can go on, and a second try is refused: leave durable on, or set "
+                "ledger_path."
+            )
 
     def _fail(self, job: ResendJob, report: dict[str, Any], context: Context, error: Exception | None) -> NoReturn:
         """Push the report, then fail the task: for good only if a retry could send something twice."""
-        _push(context, report)
+        push_result(context, report)
         sentence = f"{job.summary()}. The report is in the XCom return_value."
         if signal.SIGALRM in job.signals:
             raise AirflowTaskTimeout(sentence) from error
@@ -270,13 +279,12 @@ class ResendMessagesOperator(RecordedOperator):
                 events[outlet].extra = {name: value for name, value in report.items() if name != "failures"}
 
 
-def _push(context: Mapping[str, Any], report: dict[str, Any]) -> None:
-    ti = context.get("ti")
-    if ti is not None:
-        ti.xcom_push(key="return_value", value=report)
-
-
-def _run_of(context: Mapping[str, Any], conn_id: str) -> dict[str, Any]:
-    ti = context.get("ti")
-    run = {name: getattr(ti, name, None) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
-    return {**run, "conn_id": conn_id}
+def _check_try(job: ResendJob) -> None:
+    """Refuse a try that cannot know what an earlier one has sent."""
+    number = job.session.ledger.owner.run.get("try_number") or 1
+    if number > 1 and not job.session.durable:
+        raise ConfigurationError(
+            f"This is try {number}, and no ledger says what an earlier try has sent, so messages may be sent twice. "
+            "Leave durable on (or set ledger_path), so that a retry goes on where its predecessor stopped. To send all "
+            "of them again, trigger a new run."
+        )

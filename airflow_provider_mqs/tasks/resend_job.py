@@ -87,6 +87,8 @@ class ResendJob:
             return error
         finally:
             _log.info("%s.", self.counts)
+            if self.unverified:
+                _log.warning("It could not be told whether each message has its copy.")
         return None
 
     def stop(self, reason: str) -> None:
@@ -113,13 +115,20 @@ class ResendJob:
 
     @property
     def succeeded(self) -> bool:
-        """Whether every message was sent, but for those that may fail, and no copy is missing."""
+        """Whether every message was sent, but for those that may fail, and its copy is as sure as the options want."""
         counts, stopped = self.counts, self.replay is not None and self.replay.stopped
         tolerable = counts.failed + counts.unknown <= self.options.max_failures
-        return tolerable and not counts.not_attempted and not stopped and self.report.verified is not False
+        in_sight = not self.unverified or self.options.on_unverified == "warn"
+        return tolerable and in_sight and not counts.not_attempted and not stopped and self.report.verified is not False
+
+    @property
+    def unverified(self) -> bool:
+        """Whether copies were looked for to the end, and nobody can tell whether each message has its own."""
+        stopped = self.replay is None or self.replay.stopped
+        return self.options.verify and not stopped and self.report.verified is None and self.counts.sent > 0
 
     def summary(self) -> str:
-        """Return how it ended: the counts, why the sending stopped, what is in doubt and which copies are missing."""
+        """Return how it ended: the counts, why the sending stopped, what is in doubt, and what is known of copies."""
         parts = [str(self.counts), self.replay.stopped if self.replay else ""]
         unknown = [failure for failure in self.report.account.failures if failure.unknown][:5]
         if unknown:
@@ -131,6 +140,8 @@ class ResendJob:
             named = ", ".join(f"{offset} of partition {partition}" for partition, offset in examples)
             lost = partition_offsets.count(missing)
             parts.append(f"{lost} messages were sent, but have no copy (message_offset {named})")
+        elif self.unverified:
+            parts.append("it could not be told whether each message has its copy")
         return ": ".join(filter(None, parts))
 
     def document(self, run: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,7 +242,7 @@ def resend_job(
     """
     Check what is to be sent against the connection, and return a job that is ready to run. Nothing is sent or written.
 
-    ``run`` and ``max_tries`` say who runs it (see ``Owner``), ``stores`` where it is recorded.
+    ``run`` and ``max_tries`` say who runs it (see ``owner_of``), ``stores`` where it is recorded.
     """
     endpoint, instance_id = hook.settings.host, hook.instance_id
     plan = plan_of(messages, None if is_absent(topic) else topic, endpoint=endpoint, instance_id=instance_id)

@@ -22,6 +22,7 @@ from airflow_provider_mqs.operators.mqs import QueryMessagesOperator, ResendMess
 from tests.support import started_by
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from airflow_provider_mqs.testing import MqsEmulator
@@ -134,7 +135,7 @@ def test_on_failure_continue_leaves_the_failed_message_out(mqs: MqsEmulator) -> 
     mqs.faults.error_500 = Rule(next=1, operations=frozenset({"resend"}))
     items = [{"partition": 0, "message_offset": offset} for offset in range(4)]
 
-    report = resend(items, topic="orders", on_failure="continue", max_failures=1, on_unknown="fail")
+    report = resend(items, topic="orders", on_failure="continue", max_failures=1, on_unknown="fail", verify_wait=0.5)
 
     assert (report["sent"], report["unknown"]) == (3, 1)
     assert [one.message_offset for one in mqs.resends("orders")] == [1, 2, 3]
@@ -183,16 +184,79 @@ def test_on_unknown_resend_names_what_is_perhaps_sent_twice(mqs: MqsEmulator, me
     assert twice
 
 
-def test_if_nothing_was_sent_airflow_may_retry(mqs: MqsEmulator, messages: Any) -> None:
-    """A run that posted nothing at all ends with an error that is not final."""
-    mqs.faults.throttle_429 = Rule(probability=1.0, operations=frozenset({"resend"}))
-    operator = ResendMessagesOperator(task_id="resend", messages=messages, mqs_conn_id="impatient")
-    connection = mqs.connection_json(max_retries=0)
+@pytest.fixture
+def blind(mqs: MqsEmulator, messages: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[MqsEmulator]:
+    """Let nobody query the topic once the last message is sent, so that no copy can be told."""
+    store, total = mqs.service.state.store, messages["count"]
+    original = store.log_resend
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW_CONN_IMPATIENT", connection)
-        with pytest.raises(ResendError, match="0 of 300"):
-            operator.execute({})
+    def log_resend(one: Any) -> Any:
+        logged = original(one)
+        if len(store.resends("orders")) >= total:
+            mqs.faults.error_400 = Rule(probability=1.0, operations=frozenset({"query", "content"}))
+        return logged
+
+    monkeypatch.setattr(store, "log_resend", log_resend)
+    return mqs
+
+
+def test_copies_that_nobody_can_tell_are_a_warning(
+    blind: MqsEmulator, messages: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By default the task succeeds: everything was sent; the log says what is not known."""
+    report = resend(messages)
+
+    assert (report["sent"], report["verified"]) == (300, None)
+    assert "It could not be told whether each message has its copy." in caplog.messages
+    assert len(blind.resends("orders")) == 300
+
+
+def test_copies_that_nobody_can_tell_fail_the_task_if_it_says_so(
+    blind: MqsEmulator, messages: Any, tmp_path: Path
+) -> None:
+    """A retry looks again and sends nothing."""
+    arguments = {"on_unverified": "fail", "ledger_path": str(tmp_path)}
+    first = _try(1, 1)
+    with pytest.raises(ResendError, match="could not be told whether each message has its copy"):
+        resend(messages, first, **arguments)
+    blind.faults.error_400 = Rule()
+
+    again = resend(messages, _try(1, 2), **arguments)
+
+    report = first["ti"]["return_value"]
+    assert (report["sent"], report["verified"]) == (300, None)
+    assert (again["sent"], again["verified"]) == (300, True)
+    assert set(blind.resend_counts("orders").values()) == {1}
+
+
+def test_copies_that_are_not_looked_for_cannot_fail_the_task(mqs: MqsEmulator, messages: Any) -> None:
+    """The two arguments contradict each other, which is said before anything is sent."""
+    with pytest.raises(AirflowFailException, match="set verify=True"):
+        resend(messages, verify=False, on_unverified="fail")
+
+    assert mqs.resends("orders") == []
+
+
+def test_a_second_try_without_a_ledger_is_refused(mqs: MqsEmulator, messages: Any) -> None:
+    """Nobody knows what the first try has sent before it was killed; the sentence says what to do."""
+    with pytest.raises(AirflowFailException, match=r"This is try 2.*durable.*trigger a new run"):
+        resend(messages, {"ti": _try(1, 2)["ti"]}, durable=False)
+
+    assert mqs.requests("resend") == []
+
+
+def test_a_second_dry_run_without_a_ledger_is_allowed(mqs: MqsEmulator, messages: Any) -> None:
+    """It sends nothing."""
+    assert resend(messages, {"ti": _try(1, 2)["ti"]}, durable=False, dry_run=True)["dry_run"] is True
+    assert mqs.requests("resend") == []
+
+
+def test_if_nothing_was_sent_airflow_may_retry(mqs: MqsEmulator, messages: Any) -> None:
+    """A run of which the service took no message ends with an error that is not final."""
+    mqs.faults.error_400 = Rule(probability=1.0, operations=frozenset({"resend"}))
+
+    with pytest.raises(ResendError, match="0 of 300"):
+        resend(messages)
 
 
 def test_a_stopped_task_starts_no_further_message(mqs: MqsEmulator, messages: Any) -> None:

@@ -31,6 +31,7 @@ OTHER = ResendOptions(
     on_replayed="fail",
     verify=False,
     verify_wait_s=1.5,
+    on_unverified="fail",
     canary=5,
 )
 """No field has its default."""

@@ -7,20 +7,18 @@ items, nested lists of these, and JSON text (or Python text, as Jinja writes it)
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 from airflow_provider_mqs.core.offsets.document import Offsets
-from airflow_provider_mqs.core.values.arguments import partition_number, topic_name
+from airflow_provider_mqs.core.values.arguments import documents, partition_number, topic_name
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from airflow_provider_mqs.core.offsets.offset_ranges import Ranges
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
@@ -78,17 +76,14 @@ def plan_of(messages: Any, topic: str | None, *, endpoint: str, instance_id: str
 
     ``topic`` is needed for plain items, and must agree with documents.
     """
-    try:
-        parts = list(_flatten(messages))
-    except RecursionError as error:
-        raise ConfigurationError("messages is nested too deeply: pass one list.") from error
+    parts = list(documents(messages, "messages", "query.output, or a list of partition and message_offset"))
     # one of the two fields is enough: a broken document is not a plain item
-    documents = [part for part in parts if "partitions" in part or "schema" in part]
-    if documents and len(documents) < len(parts):
+    found = [part for part in parts if "partitions" in part or "schema" in part]
+    if found and len(found) < len(parts):
         raise ConfigurationError("messages mixes documents of the query with plain items: pass one kind.")
-    if not documents:
+    if not found:
         return _plan_of_items(parts, topic)
-    sources = tuple(Offsets.from_xcom(document) for document in documents)
+    sources = tuple(Offsets.from_xcom(document) for document in found)
     union: dict[int, Ranges] = {}
     for source in sources:
         _check_source(source, endpoint, instance_id)
@@ -101,7 +96,7 @@ def plan_of(messages: Any, topic: str | None, *, endpoint: str, instance_id: str
                     f"messages holds offsets of partition {number} twice: two of its documents overlap."
                 )
             union[number] = offset_ranges.merge((*known, *ranges))
-    digest = documents[0]["digest"] if len(documents) == 1 else None
+    digest = found[0]["digest"] if len(found) == 1 else None
     return Plan(topic_name(topic), dict(sorted(union.items())), sources, digest=digest)
 
 
@@ -110,40 +105,6 @@ def replay_id_of(endpoint: str, instance_id: str, plan: Plan, consumer_key: str 
     exact = {str(number): ranges for number, ranges in sorted(plan.partitions.items())}
     text = json.dumps([endpoint, instance_id, plan.topic, consumer_key, exact], separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _flatten(messages: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(messages, str | bytes):
-        messages = _parse(messages)
-    if isinstance(messages, dict):
-        yield messages
-    elif messages is None:
-        raise ConfigurationError(
-            "messages is empty: pass the query's output (query.output), or a list of partition and message_offset."
-        )
-    else:
-        try:
-            parts = iter(messages)
-        except TypeError as error:
-            raise ConfigurationError(
-                f"messages must be the query's output or a list; got {type(messages).__name__}."
-            ) from error
-        yield from chain.from_iterable(map(_flatten, parts))
-
-
-def _parse(text: str | bytes) -> Any:
-    try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError):
-        try:
-            parsed = ast.literal_eval(text.decode() if isinstance(text, bytes) else text.strip())
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-            raise ConfigurationError(
-                "messages is text, but neither JSON nor a Python literal: pass query.output instead of a template."
-            ) from error
-    if isinstance(parsed, str | bytes):
-        raise ConfigurationError("messages is text inside text: pass query.output instead of a template.")
-    return parsed
 
 
 def _plan_of_items(items: list[Mapping[str, Any]], topic: str | None) -> Plan:

@@ -23,6 +23,7 @@ ORDERINGS: Final = ("partition", "none")
 ON_FAILURE: Final = ("stop", "continue")
 ON_UNKNOWN: Final = ("verify", "fail", "resend")
 ON_REPLAYED: Final = ("skip", "fail", "resend")
+ON_UNVERIFIED: Final = ("warn", "fail")
 
 # the service appends some messages after its gateway gave up waiting, and shows them a little later still
 _LATE_S = 30.0
@@ -54,6 +55,8 @@ class ResendOptions:
     """Whether each copy is looked for at the end."""
     verify_wait_s: float = 90.0
     """Seconds after its POST from which a message without a copy was not sent."""
+    on_unverified: str = "warn"
+    """What happens if nobody can tell whether each message has its copy: ``warn`` or ``fail``."""
     canary: int = 0
     """Messages that are sent and verified before the others."""
 
@@ -73,6 +76,7 @@ class ResendOptions:
         on_replayed: Any = "skip",
         verify: Any = True,
         verify_wait: Any = None,
+        on_unverified: Any = "warn",
         canary: Any = 0,
     ) -> ResendOptions:
         """
@@ -80,7 +84,12 @@ class ResendOptions:
 
         ``settings`` has what is left to the connection; its limits are applied by ``allowed_by``.
         """
-        wait_s = duration_s(verify_wait, "verify_wait")
+        verified = flag(verify, "verify")
+        on_unverified = choice(on_unverified, "on_unverified", ON_UNVERIFIED)
+        if on_unverified == "fail" and not verified:
+            raise ConfigurationError(
+                "on_unverified is 'fail' and verify is false, so every resend would fail: set verify=True."
+            )
         return cls(
             consumer_key=None if is_absent(consumer_key) else str(consumer_key),
             ordering=choice(ordering, "ordering", ORDERINGS),
@@ -91,8 +100,9 @@ class ResendOptions:
             max_failures=whole_number(max_failures, "max_failures", minimum=0),
             on_unknown=choice(on_unknown, "on_unknown", ON_UNKNOWN),
             on_replayed=choice(on_replayed, "on_replayed", ON_REPLAYED),
-            verify=flag(verify, "verify"),
-            verify_wait_s=settings.read_timeout + _LATE_S if wait_s is None else wait_s,
+            verify=verified,
+            verify_wait_s=verify_wait_s(verify_wait, settings),
+            on_unverified=on_unverified,
             canary=whole_number(canary, "canary", minimum=0),
         )
 
@@ -108,6 +118,12 @@ class ResendOptions:
         # batches of one window run side by side, each with its share of the rate
         limit = None if settings.max_rate is None else settings.max_rate * plan.share
         return replace(self, max_rate=min((rate for rate in (self.max_rate, limit) if rate is not None), default=None))
+
+
+def verify_wait_s(value: Any, settings: ConnectionSettings) -> float:
+    """Read ``verify_wait``; by default the service has given its answer by then, and shows what it has appended."""
+    wait_s = duration_s(value, "verify_wait")
+    return settings.read_timeout + _LATE_S if wait_s is None else wait_s
 
 
 def check_resend(settings: ConnectionSettings, *, topic: str, consumer_key: str | None, total: int) -> None:

@@ -6,8 +6,11 @@ Text is taken as templates write it: ``"3"`` is a number, ``"True"`` a flag, ``"
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
 from airflow_provider_mqs.exceptions import ConfigurationError
@@ -84,6 +87,49 @@ def texts(value: Any, name: str) -> list[str]:
     if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(one, str) and one for one in value):
         raise ConfigurationError(f"{name} must be a list of texts; got {value!r:.40}.")
     return list(dict.fromkeys(value))
+
+
+def documents(value: Any, name: str, expected: str) -> Iterator[Mapping[str, Any]]:
+    """
+    Yield the objects of an XCom: one, a list or lazy sequence of them, nested lists, or JSON or Python text of these.
+
+    ``expected`` says in errors what ``name`` should be.
+    """
+    try:
+        yield from _flatten(value, name, expected)
+    except RecursionError as error:
+        raise ConfigurationError(f"{name} is nested too deeply: pass {expected}.") from error
+
+
+def _flatten(value: Any, name: str, expected: str) -> Iterator[Mapping[str, Any]]:
+    if isinstance(value, str | bytes):
+        value = _parse(value, name, expected)
+    if isinstance(value, dict):
+        yield value
+    elif value is None:
+        raise ConfigurationError(f"{name} is empty: pass {expected}.")
+    else:
+        try:
+            parts = iter(value)
+        except TypeError as error:
+            raise ConfigurationError(f"{name} must be {expected}; got {type(value).__name__}.") from error
+        yield from chain.from_iterable(_flatten(part, name, expected) for part in parts)
+
+
+def _parse(text: str | bytes, name: str, expected: str) -> Any:
+    """Read JSON, or Python text as Jinja writes it."""
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            parsed = ast.literal_eval(text.decode() if isinstance(text, bytes) else text.strip())
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+            raise ConfigurationError(
+                f"{name} is text, but neither JSON nor a Python literal: pass {expected}, not a template."
+            ) from error
+    if isinstance(parsed, str | bytes):
+        raise ConfigurationError(f"{name} is text inside text: pass {expected}, not a template.")
+    return parsed
 
 
 def flag(value: Any, name: str) -> bool:

@@ -248,6 +248,8 @@ def settle_doubts(
         search = _Search(evidence, [*targets_now(), *(yield from _neighbours(targets_now(), touching))])
         yield from search.load()
         yield from search.calibrate(final=last)
+        if evidence.kept is not None and evidence.kept.same_time:
+            yield from search.read(start_ms, end_ms)
         left = {ref: doubt for ref, doubt in doubts.items() if ref not in sent}
         matching = yield from search.settle(left, wait_ms, thorough=last)
         sent |= {source.ref for source in matching.sent}
@@ -291,9 +293,13 @@ class _Search:
         yield from self.evidence.sources.load(wanted, [one.span_ms for one in self.executions if one.span_ms])
 
     def read(self, start_ms: int, end_ms: int) -> Flow[None]:
-        """Read rows of a time."""
+        """Read the rows of a time; if copies keep the time of their source, those of the sources' time instead."""
+        evidence = self.evidence
         partitions = {partition for one in self.executions for partition in (*one.sent, *one.open)}
-        yield from self.evidence.read_rows(start_ms, end_ms, marks_of(self.executions), partitions)
+        if evidence.kept is not None and evidence.kept.same_time:
+            times = [evidence.sources.shown[source.ref].time_ms for source in self.sources()]
+            start_ms, end_ms = min(times), max(times) + 1
+        yield from evidence.read_rows(start_ms, end_ms, marks_of(self.executions), partitions)
 
     def read_again(self, short: Sequence[Source]) -> Flow[None]:
         """Read what may have changed: the time in which missing copies must be, and what came since."""
@@ -320,15 +326,14 @@ class _Search:
         return [row for ref, row in self.evidence.rows.items() if ref not in taken]
 
     def calibrate(self, *, final: bool) -> Flow[None]:
-        """Learn what a copy looks like; copies that keep the time of their source are read where the sources are."""
+        """Learn what a copy looks like, if that is not known yet."""
         if self.evidence.pairs:
             return
         known = [source for source in self.sources() if source.known]
         yield from self.evidence.calibrate(known, marks_of(self.executions), final=final)
         kept = self.evidence.kept
         if kept is not None and kept.same_time:
-            times = [self.evidence.sources.shown[source.ref].time_ms for source in known]
-            yield from self.read(min(times), max(times) + 1)
+            yield from self.read(*self.span)
 
     def match(self, *, final: bool) -> Flow[Matching]:
         """

@@ -88,7 +88,7 @@ class Evidence:
             nonlocal count, calls
             count, calls = count + len(rows), calls + 1
             # pages may be small, and in a crowded millisecond each row takes a request
-            if count > most_rows or calls > 2 * self.most_pages:
+            if count > most_rows or calls > 4 * self.most_pages:
                 raise _TooManyRowsError
             for row in rows:
                 if row.message_offset > marks.get(row.partition, -1):

@@ -176,7 +176,7 @@ BAD = [
     (nested, "orders", "nested"),
     (endless, "orders", "nested"),
     ("[" * 50_000 + "]" * 50_000, "orders", "nested|neither JSON"),
-    (5, "orders", "must be the query's output or a list; got int"),
+    (5, "orders", "must be query.output, or a list of .*; got int"),
     (True, "orders", "must be .* got bool"),
     ([1, 2], "orders", "must be .* got int"),
     (object(), "orders", "must be .* got object"),

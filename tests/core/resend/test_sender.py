@@ -20,7 +20,7 @@ from airflow_provider_mqs.core.resend.pacing import Pacer
 from airflow_provider_mqs.core.resend.report import Meter, Report
 from airflow_provider_mqs.core.resend.sender import Sender, failure_of
 from airflow_provider_mqs.core.resend.stopping import Stop
-from airflow_provider_mqs.core.verify.copy_search import Finding
+from airflow_provider_mqs.core.verify.copy_search import Settled
 from airflow_provider_mqs.emulator.faults import ALWAYS, Rule
 from airflow_provider_mqs.exceptions import (
     AuthenticationError,
@@ -92,9 +92,9 @@ def sender_of(
     )
 
 
-async def unresolved(in_doubt: OffsetsByPartition) -> Finding:
+async def unresolved(in_doubt: OffsetsByPartition) -> Settled:
     """Find nothing out."""
-    return Finding({}, {}, in_doubt, {}, {}, calibrated=False, complete=False)
+    return Settled()
 
 
 async def resend(
@@ -254,10 +254,10 @@ async def test_rate_does_not_count_the_wait_for_copies(mqs_emulator: MqsEmulator
     plan = seeded(mqs_emulator, 20, partitions=1)
     report, now_s = Report(Account(plan.partitions)), 100.0
 
-    async def find_copies(in_doubt: OffsetsByPartition) -> Finding:
+    async def find_copies(in_doubt: OffsetsByPartition) -> Settled:
         nonlocal now_s
         now_s += 90
-        return Finding(in_doubt, {}, {}, {}, {}, calibrated=True, complete=True)
+        return Settled(in_doubt)
 
     clock = ServiceClock(lambda: now_s)
     async with AsyncMqsClient(settings(mqs_emulator), service_clock=clock) as client:

@@ -10,7 +10,7 @@ from airflow_provider_mqs.core.ledger.account import Account, Failure
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.resend.report import Report
 from airflow_provider_mqs.core.resend.verifier import Resolver
-from airflow_provider_mqs.core.verify.copy_search import Finding
+from airflow_provider_mqs.core.verify.copy_search import Settled
 from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ class Copies:
 
     def __init__(self, sent: OffsetsByPartition, unsent: OffsetsByPartition) -> None:
         self.asked: list[OffsetsByPartition] = []
-        self.finding = Finding(sent, unsent, {}, {}, {}, calibrated=True, complete=True)
+        self.finding = Settled(sent, unsent)
 
-    async def __call__(self, in_doubt: OffsetsByPartition) -> Finding:
+    async def __call__(self, in_doubt: OffsetsByPartition) -> Settled:
         self.asked.append(in_doubt)
         return self.finding
 
@@ -64,7 +64,7 @@ async def test_a_message_is_sent_again_only_once_after_verification(account: Acc
 
     assert await resolver.resolve([(0, 1)]) == {0: ((1, 1),)}
     account.mark_in_doubt(doubt(0, 1))
-    copies.finding = Finding({}, {0: ((1, 2),)}, {}, {}, {}, calibrated=True, complete=True)
+    copies.finding = Settled({}, {0: ((1, 2),)})
     assert await resolver.resolve([(0, 1), (0, 2)]) == {0: ((2, 2),)}
 
     assert unknown(account) == {0: ((1, 1),)}
@@ -73,7 +73,7 @@ async def test_a_message_is_sent_again_only_once_after_verification(account: Acc
 async def test_without_an_answer_everything_is_unknown(account: Account, caplog: pytest.LogCaptureFixture) -> None:
     """The service does not answer; the log says why."""
 
-    async def refuse(in_doubt: OffsetsByPartition) -> Finding:
+    async def refuse(in_doubt: OffsetsByPartition) -> Settled:
         raise MqsError("no answer")
 
     assert await Resolver("verify", Report(account), refuse).resolve(REFS) == {}

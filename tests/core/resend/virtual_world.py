@@ -15,6 +15,7 @@ from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.resend.options import ResendOptions
 from airflow_provider_mqs.core.resend.replay import Replay
 from airflow_provider_mqs.emulator.store import StoredMessage, Topic
+from airflow_provider_mqs.exceptions import TransportError
 from tests.support import NOW_MS, NOW_S, Local, MemoryStore, local
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_mqs.core.resend.report import Progress
 
 COUNT, PARTITIONS = 60, 3
+PLAN = Plan("orders", dict.fromkeys(range(PARTITIONS), ((0, COUNT // PARTITIONS - 1),)))
 RESEND = frozenset({"resend"})
 POST, CONTENT, WINDOW, CALL = "post", "content query", "window query", "call of a store"
 
@@ -37,6 +39,8 @@ class World:
     hangs: Callable[[World, str], bool] = lambda _, __: False
     posts: int = 0
     parent: int = 7
+    began_s: float = NOW_S
+    """The service's time when the loop began."""
 
     async def send(self, request: Request) -> Response:
         """Answer a request after a tenth of a second, as a transport."""
@@ -46,8 +50,11 @@ class World:
         else:
             kind = CONTENT if "message_offset" in request.url else WINDOW
         await self._pass(kind, 0.1)
-        self.service.now_s[0] = NOW_S + now_s()
-        return self.service.perform(request)
+        self.service.now_s[0] = self.began_s + now_s()
+        response: Response = self.service.perform(request)
+        if not response.status:
+            raise TransportError("The connection broke.", phase="exchange")
+        return response
 
     async def close(self) -> None:
         """Close nothing."""
@@ -94,11 +101,10 @@ def replay_of(
     **options: Any,
 ) -> Replay:
     """Return a replay of all messages; to be called in the loop."""
-    plan = Plan("orders", dict.fromkeys(range(PARTITIONS), ((0, COUNT // PARTITIONS - 1),)))
     settings = world.service.settings
     run = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": number}
     session = session_for(
-        plan,
+        PLAN,
         endpoint=settings.host,
         instance_id=str(settings.instance_id),
         consumer_key=None,
@@ -107,7 +113,7 @@ def replay_of(
     )
     how = ResendOptions(**options)
     return Replay(
-        client_of(world), plan, how, session, world, brake=brake, brake_thread=thread, parent=lambda: world.parent
+        client_of(world), PLAN, how, session, world, brake=brake, brake_thread=thread, parent=lambda: world.parent
     )
 
 

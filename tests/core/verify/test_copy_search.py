@@ -180,6 +180,18 @@ def test_messages_of_equal_content_have_a_copy_each() -> None:
     assert len(expanded(run.finding().missing["A"])) == 1
 
 
+@pytest.mark.parametrize("hides_total", [False, True], ids=["total shown", "total hidden"])
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_more_copies_in_one_millisecond_than_a_query_shows_are_all_found(partitions: int, hides_total: bool) -> None:
+    """They are read by partition, else offset by offset."""
+    behaviour = Behaviour(cap=500, cap_hides_total=hides_total)
+    orders = Orders(local(behaviour)).seed(*[560 // partitions] * partitions)
+    sent = [(partition, offset) for offset in range(560 // partitions) for partition in range(partitions)]
+    run = orders.begin().post(*sent, took_s=0)
+
+    assert expanded(run.finding().copies["A"]) == orders.copies_of(*sent)
+
+
 # several executions
 
 

@@ -1,56 +1,85 @@
-"""What a copy keeps is learned, never assumed."""
+"""What is learned from pairs of a source and its copy."""
 
 from __future__ import annotations
 
-from airflow_provider_mqs.core.verify.copy_traits import KeptTraits, Traits, traits_all_keep, traits_most_keep
+from typing import Any
 
-ONE = Traits("k1", 10, None, "app", None)
-TWO = Traits("k2", 20, "tag", "app", "m-2")
+import pytest
 
+from airflow_provider_mqs.core.values.message import Message
+from airflow_provider_mqs.core.verify.copy_traits import KeptTraits, Shown, Traits, learn, shown
 
-def test_copies_that_keep_every_trait_are_recognised_by_all_of_them() -> None:
-    """Rows of live producers beside them do not matter."""
-    assert traits_all_keep({0: [ONE, TWO]}, {0: [TWO, ONE, ONE._replace(key="live")]}) == KeptTraits(Traits._fields)
-
-
-def test_a_trait_that_one_copy_lacks_does_not_count() -> None:
-    """Copies lose their message id here."""
-    kept = traits_all_keep({0: [ONE, TWO]}, {0: [ONE, TWO._replace(message_id=None)]})
-
-    assert kept is not None
-    assert "message_id" not in kept.names
+SOURCE = Traits("k", 10, "t", "a", "m")
+NAMES = Traits._fields
 
 
-def test_copies_may_be_larger_by_the_same_number_of_bytes() -> None:
-    """The service may add a header."""
-    kept = traits_all_keep({0: [ONE, TWO]}, {0: [ONE._replace(size=34), TWO._replace(size=44)]})
-
-    assert kept is not None
-    assert kept.size_shift == 24
-    assert kept.key_of_source(ONE) == kept.key_of_candidate(ONE._replace(size=34))
-
-
-def test_sizes_that_differ_at_random_do_not_count() -> None:
-    """Neither does a size that no row shows."""
-    kept = traits_all_keep({0: [ONE, TWO]}, {0: [ONE._replace(size=34), TWO._replace(size=45)]})
-
-    assert kept is not None
-    assert "size" not in kept.names
-    assert traits_all_keep({0: [ONE]}, {0: [ONE._replace(size=None)]}) == KeptTraits(
-        ("key", "tag", "app_id", "message_id")
+def pair(source: Traits = SOURCE, partition: int = 0, time_ms: int = 1, **changes: Any) -> tuple[Shown, Shown]:
+    """A source, and a copy with other traits."""
+    copy_partition, copy_time_ms = changes.pop("partition_", partition), changes.pop("time_ms_", 2)
+    return (
+        Shown((partition, 1), time_ms, source),
+        Shown((copy_partition, 100), copy_time_ms, source._replace(**changes)),
     )
 
 
-def test_nothing_is_learned_unless_every_message_has_a_candidate() -> None:
-    """Nor if nothing was surely sent."""
-    assert traits_all_keep({0: [ONE, TWO]}, {0: [ONE]}) is None
-    assert traits_all_keep({0: [ONE]}, {1: [ONE]}) is None
-    assert traits_all_keep({}, {0: [ONE]}) is None
+def test_without_a_pair_nothing_is_learned() -> None:
+    """What a copy looks like is never assumed."""
+    assert learn([]) is None
 
 
-def test_what_most_copies_keep_shows_which_message_has_none() -> None:
-    """One of three is missing, and the key still counts."""
-    three = Traits("k3", 30, None, "app", None)
+def test_whatever_a_pair_has_in_common_is_kept() -> None:
+    """And only that."""
+    assert learn([pair()]) == KeptTraits(NAMES)
+    assert learn([pair(key=None, message_id=None)]) == KeptTraits(("size", "tag", "app_id"))
+    assert learn([pair(key="another")]) == KeptTraits(("size", "tag", "app_id", "message_id"))
 
-    assert "key" in traits_most_keep({0: [ONE, TWO, three]}, {0: [ONE, three]}).names
-    assert traits_most_keep({}, {}).names == Traits._fields
+
+def test_a_copy_may_be_larger_by_some_bytes() -> None:
+    """By the same number each time; else its size says nothing, and pairs do not agree."""
+    assert learn([pair(size=34), pair(SOURCE._replace(size=50), size=74)]) == KeptTraits(NAMES, 24)
+    other = learn([pair(size=34), pair(SOURCE._replace(size=50), size=75)])
+    assert other is not None
+    assert ("size" in other.names, other.steady) == (False, False)
+
+
+@pytest.mark.parametrize(
+    "second", [pair(key=None), pair(partition_=1), pair(time_ms_=1)], ids=["key", "partition", "time"]
+)
+def test_pairs_that_contradict_each_other_are_not_steady(second: tuple[Shown, Shown]) -> None:
+    """Copies changed their look, or a producer wrote an equal content."""
+    kept = learn([pair(), second])
+
+    assert kept is not None
+    assert not kept.steady
+    assert not kept.same_time
+
+
+def test_what_neither_has_contradicts_nothing() -> None:
+    """A message without a key says nothing of whether copies keep theirs."""
+    keyless = SOURCE._replace(key=None)
+
+    assert learn([pair(keyless), pair(key=None)]) == KeptTraits(("size", "tag", "app_id", "message_id"))
+    assert learn([pair(keyless), pair()]) == KeptTraits(NAMES)
+
+
+def test_where_and_when_a_copy_lands_is_learned() -> None:
+    """In another partition, or with the time of its source."""
+    kept = learn([pair(partition_=1, time_ms_=1), pair(partition_=2, time_ms_=1)])
+
+    assert kept == KeptTraits(NAMES, same_partition=False, same_time=True)
+
+
+def test_a_source_and_its_copy_have_the_same_match_key() -> None:
+    """Whatever the copy keeps."""
+    for changes in ({}, {"size": 34}, {"key": None, "message_id": None}, {"partition_": 2}):
+        source, copy = pair(**changes)
+        kept = learn([(source, copy)])
+        assert kept is not None
+        assert kept.key_of_source(source) == kept.key_of_row(copy)
+
+
+def test_an_empty_text_counts_as_none() -> None:
+    """Services differ in that."""
+    message = Message("orders", 0, 1, 2, key="", tag="", app_id="", message_id="")
+
+    assert shown(message) == Shown((0, 1), 2, Traits(None, None, None, None, None))

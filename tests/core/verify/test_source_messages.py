@@ -50,7 +50,7 @@ def kinds(client: Local) -> tuple[int, int]:
 
 
 def all_known(sources: SourceMessages, offsets: OffsetsByPartition) -> bool:
-    return sum(map(len, sources.traits(offsets).values())) == partition_offsets.count(offsets)
+    return all(ref in sources.shown for ref in partition_offsets.expand(offsets))
 
 
 def test_both_ends_of_each_partition_are_checked() -> None:
@@ -174,11 +174,24 @@ def test_a_total_at_the_cap_may_be_any_number() -> None:
     assert kinds(client) == (1, 181 - 3)
 
 
-def test_a_message_that_no_longer_exists_has_no_traits() -> None:
+def test_a_message_that_no_longer_exists_is_not_shown() -> None:
     """The others are loaded all the same."""
     client = seeded()
     sources = SourceMessages(client.api, Plan("orders", {0: ((98, 101),)}))
 
     client.run(sources.load({0: ((98, 101),)}))
 
-    assert list(sources.traits({0: ((98, 101),)})[0]) == [98, 99]
+    assert sorted(sources.shown) == [(0, 98), (0, 99)]
+
+
+def test_messages_of_other_plans_are_read_with_their_windows() -> None:
+    """Windows that touch are read as one, and each row once."""
+    client = seeded(600, cap=None)
+    sources = SourceMessages(client.api, Plan("orders", {}))
+    middle_ms = (START_MS + END_MS) // 2
+    wanted = {0: ((0, 199),), 1: ((0, 199),)}
+
+    client.run(sources.load(wanted, [(START_MS, middle_ms), (middle_ms, END_MS)]))
+
+    assert all_known(sources, wanted)
+    assert kinds(client) == (13, 0)
