@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from airflow_provider_mqs.core.client.flow import Sleep
 from airflow_provider_mqs.core.ledger import account, index, known_copies, ledger, ledger_reader, resume, session
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.query import window_reader
@@ -139,7 +140,7 @@ def _both_first() -> list[tuple[Any, str, Any]]:
     def in_the_way(self: Any) -> Any:
         stopped, alive = yield from self.judge((yield from self.overlapping()))
         while any(one.state == ledger.SENDING for one in alive):
-            yield session.Sleep(2.0, "mutation")
+            yield Sleep(2.0, "mutation")
             stopped, alive = yield from self.judge((yield from self.overlapping()))
         self._head = replace(self._head, after=tuple(one.token for one in stopped))
         return stopped

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from airflow_provider_mqs.emulator.faults import KINDS, NEVER, Rule
-from airflow_provider_mqs.emulator.http import HttpRequest, HttpResponse
 from airflow_provider_mqs.emulator.service import Service
 from airflow_provider_mqs.emulator.state import State
 from airflow_provider_mqs.emulator.store import Resend, Store, StoredMessage, Topic
@@ -24,6 +23,7 @@ from simulation.virtual_time import EPOCH_S
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from airflow_provider_mqs.emulator.http import HttpRequest, HttpResponse
     from simulation.schedule import Strike
     from simulation.virtual_time import World
 

@@ -20,9 +20,18 @@ def row(offset: int, at_s: float, source: tuple[int, int] | None = None, by: str
 
 def report(**changes: Any) -> dict[str, Any]:
     return {
-        "requested": 1, "sent": 1, "already_sent": 0, "failed": 0, "unknown": 0, "not_attempted": 0,
-        "verified": True, "sent_ranges": {"0": [[0, 0]]}, "copies": {}, "missing_copies": {},
-        "possible_doubles": {}, "failures": [],
+        "requested": 1,
+        "sent": 1,
+        "already_sent": 0,
+        "failed": 0,
+        "unknown": 0,
+        "not_attempted": 0,
+        "verified": True,
+        "sent_ranges": {"0": [[0, 0]]},
+        "copies": {},
+        "missing_copies": {},
+        "possible_doubles": {},
+        "failures": [],
         **changes,
     }
 
