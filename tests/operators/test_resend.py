@@ -359,7 +359,7 @@ def test_an_overlapping_window_sends_only_what_is_new(mqs: MqsEmulator, tmp_path
 
 def test_the_canary_is_sent_and_verified_first(mqs: MqsEmulator, messages: Any) -> None:
     """If copies cannot be seen, nothing but the canary is sent."""
-    mqs.behave(copy_timestamp="source")
+    mqs.faults.visible_after_s = 60
 
     with pytest.raises(AirflowFailException, match="canary"):
         resend(messages, canary=6, verify_wait=0.2)

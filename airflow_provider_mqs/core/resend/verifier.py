@@ -201,7 +201,11 @@ class Verifier:
         if share:
             peers = [one for one in others if one.searching and one.found is None]
             first = max([token, *(one.token for one in peers)])
-            if first != token and (yield from self._wait_for(first, targets, until_s + _LONGER_S)):
+            if (
+                self._are_proven(targets)
+                or first != token
+                and (yield from self._wait_for(first, targets, until_s + _LONGER_S))
+            ):
                 targets = [replace(one, found=self._proofs.get(one.token, one.found)) for one in targets]
                 group = targets
             else:
@@ -251,11 +255,14 @@ class Verifier:
         start_ms, end_ms = hull(targets)
         while True:
             others = yield from self._touching(start_ms, end_ms)
-            if all(one.token in self._proofs or one.found is not None for one in targets):
+            if self._are_proven(targets):
                 return True
             if not any(one.token == token and one.searching for one in others) or api.monotonic() >= until_s:
                 return False
             yield Sleep(_POLL_S, "another resend of the topic finds the copies of both")
+
+    def _are_proven(self, targets: list[Execution]) -> bool:
+        return all(one.token in self._proofs or one.found is not None for one in targets)
 
     def _touching(self, start_ms: int, end_ms: int) -> Flow[list[Execution]]:
         ledgers = yield from self._session.touching(start_ms, end_ms)

@@ -38,7 +38,7 @@ What cannot be known
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -148,20 +148,37 @@ def pair_up(sources: Sequence[Source], rows: Sequence[Shown], *, spare: bool = T
     return pairs
 
 
-def match(sources: Iterable[Source], rows: Iterable[Shown], kept: KeptTraits, contents: Contents) -> Matching:
-    """Match sources with rows, by the contents that are known, else by counting."""
+def match(
+    sources: Iterable[Source],
+    rows: Iterable[Shown],
+    kept: KeptTraits,
+    contents: Contents,
+    mixed: Collection[Hashable] = (),
+) -> Matching:
+    """
+    Match sources with rows, by the contents that are known, else by counting.
+
+    ``mixed`` are match keys of rows that were left out as copies of others. Which of equal rows were given to them is
+    arbitrary, so in groups of these keys only the number counts, neither times nor contents, and nothing is missing.
+    """
     groups = group_by_key(sources, rows, kept)
     matching = Matching()
     loud, counted = set(), []
     for key, group in groups.items():
         if not group.sources:
             matching.strays += group.rows
-        elif not _is_quiet(group):
+        elif key not in mixed and not _is_quiet(group):
             loud.add(key[0])  # type: ignore[index]
     for key, group in groups.items():
         if not group.sources:
             continue
-        if kept.steady and key[0] not in loud and _is_exact(group):  # type: ignore[index]
+        if key in mixed:
+            if kept.steady and _is_exact(group):
+                matching.copies += _shared_out(group.sources, group.rows)
+            else:
+                matching.unclear += group.sources
+                matching.short += group.known if len(group.rows) < len(group.sources) else []
+        elif kept.steady and key[0] not in loud and _is_exact(group):  # type: ignore[index]
             matching.copies += _shared_out(group.sources, group.rows)
         elif all(contents.get(ref) is not None for ref in group.refs):
             for part in _split(group, contents):

@@ -68,6 +68,8 @@ _MOST_NEAR = 8
 """Rows that are compared with one of these."""
 _SOON_MS = 5_000
 """How soon after its POST a copy is appended, in nearly all cases."""
+_MANY = 400
+"""So many rows in a few seconds are read by themselves, without the margins before and after."""
 _ANY_TIME = (-(2**63), 2**63)
 
 Touching: TypeAlias = Callable[[int, int], "Flow[list[Execution]]"]
@@ -242,7 +244,7 @@ def settle_doubts(
         # most copies that are there at all came at once; those that came late are read in the end
         end_ms = api.latest_ms() + MARGIN_MS
         end_ms = end_ms if last else min(end_ms, ceil(posted_ms) + _SOON_MS)
-        yield from evidence.read_rows(start_ms, end_ms, marks_of(everybody))
+        yield from evidence.read_rows((start_ms, end_ms), marks_of(everybody))
         if evidence.too_many:
             return Settled(partition_offsets.from_refs(sent))
         search = _Search(evidence, [*targets_now(), *(yield from _neighbours(targets_now(), touching))])
@@ -283,9 +285,9 @@ class _Search:
 
     @property
     def span(self) -> tuple[int, int]:
-        """The time in which copies can have been appended until now."""
-        start_ms, end_ms = hull(self.executions)
-        return start_ms, end_ms
+        """The time in which copies can have been appended; what others send from now on is none of ours."""
+        ended = [one for one in self.executions if not one.busy]
+        return hull(self.executions)[0], hull(ended or self.executions)[1]
 
     def load(self) -> Flow[None]:
         """Find out what all sources look like."""
@@ -299,7 +301,10 @@ class _Search:
         if evidence.kept is not None and evidence.kept.same_time:
             times = [evidence.sources.shown[source.ref].time_ms for source in self.sources()]
             start_ms, end_ms = min(times), max(times) + 1
-        yield from evidence.read_rows(start_ms, end_ms, marks_of(self.executions), partitions)
+        # nearly all rows are in the middle, which the reader cuts well if it gets it alone
+        middle = (start_ms + MARGIN_MS, end_ms - MARGIN_MS) if sum(one.count for one in self.executions) > _MANY else ()
+        edges_ms = sorted({start_ms, *(edge for edge in middle if start_ms < edge < end_ms), end_ms})
+        yield from evidence.read_rows(edges_ms, marks_of(self.executions), partitions)
 
     def read_again(self, short: Sequence[Source]) -> Flow[None]:
         """Read what may have changed: the time in which missing copies must be, and what came since."""
@@ -319,11 +324,15 @@ class _Search:
     def _fit(self, *, narrow: bool) -> Fit:
         return fit_of(self.executions, self.evidence.pairs, narrow=narrow)
 
-    def rows(self) -> list[Shown]:
-        """Return the rows that may be copies of somebody whose copies are not known."""
+    def rows(self) -> tuple[list[Shown], list[Shown]]:
+        """Return the rows that may be copies of somebody whose copies are not known, and those of the others."""
         known = partition_offsets.union(*(one.found for one in self.everybody if one.found is not None))
         taken = set(partition_offsets.expand(known))
-        return [row for ref, row in self.evidence.rows.items() if ref not in taken]
+        rows: list[Shown] = []
+        others: list[Shown] = []
+        for ref, row in self.evidence.rows.items():
+            (others if ref in taken else rows).append(row)
+        return rows, others
 
     def calibrate(self, *, final: bool) -> Flow[None]:
         """Learn what a copy looks like, if that is not known yet."""
@@ -355,7 +364,9 @@ class _Search:
             kept = evidence.kept
             if kept is None:
                 return Matching(unclear=self.sources())
-            matching = copy_matching.match(self.sources(), self.rows(), kept, evidence.contents)
+            rows, others = self.rows()
+            mixed = {kept.key_of_row(row) for row in others}
+            matching = copy_matching.match(self.sources(), rows, kept, evidence.contents, mixed)
             if matching.short and (yield from evidence.recheck(matching.short, matching.strays)):
                 continue
             if not final and matching.short:
@@ -389,7 +400,9 @@ class _Search:
             key = self.everybody[0].consumer_key
             same = {one.token for one in self.everybody if one.consumer_key == key}
             others = [one for one in self.sources() if one.known or one.ref not in doubts or one.token not in same]
-            matching = copy_matching.settle(mine, others, self.rows(), kept, self.evidence.contents, thorough=thorough)
+            matching = copy_matching.settle(
+                mine, others, self.rows()[0], kept, self.evidence.contents, thorough=thorough
+            )
             if not (yield from self._read_wanted(matching)):
                 return matching
 
@@ -429,7 +442,7 @@ class _Search:
         evidence = self.evidence
         here = [source for source in self.sources() if source.known and source.ref[0] == partition]
         newest = sorted(here, key=lambda source: (source.end_ms, source.ref), reverse=True)[:_MOST_NEWEST]
-        rows = [row for row in self.rows() if row.ref[0] == partition]
+        rows = [row for row in self.rows()[0] if row.ref[0] == partition]
         kept = evidence.kept
         short = copy_matching.match(here, rows, kept, evidence.contents).short if kept else []
         for source in newest:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.client.flow import Flow, Parallel
@@ -75,9 +76,9 @@ class Evidence:
         return learn(self.pairs)
 
     def read_rows(
-        self, start_ms: int, end_ms: int, marks: Mapping[int, int], partitions: set[int] | None = None
+        self, edges_ms: Sequence[int], marks: Mapping[int, int], partitions: set[int] | None = None
     ) -> Flow[None]:
-        """Read the rows of a time that came after the marks, of some partitions or of all."""
+        """Read the rows of a time that came after the marks, of some partitions or of all; in one part or several."""
         most_rows, count, calls = self.most_pages * self.api.settings.page_size, 0, 0
         found: list[Shown] = []
         self.too_many = False
@@ -99,11 +100,12 @@ class Evidence:
         only = next(iter(partitions)) if partitions and len(partitions) == 1 else None
         reader = WindowReader(self.api, self.topic, note, partitions)
         try:
-            yield from reader.read(Slice(start_ms, end_ms, only))
+            for start_ms, end_ms in pairwise(edges_ms):
+                yield from reader.read(Slice(start_ms, end_ms, only))
             self.why_incomplete = reader.why_incomplete
         except _TooManyRowsError:
             self.too_many = True
-            page = yield from self.api.query_page(self.topic, start_ms, end_ms, limit=1, offset=0)
+            page = yield from self.api.query_page(self.topic, edges_ms[0], edges_ms[-1], limit=1, offset=0)
             pages = page.total // self.api.settings.page_size + 1 if page.total else "too many"
             sentence = (
                 f"So many messages came into the topic meanwhile that reading them takes {pages} requests; this search "

@@ -109,7 +109,8 @@ def execution_of(ledger: Ledger, clock: ServiceClock) -> Execution:
         token=ledger.token,
         sent=ledger.done,
         first_ms=ledger.first_ms,
-        last_ms=ledger.until(),
+        # one that has stopped sending says so, and its ledger stays open until its copies are found
+        last_ms=ledger.until_ms if ledger.verifying and not ledger.claimed else ledger.until(),
         open=ledger.claimed,
         last_offsets=ledger.last_offsets,
         span_ms=ledger.span_ms,
