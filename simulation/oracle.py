@@ -276,7 +276,9 @@ class Oracle:
                 if row.source is not None and one.complete:
                     yield "copy let in", f"the watcher publishes {ref}, which is a copy of {row.source}"
         for row in self.service.rows.values():
-            due = row.source is None and 0 < row.appended_s < self.facts.watched_until_s
+            # a watcher waits for what the service's clock has dated in the future
+            came_s = max(row.appended_s, row.timestamp_ms / 1000 - EPOCH_S)
+            due = row.source is None and row.appended_s > 0 and came_s < self.facts.watched_until_s
             if due and row.ref not in seen and not self._stands_for_lost(row):
                 yield "not published", f"the watcher never publishes {row.ref}"
 
