@@ -21,6 +21,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from simulation.facts import refs_of
+from simulation.virtual_time import EPOCH_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
