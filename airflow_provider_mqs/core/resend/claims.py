@@ -143,11 +143,13 @@ class Claims:
 
     def _claim_ahead(self) -> None:
         """Start to claim more messages, if few are ready and there is room for more."""
-        room = min(CLAIM, MOST_CLAIMED - self._account.unsettled_count)
-        if self._writing is not None or room <= 0:
+        if self._writing is not None:
             return
         unclaimed = [lane for lane in self.lanes if not lane.drained]
         if not unclaimed or (self._ready >= self._margin and all(len(lane.ready) >= _LOW for lane in unclaimed)):
+            return
+        room = min(CLAIM, MOST_CLAIMED - self._account.unsettled_count)
+        if room <= 0:
             return
         # those with the fewest ready come first, so that a fast lane does not wait for a slow one
         unclaimed.sort(key=lambda lane: len(lane.ready))
