@@ -180,7 +180,8 @@ class Sender:
             claims.done_with(lane)
             if not lane.exclusive and len(account.in_doubt) >= _MOST_IN_DOUBT:
                 claims.close()
-            self._check_failures()
+            if sent is False:
+                self._check_failures()
             if sent is not None and self._breaker.note(sent=sent):
                 self.stop(f"{self._breaker.most} messages in a row did not go through (circuit breaker)")
             self.meter.tick(posted=sent is not None)
