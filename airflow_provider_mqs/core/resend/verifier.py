@@ -167,14 +167,14 @@ class Verifier:
     async def find_copies(self, in_doubt: OffsetsByPartition) -> Settled:
         """Find out which messages in doubt were sent, and which were not."""
         service = self._service_time()
-        doubts = {ref: self._doubt(ref, service) for ref in partition_offsets.expand(in_doubt)}
+        posts = {ref: self._doubt(ref, service) for ref in partition_offsets.expand(in_doubt)}
         # a message in doubt takes more contents than one that was acknowledged
-        self._evidence.most_contents += 4 * len(doubts)
-        flow = copy_search.settle_doubts(
+        self._evidence.most_contents += 4 * len(posts)
+        flow = copy_search.settle(
             self._evidence,
             lambda: self._targets(service),
             self._touching,
-            doubts,
+            posts,
             wait_ms=round(self._options.verify_wait_s * 1000),
             offset_ms=service.offset_ms,
         )
@@ -192,7 +192,7 @@ class Verifier:
                 "No copy of a message that was surely sent is in sight, so it is not known what copies look like, and "
                 "%d messages in doubt cannot be resolved. If the next try ends in the same way, change an option: "
                 "ordering='none' sends others first; on_unknown='resend' sends those in doubt again, perhaps twice.",
-                len(doubts),
+                len(posts),
             )
         return settled
 

@@ -182,12 +182,12 @@ def _join_open(same: list[Source], by_token: Mapping[str, Execution]) -> list[So
     # those that were acknowledged come first, then the latest
     same = sorted(same, key=lambda source: (not source.known, -by_token[source.token].first_ms))
     for source in same:
-        place = next((n for n, later in enumerate(left) if source.token in by_token[later.token].after), None)
-        if source.known or place is None:
+        position = next((n for n, later in enumerate(left) if source.token in by_token[later.token].after), None)
+        if source.known or position is None:
             left.append(source)
             continue
-        later = left[place]
-        left[place] = later._replace(
+        later = left[position]
+        left[position] = later._replace(
             start_ms=min(later.start_ms, source.start_ms),
             end_ms=max(later.end_ms, source.end_ms),
             spare=later.spare + 1,
