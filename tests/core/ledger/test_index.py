@@ -162,7 +162,7 @@ def test_a_summary_shortens_the_way() -> None:
         run(index(store).announce(entry(number)))
     closing = index(store)
     run(closing.read())
-    run(closing.note_ends({"t3": NOW_MS + 5}, NOW_MS))
+    run(closing.note_ends({"t3": (NOW_MS, NOW_MS + 5)}, NOW_MS))
     reads: list[str] = []
     get = store.get
     store.get = lambda key: (reads.append(key), get(key))[1]  # type: ignore[method-assign]
@@ -183,9 +183,9 @@ def test_an_older_summary_costs_reads_and_nothing_else() -> None:
     run(index(store).announce(entry(1)))
     newer = index(store)
     run(newer.read())
-    run(newer.note_ends({"t1": NOW_MS}, NOW_MS))
+    run(newer.note_ends({"t1": (NOW_MS, NOW_MS)}, NOW_MS))
 
-    run(late.note_ends({"t0": NOW_MS}, NOW_MS))
+    run(late.note_ends({"t0": (NOW_MS, NOW_MS)}, NOW_MS))
 
     assert tokens(store) == {"t0", "t1"}
 
@@ -219,7 +219,7 @@ def test_old_executions_are_dropped() -> None:
     closing = index(store)
     run(closing.read())
 
-    run(closing.note_ends({"t0": NOW_MS - DAY_MS}, NOW_MS))
+    run(closing.note_ends({"t0": (NOW_MS, NOW_MS - DAY_MS)}, NOW_MS))
 
     assert tokens(store) == {"t0", "t2"}
 
@@ -248,7 +248,7 @@ def test_several_stores_are_joined() -> None:
         run(index(store).announce(entry(number)))
     closing = index(right)
     run(closing.read())
-    run(closing.note_ends({"t1": NOW_MS}, NOW_MS))
+    run(closing.note_ends({"t1": (NOW_MS, NOW_MS)}, NOW_MS))
 
     found = run(read_indexes([index(left), index(right)]))
 
