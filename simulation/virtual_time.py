@@ -98,14 +98,14 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._awake = False
         if not self.alive or self.paused:
             return
-        asyncio._set_running_loop(self)  # noqa: SLF001 - there is no other way to step a loop of one's own
+        asyncio._set_running_loop(self)
         try:
             while self._queue and self.alive and not self.paused:
                 handle = self._queue.popleft()
                 if not handle.cancelled():
-                    handle._run()  # noqa: SLF001
+                    handle._run()
         finally:
-            asyncio._set_running_loop(None)  # noqa: SLF001
+            asyncio._set_running_loop(None)
 
     def resume(self) -> None:
         """Go on after a pause."""
@@ -122,7 +122,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.end()
         for task in self.tasks:
             if not task.done():
-                task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - it was killed on purpose
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
                 _close(task.get_coro())
         self.tasks.clear()
 
@@ -144,15 +144,15 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Do the same; there are no threads."""
         return self.call_soon(callback, *args, context=context)
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None
-    ) -> asyncio.TimerHandle:  # type: ignore[override]
+    ) -> asyncio.TimerHandle:
         """Run a callback after some seconds."""
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
-    ) -> asyncio.TimerHandle:  # type: ignore[override]
+    ) -> asyncio.TimerHandle:
         """Run a callback at a time of the monotonic clock; late if the process is paused."""
         handle = asyncio.TimerHandle(when, callback, args, self, context)
 
@@ -174,7 +174,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.tasks.append(task)
         return task
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+    def run_in_executor(self, _: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """Make a blocking call, in virtual time."""
         if self.blocking is None:
             raise RuntimeError("This loop makes no blocking calls.")
@@ -199,6 +199,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Leave the timer in the heap, where it does nothing."""
+
+
+def new_loop(world: World, offset_s: float = 0.0) -> VirtualLoop:
+    """Return a loop whose monotonic clock is so far ahead of the world's."""
+    return VirtualLoop(world, offset_s)  # type: ignore[abstract] # the engine uses nothing else of a loop
 
 
 def _close(coroutine: Any) -> None:
