@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -214,11 +214,11 @@ class MqsApi:
         style: str = settings.api_style
         if style == "auto" and urlsplit(settings.query_endpoint).netloc.startswith("roma."):
             style = "mqs"  # on these hosts the other path belongs to another API
-        key = (settings.query_endpoint, settings.identity)
-        if style == "auto":
-            style = _known_styles.get(key, style)
         if style != "auto":
             return (yield from get(_PREFIXES[style]))
+        key = (settings.query_endpoint, settings.identity)
+        if key in _known_styles:
+            return (yield from get(_PREFIXES[_known_styles[key]]))
         try:
             response = yield from get(_PREFIXES["dms"])
             style = "dms"
@@ -235,19 +235,25 @@ class MqsApi:
     ) -> Flow[Response]:
         path = yield from self._path(prefix, tail)
         # spaces as %20, never "+": the signature covers exactly what is sent
-        text = "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in query.items())
+        text = "&".join([f"{_quoted(name)}={_quoted(value)}" for name, value in query.items()])
         url = f"{endpoint}{path}?{text}" if query else f"{endpoint}{path}"
         request = Request("GET", url, _HEADERS, content_expected=content_expected)
         return (yield from self._auth.send(request, self.policy, self.service_clock))
 
     def _path(self, prefix: str, tail: str) -> Flow[str]:
         project = yield from self.project_id()
-        instance = quote(self.instance_id, safe="")
-        return f"/v2/{quote(project, safe='')}{prefix}/instances/{instance}{tail}"
+        return f"/v2/{_quoted(project)}{prefix}/instances/{_quoted(self.instance_id)}{tail}"
+
+
+@lru_cache(maxsize=256)  # nearly all texts are in the request before as well
+def _quoted(text: str) -> str:
+    return quote(text, safe="~")
 
 
 def _means(echoed: Any, sent: str | int) -> bool:
     """Whether the value in an answer is the one that was sent; a number may come as text, or as a float."""
+    if type(echoed) is type(sent):
+        return bool(echoed == sent)
     if isinstance(sent, int) and isinstance(echoed, str):
         try:
             echoed = int(echoed) if echoed.isdecimal() else float(echoed)
@@ -255,4 +261,4 @@ def _means(echoed: Any, sent: str | int) -> bool:
             return False
     if isinstance(sent, int) and isinstance(echoed, float):
         return echoed == float(sent)
-    return type(echoed) is type(sent) and bool(echoed == sent)
+    return False

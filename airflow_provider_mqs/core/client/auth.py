@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -188,7 +188,7 @@ def login_request(settings: ConnectionSettings) -> Request:
 
 
 def _with_token(value: str) -> Callable[[Request], Request]:
-    return lambda request: replace(request, headers={**request.headers, "X-Auth-Token": value})
+    return lambda request: request.with_header("X-Auth-Token", value)
 
 
 def _dict(value: Any) -> dict[str, Any]:

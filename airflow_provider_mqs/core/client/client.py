@@ -150,7 +150,7 @@ class AsyncMqsClient:
         if isinstance(step, Request):
             async with self._in_flight:
                 self.requests += 1
-                transport = await self._open_transport()
+                transport = self._transport or await self._open_transport()
                 return await transport.send(step)
         if isinstance(step, Sleep):
             _log_sleep(step)

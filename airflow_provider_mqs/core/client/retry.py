@@ -9,7 +9,6 @@ often as it takes, ever slower: only the caller, who can stop, knows how long it
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -59,16 +58,17 @@ def retrying(
 
     ``authorize`` adds new credentials to each attempt, since a signature contains the time.
     """
-    attempts: Counter[bool] = Counter()
+    # those that only waited for their turn leave the others their number
+    attempts = {False: 0, True: 0}
     while True:
         retry_after_s, asked_s = 0.0, clock.monotonic()
         try:
             response: Response = yield authorize(request)
             clock.note_answer(response, asked_s, clock.monotonic())
-            retry_after_s = _retry_after_s(response, clock)
+            if "retry-after" in response.headers:
+                retry_after_s = _retry_after_s(response, clock)
             return response if request.content_expected and response.status == HTTPStatus.OK else checked(response)
         except (TransportError, ApiError) as error:
-            # those that only waited for their turn leave the others their number
             kind = waits_its_turn(request, error)
             attempts[kind] += 1
             wait_s = policy.delay_s(request, attempts[kind], error, retry_after_s)
@@ -102,7 +102,7 @@ def _may_repeat(request: Request, error: ApiError | TransportError) -> bool:
 
 def _retry_after_s(response: Response, clock: ServiceClock) -> float:
     """Read ``Retry-After``, which is a number of seconds or a date; 0 if it is neither."""
-    text = response.headers.get("retry-after", "").strip()
+    text = response.headers["retry-after"].strip()
     if text.isdecimal():
         return float(text)
     date_ms = http_date_ms(text)

@@ -80,8 +80,9 @@ class ServiceClock:
 
     def note_answer(self, response: Response, asked_s: float, answered_s: float) -> None:
         """Learn from the ``Date`` of an answer, if it has one."""
-        date_ms = http_date_ms(response.headers.get("date", ""))
-        if date_ms is None or response.headers.get("age", "0").strip() != "0":
+        headers = response.headers
+        date_ms = http_date_ms(headers.get("date", ""))
+        if date_ms is None or ("age" in headers and headers["age"].strip() != "0"):
             return
         of_service = response.status < _SERVER_ERROR and response.status != _PROXY
         if of_service and not self._has_date:
@@ -99,9 +100,14 @@ class ServiceClock:
             self._narrow(earliest_ms, latest_ms, asked_s, answered_s)
 
     def _narrow(self, earliest_ms: float, latest_ms: float, asked_s: float, answered_s: float) -> None:
-        bounds = earliest_ms - answered_s * _SLOW, latest_ms - asked_s * _FAST
+        low_ms, high_ms = bounds = earliest_ms - answered_s * _SLOW, latest_ms - asked_s * _FAST
         if self._bounds_ms is not None:
-            low_ms, high_ms = max(bounds[0], self._bounds_ms[0]), min(bounds[1], self._bounds_ms[1])
+            before_low_ms, before_high_ms = self._bounds_ms
+            # plain, since it runs for every answer
+            if before_low_ms > low_ms:
+                low_ms = before_low_ms
+            if before_high_ms < high_ms:
+                high_ms = before_high_ms
             if low_ms + answered_s * _SLOW <= high_ms + answered_s * _FAST:
                 bounds = low_ms, high_ms
         self._bounds_ms = bounds

@@ -75,6 +75,7 @@ class Claims:
         self._margin = 2 * concurrency
         self._free: deque[Lane] = deque()
         self._ready = self._out = 0
+        self._may_run_dry = True  # whether few messages may be ready, of a lane or of all
         self._writing: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
@@ -87,6 +88,7 @@ class Claims:
                 ref = lane.ready.popleft()
                 self._ready -= 1
                 self._out += 1
+                self._may_run_dry = self._may_run_dry or self._ready < self._margin or len(lane.ready) < _LOW
                 lane.busy = lane.exclusive
                 self._offer(lane)
                 return lane, ref
@@ -143,11 +145,14 @@ class Claims:
 
     def _claim_ahead(self) -> None:
         """Start to claim more messages, if few are ready and there is room for more."""
-        room = min(CLAIM, MOST_CLAIMED - self._account.unsettled_count)
-        if self._writing is not None or room <= 0:
+        if self._writing is not None or not self._may_run_dry:
             return
         unclaimed = [lane for lane in self.lanes if not lane.drained]
         if not unclaimed or (self._ready >= self._margin and all(len(lane.ready) >= _LOW for lane in unclaimed)):
+            self._may_run_dry = False
+            return
+        room = min(CLAIM, MOST_CLAIMED - self._account.unsettled_count)
+        if room <= 0:
             return
         # those with the fewest ready come first, so that a fast lane does not wait for a slow one
         unclaimed.sort(key=lambda lane: len(lane.ready))

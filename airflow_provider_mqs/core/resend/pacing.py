@@ -56,7 +56,7 @@ class Throttle:
 
     async def enter(self) -> None:
         """Wait until one more message may be in flight."""
-        while self._out >= int(self.limit):
+        while self._out + 1 > self.limit:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             await turn
@@ -65,8 +65,10 @@ class Throttle:
     def leave(self, *, sent: bool) -> None:
         """Make room for another message; one that went through widens the limit a little."""
         self._out -= 1
-        if sent:
+        if sent and self.limit < self.most:
             self.limit = min(float(self.most), self.limit + 1 / self.limit)
+        if not self._waiting:
+            return
         room = int(self.limit) - self._out
         while self._waiting and room > 0:
             turn = self._waiting.popleft()

@@ -30,7 +30,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from airflow_provider_mqs.core.client.flow import adrive
+from airflow_provider_mqs.core.client.flow import adrive, joined
 from airflow_provider_mqs.core.ledger.account import Account
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, SENDING
 from airflow_provider_mqs.core.ledger.resume import History
@@ -292,8 +292,8 @@ class Replay:
             # not in the midst of a write
             if self._lease is not None:
                 self._lease.cancel()
-            flow = self._session.close(done=self.account.take_new_done(), **changes)
-            return await adrive(flow, self._client.perform)
+            flow = self._session.close(done=self.account.take_new_done(), findings=self._verifier.findings, **changes)
+            return await adrive(joined(flow), self._client.perform)
 
     async def _write_or_stop(self, *, unless_held: bool = False, **more: Unpack[LedgerChanges]) -> None:
         try:
@@ -308,8 +308,8 @@ class Replay:
             if unless_held and self._session.lease_left_s() > 0:
                 return
             changes: LedgerChanges = {**self._account_changes(), "state": SENDING, **more}
-            flow = self._session.write(done=self.account.take_new_done(), **changes)
-            await adrive(flow, self._client.perform)
+            flow = self._session.write(done=self.account.take_new_done(), findings=self._verifier.findings, **changes)
+            await adrive(joined(flow), self._client.perform)
 
     def _account_changes(self) -> LedgerChanges:
         """Return what the ledger takes from the account, which must be read here, in its event loop."""

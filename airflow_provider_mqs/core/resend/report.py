@@ -9,8 +9,7 @@ was killed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -116,21 +115,20 @@ class Meter:
     _began_at: float | None = field(default=None, init=False)
     _logged_at: float = field(default=0.0, init=False)
 
-    @contextmanager
-    def sending(self) -> Iterator[None]:
-        """Count the time of a block in which a message is posted, or one is claimed; many may run side by side."""
-        now_s = self.monotonic()
-        if self._began_at is None:
-            self._began_at = self._logged_at = now_s
-        if not self._sending:
-            self._sending_since = now_s
+    def __enter__(self) -> None:
+        """Begin to count the time in which a message is posted, or one is claimed; many may run side by side."""
         self._sending += 1
-        try:
-            yield
-        finally:
-            self._sending -= 1
-            if not self._sending:
-                self._sending_s += self.monotonic() - self._sending_since
+        if self._sending > 1:
+            return
+        self._sending_since = self.monotonic()
+        if self._began_at is None:
+            self._began_at = self._logged_at = self._sending_since
+
+    def __exit__(self, *_: object) -> None:
+        """Count no further, unless another one runs."""
+        self._sending -= 1
+        if not self._sending:
+            self._sending_s += self.monotonic() - self._sending_since
 
     @property
     def elapsed_s(self) -> float:

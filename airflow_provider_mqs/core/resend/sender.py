@@ -162,7 +162,7 @@ class Sender:
             await self._stop.guard(claims.flush(write=not self._stop.hurried), grace_s=LEDGER_S)
 
     async def _claim(self) -> None:
-        with self.meter.sending():
+        with self.meter:
             await self._write()
 
     async def _work(self, claims: Claims) -> None:
@@ -180,7 +180,8 @@ class Sender:
             claims.done_with(lane)
             if not lane.exclusive and len(account.in_doubt) >= _MOST_IN_DOUBT:
                 claims.close()
-            self._check_failures()
+            if sent is False:
+                self._check_failures()
             if sent is not None and self._breaker.note(sent=sent):
                 self.stop(f"{self._breaker.most} messages in a row did not go through (circuit breaker)")
             self.meter.tick(posted=sent is not None)
@@ -188,11 +189,11 @@ class Sender:
     async def _post(self, ref: MessageRef) -> bool | None:
         """Post a message and note its outcome. Return whether it was sent, ``None`` if it was not posted."""
         sent = None
-        with self.meter.sending():
+        with self.meter:
             await self._throttle.enter()
             try:
                 await self._pacer.wait()
-                if not self.stopped:
+                if not self._stop.reason:
                     sent = await self._exchange(ref)
             finally:
                 self._throttle.leave(sent=sent is True)
@@ -237,14 +238,17 @@ class Sender:
                 self._throttle.slow_down()
             _log.info("Trying again in %.1f s (%s)", step.seconds, step.reason)
             await self._stop.sleep(step.seconds)
+            if self.stopped:
+                raise _NotPostedError
+            return None
         is_post = isinstance(step, Request) and not step.safe_to_repeat  # the other requests are logins
         if is_post:
             await self._before_post()
-        if self.stopped:
+        if self._stop.reason:
             raise _NotPostedError
         if is_post:
             self._asked_s[ref] = self._client.api.monotonic()
-        return None if isinstance(step, Sleep) else await self._client.perform(step)
+        return await self._client.perform(step)
 
     def _check_failures(self) -> None:
         failures, most = len(self._account.failed) + len(self._account.unknown), self._options.max_failures

@@ -206,7 +206,7 @@ def test_a_summary_shortens_the_way() -> None:
 def test_an_older_summary_costs_reads_and_nothing_else() -> None:
     """Two that end at once overwrite each other's."""
     store, late = MemoryStore(), index(MemoryStore())
-    late.store = store
+    late._slots.store = late.store = store
     run(index(store).announce(entry(0)))
     run(late.read())
     run(index(store).announce(entry(1)))

@@ -125,7 +125,7 @@ def test_progress_is_written_every_five_seconds_at_most(caplog: pytest.LogCaptur
 
     with caplog.at_level(logging.INFO):
         for offset in range(20):
-            with meter.sending():
+            with meter:
                 now_s += 0.5
             if offset == 4:
                 report.account.mark_failed(Failure(0, offset, "", "No.", "", unknown=False))
@@ -146,7 +146,7 @@ def test_progress_without_a_message_has_no_rate(caplog: pytest.LogCaptureFixture
     meter = Meter(Report(Account({0: ((0, 4),)})), lambda: now_s)
     assert (meter.rate, meter.elapsed_s) == (0.0, 0.0)
 
-    with caplog.at_level(logging.INFO), meter.sending():
+    with caplog.at_level(logging.INFO), meter:
         now_s += 6
         meter.tick(posted=False)
 
@@ -161,7 +161,7 @@ def test_rate_counts_only_the_time_in_which_messages_are_sent() -> None:
     for _ in range(2):
         now_s += 90  # it waits for copies
         for _ in range(100):
-            with meter.sending():
+            with meter:
                 now_s += 0.1
             meter.tick(posted=True)
     progress = meter.progress()
@@ -175,8 +175,8 @@ def test_rate_counts_messages_that_are_sent_side_by_side_once() -> None:
     now_s = 0.0
     meter = Meter(Report(Account({0: ((0, 99),)})), lambda: now_s)
 
-    with meter.sending():
-        with meter.sending():
+    with meter:
+        with meter:
             now_s += 10
         meter.tick(posted=True)
         now_s += 5
@@ -193,7 +193,7 @@ def test_messages_that_were_not_posted_make_nothing_faster() -> None:
     meter = Meter(Report(Account({0: ((0, 99),)}, done={0: ((0, 49),)})), lambda: now_s)
 
     for posted in (True, False):
-        with meter.sending():
+        with meter:
             now_s += 1
         meter.tick(posted=posted)
 

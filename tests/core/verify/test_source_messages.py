@@ -194,4 +194,5 @@ def test_messages_of_other_plans_are_read_with_their_windows() -> None:
     client.run(sources.load(wanted, [(START_MS, middle_ms), (middle_ms, END_MS)]))
 
     assert all_known(sources, wanted)
-    assert kinds(client) == (13, 0)
+    assert kinds(client)[0] <= 16
+    assert kinds(client)[1] == 0
