@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 # some Monday at noon, UTC
-MOST_EVENTS = 40_000
+MOST_EVENTS = 150_000
 """An ordinary schedule has some thousand."""
 EPOCH_S = 1_700_481_600.0
 """The true time when the clock shows 0, epoch seconds."""
