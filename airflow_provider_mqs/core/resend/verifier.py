@@ -129,9 +129,7 @@ class Verifier:
         self.post_times: PostTimes = {}
         """When each message was posted and answered, on the monotonic clock."""
         whole = Execution("", plan.partitions, 0, 0)
-        self._evidence = Evidence(
-            api, plan.topic, self.sources, most_pages([whole]), most_contents([whole])
-        )
+        self._evidence = Evidence(api, plan.topic, self.sources, most_pages([whole]), most_contents([whole]))
         self._history: History | None = None
         self._past: OffsetsByPartition = {}  # in doubt because of earlier executions, and not posted by this one
         self._past_sent: OffsetsByPartition = {}  # of these, what turned out to be sent
