@@ -31,7 +31,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from airflow_provider_mqs.core.client.flow import Flow, Sleep
-from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.verify.evidence import Evidence
 from airflow_provider_mqs.core.verify.executions import Execution, execution_of, hull
@@ -49,6 +48,7 @@ from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:
+    from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
     from airflow_provider_mqs.core.ledger.ledger import Ledger
     from airflow_provider_mqs.core.ledger.resume import History
     from airflow_provider_mqs.core.ledger.session import LedgerChanges, LedgerSession
@@ -246,16 +246,14 @@ class Verifier:
 
     def _changes(self, token: str, finding: Finding) -> LedgerChanges:
         """Return what the ledger is to say: all rows that surely are copies, and what was proven for others."""
-        whole = {one: finding.copies[one] for one in finding.whole}
-        changes: LedgerChanges = {"copies": {**finding.partial, **finding.copies}.get(token, {})}
+        found = {**finding.partial, **finding.copies}
+        changes: LedgerChanges = {"copies": found.get(token, {}), "missing": finding.missing.get(token, {})}
         self.findings = {
-            one: LedgerFinding(copies=copies, whole=True)
-            for one, copies in whole.items()
-            if one != token and one not in self._found
+            one: about for one, about in finding.for_ledgers().items() if one != token and one not in self._found
         }
-        if token in whole:
+        if token in finding.whole:
             changes["copies_known"] = True
-            changes["other_copies"] = partition_offsets.difference(finding.surely_copies, whole[token])
+            changes["other_copies"] = partition_offsets.difference(finding.surely_copies, found[token])
         if finding.keep_time is not None:
             changes["copies_keep_time"] = finding.keep_time
         return changes
@@ -294,9 +292,10 @@ class Verifier:
         account, ledger, api = self._report.account, self._session.ledger, self._client.api
         lineage = self._history.lineage if self._history else ()
         earlier = partition_offsets.union(*(one.done for one in lineage), self._past_sent)
+        sent = partition_offsets.difference(account.done, earlier)
         return Execution(
             token=ledger.token,
-            sent=partition_offsets.difference(account.done, earlier),
+            sent=sent,
             first_ms=ledger.first_ms,
             last_ms=max(ledger.until_ms, api.latest_ms()),
             open=partition_offsets.difference(account.maybe_sent, self._past),
@@ -304,6 +303,8 @@ class Verifier:
             span_ms=ledger.span_ms,
             posted_ms=_PostedMs(self.post_times, service),
             clock_ms=service.wrong_ms,
+            doubles=partition_offsets.intersection(account.possible_doubles, sent),
+            ordered=ledger.ordering == "partition",
             consumer_key=ledger.scope["consumer_key"],
             after=frozenset(ledger.after),
             name="this one",
