@@ -132,9 +132,8 @@ class Verifier:
         whole = Execution("", plan.partitions, 0, 0)
         self._evidence = Evidence(api, plan.topic, self.sources, most_pages([whole]), most_contents([whole]))
         self._history: History | None = None
-        self._past: OffsetsByPartition = {}  # in doubt because of earlier executions, and not posted by this one
         self.settled: OffsetsByPartition = {}
-        """Of these, what turned out to be sent."""
+        """What earlier executions had left in doubt, and turned out to be sent."""
         self.findings: dict[str, LedgerFinding] = {}
         """What was found out about other executions, for the next write of the ledger."""
         self._found: dict[str, OffsetsByPartition] = {}  # by token, all copies, as others found them
@@ -142,7 +141,6 @@ class Verifier:
     def begin(self, history: History) -> None:
         """Note what earlier executions left."""
         self._history = history
-        self._past = partition_offsets.from_refs(history.account.in_doubt)
 
     async def calibrate(self) -> LedgerChanges:
         """Find out from the first copies what copies look like, if they are in sight; ``{}`` if they are not."""
@@ -207,7 +205,6 @@ class Verifier:
                 self._note_finding(one.token, LedgerFinding(sent=sent, unsent=unsent))
         theirs = partition_offsets.union(*(sent for one, sent in settled.sent_by.items() if one != token))
         self.settled = partition_offsets.union(self.settled, theirs)
-        self._past = partition_offsets.difference(self._past, decided)
 
     def _note_finding(self, token: str, finding: LedgerFinding) -> None:
         self.findings[token] = union((self.findings.get(token, LedgerFinding()), finding))
@@ -321,7 +318,7 @@ class Verifier:
             sent=partition_offsets.difference(account.done, earlier),
             first_ms=ledger.first_ms,
             last_ms=max(ledger.until_ms, api.latest_ms()),
-            open=partition_offsets.difference(account.maybe_sent, self._past),
+            open=partition_offsets.difference(account.maybe_sent, account.inherited),
             last_offsets=ledger.last_offsets,
             span_ms=ledger.span_ms,
             posted_ms=_PostedMs(self.post_times, service),
@@ -340,7 +337,7 @@ class Verifier:
             asked_s, answered_s = self.post_times[ref]
             return Doubt(service.at_ms(asked_s), service.at_ms(answered_s), frozenset([token]))
         now_ms, first_ms = service.at_ms(self._client.api.monotonic()), self._session.ledger.first_ms
-        if self._history is None or not partition_offsets.contains(self._past, ref):
+        if self._history is None or not left:
             return Doubt(first_ms, now_ms, tokens)
         posts_until_ms = self._history.posts_until_ms
         return Doubt(

@@ -97,8 +97,6 @@ def settle(
         search = Search(evidence, (yield from _everybody(targets_now(), touching, refs)))
         yield from search.load()
         yield from search.calibrate(final=last)
-        if evidence.kept is None:
-            yield from _calibrate_by_found(search)
         if evidence.kept is not None and evidence.kept.same_time:
             yield from search.read(start_ms, end_ms)
         matching = yield from _match(search, in_doubt, wait_ms, thorough=last)
@@ -139,26 +137,6 @@ def _everybody(targets: Sequence[Execution], touching: Touching, refs: OffsetsBy
         else one
         for one in everybody
     ]
-
-
-def _calibrate_by_found(search: Search) -> Flow[None]:
-    """Learn what a copy looks like from executions whose copies are known."""
-    evidence = search.evidence
-    for one in search.everybody:
-        if not one.found or evidence.pairs:
-            continue
-        first = partition_offsets.first(one.sent, 1)
-        yield from evidence.sources.load(first)
-        for partition in first:
-            rows = list(partition_offsets.expand(partition_offsets.first({partition: one.found.get(partition, ())}, 8)))
-            yield from evidence.read_contents(rows)
-            known = [evidence.rows[ref] for ref in rows if ref in evidence.rows]
-            for ref in partition_offsets.expand(first):
-                if ref in evidence.sources.shown:
-                    source = Source(
-                        evidence.sources.shown[ref], one.token, known=True, start_ms=ANY_TIME[0], end_ms=ANY_TIME[1]
-                    )
-                    yield from evidence.find_copy(source, known)
 
 
 def _match(search: Search, in_doubt: Mapping[MessageRef, Doubt], wait_ms: int, *, thorough: bool) -> Flow[Matching]:
@@ -207,8 +185,12 @@ def _surely_unsent(
     """
     evidence, kept = search.evidence, search.evidence.kept
     absent = [ref for ref in dict.fromkeys(source.ref for source in matching.absent) if ref in in_doubt]
-    if kept is None and (yield from _is_empty(search, in_doubt, wait_ms)):
-        absent = list(in_doubt)
+    if kept is None:
+        span = (
+            floor(min(doubt.first_ms for doubt in in_doubt.values())) - MARGIN_MS,
+            ceil(max(doubt.last_ms for doubt in in_doubt.values())) + wait_ms + MARGIN_MS,
+        )
+        absent = list(in_doubt) if (yield from search.nothing_came(in_doubt, span)) else []
     if not absent or (kept is not None and not kept.same_partition) or evidence.why_incomplete:
         return [], 0.0
     # where nothing was surely sent, copies are no later than elsewhere, or than they are waited for
@@ -223,19 +205,6 @@ def _surely_unsent(
     later = [in_doubt[ref].last_ms + shown[ref[0]][1] for ref in absent if in_doubt[ref].last_ms > shown[ref[0]][0]]
     unsent = [ref for ref in absent if max(shown[ref[0]][0], read_ms - shown[ref[0]][1]) >= in_doubt[ref].last_ms]
     return unsent, max(later, default=0.0)
-
-
-def _is_empty(search: Search, in_doubt: Mapping[MessageRef, Doubt], wait_ms: int) -> Flow[bool]:
-    """Return whether nothing at all came when these were posted, nor after the marks with the time of one of them."""
-    evidence, shown = search.evidence, search.evidence.sources.shown
-    sources = [shown[ref] for ref in in_doubt if ref in shown]
-    start_ms = min(doubt.first_ms for doubt in in_doubt.values()) - MARGIN_MS
-    end_ms = max(doubt.last_ms for doubt in in_doubt.values()) + wait_ms + MARGIN_MS
-    if len(sources) < len(in_doubt) or any(start_ms <= row.time_ms <= end_ms for row in evidence.rows.values()):
-        return False
-    times_ms = {source.time_ms for source in sources}
-    yield from evidence.read_rows((min(times_ms), max(times_ms) + 1), marks_of(search.executions))
-    return not any(row.time_ms in times_ms for row in evidence.rows.values())
 
 
 def _shown(

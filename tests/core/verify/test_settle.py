@@ -103,7 +103,7 @@ def test_the_copy_of_another_consumer_leaves_no_row_for_a_message_in_doubt() -> 
 def test_a_message_that_two_tries_may_have_sent_was_sent_by_one_of_them() -> None:
     """One row is left, and it came when the second try was sending."""
     orders = Orders().seed(3)
-    first = orders.begin("A").post((0, 0)).post((0, 1), known=False, sent=False)
+    first = orders.begin("A", times=False).post((0, 0)).post((0, 1), known=False, sent=False)
     orders.client.now_s[0] += 60
     second = orders.begin("B").post((0, 1), known=False)
     second.continues = [first]
