@@ -1,7 +1,7 @@
 # Each command installs what it needs into .venv on first use, with the versions of constraints.txt.
 # You need Python >= 3.10 and make: `make demo`, `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-2.11 demo chaos e2e bench test test-2.11 coverage lint format lock sdist clean
+.PHONY: help setup setup-2.11 demo chaos simulate e2e bench test test-2.11 coverage lint format lock sdist clean
 
 PYTHON ?= python3
 # the least coverage in percent, and arguments for pytest: `make test PYTEST="-k window -x" BAR=0`
@@ -10,6 +10,9 @@ PYTEST ?= -n 2
 # the seed of `make chaos`, and the number of kills in all
 SEED ?= 2026
 KILLS ?= 108
+# the number of schedules of `make simulate`, and the first seed; both are in the page that it writes
+SEEDS ?= 100000
+FROM ?= 0
 
 # $(call suite,SERIES,VENV): run the tests and write one coverage file, .coverage-SERIES, even if some fail
 define suite
@@ -32,6 +35,9 @@ demo: setup ## backfill three hours on a real Airflow against the local service
 
 chaos: setup ## kill replays more than a hundred times and write the result to docs/chaos.md (10 minutes)
 	.venv/bin/python -m scripts.chaos --seed $(SEED) --kills $(KILLS) --output docs/chaos.md
+
+simulate: setup ## try replays in simulated trouble, and write the result to docs/simulation.md (SEEDS=1000: 1 minute)
+	.venv/bin/python -m simulation --seeds $(SEEDS) --from $(FROM) --output docs/simulation.md
 
 e2e: setup ## run the tests that `make test` leaves out, each with a whole Airflow: users' actions, kills, waits (6 minutes)
 	.venv/bin/python -m pytest -m airflow -o faulthandler_timeout=890 -v

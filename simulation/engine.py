@@ -11,25 +11,25 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.client.client import AsyncMqsClient
+from airflow_provider_mqs.core.client.flow import Call, Flow, Step, adrive
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.client.service_clock import ServiceClock
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
-from airflow_provider_mqs.core.client.flow import Call, Flow, Step, adrive
+from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
 from airflow_provider_mqs.core.ledger.known_copies import known_copies
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Ledger, Owner
 from airflow_provider_mqs.core.ledger.process_identity import ProcessIdentity
 from airflow_provider_mqs.core.ledger.session import LedgerSession
 from airflow_provider_mqs.core.ledger.topic_ledgers import executions_of
-from airflow_provider_mqs.core.offsets.document import Offsets
 from airflow_provider_mqs.core.offsets.plan import plan_of, replay_id_of
 from airflow_provider_mqs.core.query.query import Query, closed_window, query_offsets
-from airflow_provider_mqs.core.resend import claims, replay as replay_module
+from airflow_provider_mqs.core.resend import claims
+from airflow_provider_mqs.core.resend import replay as replay_module
 from airflow_provider_mqs.core.resend.options import ResendOptions
 from airflow_provider_mqs.core.resend.replay import Replay
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.core.values.topic_ref import TopicRef
 from airflow_provider_mqs.core.verify import copy_search
-from airflow_provider_mqs.core.verify.copy_search import Finding
 from airflow_provider_mqs.core.verify.executions import Execution, execution_of
 from airflow_provider_mqs.core.watch.condition import Condition, decide
 from airflow_provider_mqs.core.watch.cursor import Cursor, EventBatch
@@ -39,7 +39,6 @@ from airflow_provider_mqs.core.watch.window_count import WindowCounter
 from airflow_provider_mqs.emulator.identity import Identity
 from airflow_provider_mqs.exceptions import IncompleteWindowError, ResendError
 from simulation.network import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Network
-from simulation.process import ProcessStore
 from simulation.service import TOPIC
 from simulation.virtual_time import EPOCH_S
 
@@ -47,9 +46,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
-    from airflow_provider_mqs.core.ledger.stores import Store
+    from airflow_provider_mqs.core.offsets.document import Offsets
+    from airflow_provider_mqs.core.verify.copy_search import Finding
     from simulation.facts import Resent
-    from simulation.process import Process
+    from simulation.process import Process, ProcessStore
     from simulation.schedule import Run
 
 HOLD_S = 60.0
@@ -63,7 +63,8 @@ MOST_CLAIMED = 5
 def scale_down() -> None:
     """Let a claim hold few messages, so that a plan of ten needs several."""
     claims.CLAIM, claims.MOST_CLAIMED = 3, MOST_CLAIMED
-    replay_module.joined = lambda flow: flow  # other processes may come in between any two operations of a store
+    # other processes may come in between any two operations of a store
+    replay_module.joined = lambda flow: flow  # type: ignore[attr-defined]
     sys.unraisablehook = lambda _: None  # what a killed process left complains when it is closed
 
 
@@ -134,7 +135,7 @@ async def watch(
 ) -> None:
     """Watch the topic as the trigger does: save a batch, publish it, then go on from behind it."""
     options = WatchOptions.read(
-        topic=TOPIC, poll_interval_s=5, settle_s=1, overlap_s=20, max_messages=4, start="now", exclude_copies=True
+        topic=TOPIC, poll_interval_s=10, settle_s=1, overlap_s=20, max_messages=4, start="now", exclude_copies=True
     )
     async with client_of(process, network) as client:
         ref = TopicRef(client.settings.host, client.api.instance_id, TOPIC)
@@ -199,13 +200,11 @@ async def resend(
     process: Process,
     network: Network,
     stores: list[ProcessStore],
-    run: Run,
-    document: dict[str, Any],
-    who: dict[str, Any],
-    max_tries: int,
+    who: tuple[dict[str, Any], int],
     told: Resent,
 ) -> None:
-    """Resend the messages of a document, and tell how it ended."""
+    """Resend the messages of a document, and tell how it ended; ``who`` are the names of the run and its max_tries."""
+    run, document = told.run, told.document
     client = client_of(process, network, run.concurrency)
     endpoint, instance_id = client.settings.host, client.api.instance_id
     plan = plan_of(document, None, endpoint=endpoint, instance_id=instance_id)
@@ -214,7 +213,7 @@ async def resend(
         replay_id_of(endpoint, instance_id, plan, run.consumer_key),
         scope,
         plan.digest,
-        owner_of(process, who, max_tries),
+        owner_of(process, *who),
         plan.partitions,
         ordering=run.ordering,
         span_ms=plan.span_ms,
@@ -230,7 +229,7 @@ async def resend(
     process.stop = replay.stop
     try:
         await replay.prepare()
-        told.doubts = frozenset(replay.account.in_doubt)
+        told.in_doubt = frozenset(replay.account.in_doubt)
         await replay.run()
     finally:
         if process.alive:
@@ -267,11 +266,18 @@ async def prove(process: Process, network: Network, stores: list[ProcessStore], 
         stopped, _ = yield from session.judge(unknown)
         targets = [execution_of(one, api.service_clock) for one in stopped]
         found = yield from copy_search.prove(api, TOPIC, targets, touching, wait_s=run.verify_wait_s)
-        yield from session.write(state=COMPLETE, proofs=found.copies)
+        findings = {
+            token: LedgerFinding(copies=copies, whole=token in found.whole) for token, copies in found.copies.items()
+        }
+        yield from session.write(state=COMPLETE, findings=findings)
         return found
 
     found = await adrive(search(), perform)
-    return "" if found is None else "; ".join([*found.unproven.values(), *(["copies are missing"] if any(found.missing.values()) else [])])
+    return (
+        ""
+        if found is None
+        else "; ".join([*found.unproven.values(), *(["copies are missing"] if any(found.missing.values()) else [])])
+    )
 
 
 def options_of(run: Run) -> ResendOptions:

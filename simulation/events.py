@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulation.facts import refs_of
 
@@ -73,41 +73,35 @@ def events_of(
 
 
 def _of_resend(one: Resent, facts: Facts, posted: set[tuple[int, int]]) -> Iterator[str]:
-    report = one.report
-    if one.killed and posted:
-        yield "a sender was killed after its first POST"
-    if one.killed and not posted:
-        yield "a sender was killed before its first POST"
-    if one.doubts:
-        yield "an execution began with messages in doubt"
-        if one.doubts & posted:
-            yield "a doubt was resolved: not sent, and sent again"
-    if one.was_paused and "taken over" in one.error:
-        yield "a paused sender woke, found itself fenced, and stopped"
-    if any(other is not one and other.task == one.task and _overlap(one, other) for other in facts.resent):
-        yield "two tries of one task lived at once"
-    if any(other.task != one.task and other.planned & one.planned and _overlap(one, other) for other in facts.resent):
-        yield "two runs with messages in common lived at once"
-    if report is None:
-        return
-    sent = refs_of(report["sent_ranges"])
-    unknown = {(f["partition"], f["message_offset"]) for f in report["failures"] if f["outcome"] == "unknown"}
-    if one.doubts & (sent - posted):
-        yield "a doubt was resolved: sent"
-    if one.doubts & unknown:
-        yield "a doubt stayed unknown"
-    if unknown - one.doubts:
-        yield "a message became unknown, and the task failed"
-    if report["possible_doubles"]:
-        yield "a possible double was named"
-    if report["already_sent"]:
-        yield "messages were left out, because another run had sent them"
-    if report["sent"]:
-        yield {True: "all copies were proven", False: "a copy was missing", None: "copies stayed unproven"}[
-            report["verified"]
-        ]
-    if one.stopped_s is not None:
-        yield "a task was stopped, and ended with a report"
+    others = [other for other in facts.resent if other is not one and _overlap(one, other)]
+    found = {
+        "a sender was killed after its first POST": one.killed and posted,
+        "a sender was killed before its first POST": one.killed and not posted,
+        "an execution began with messages in doubt": one.in_doubt,
+        "a doubt was resolved: not sent, and sent again": one.in_doubt & posted,
+        "a doubt stayed unknown": one.in_doubt & one.unknown,
+        "a message became unknown, and the task failed": one.unknown - one.in_doubt,
+        "a paused sender woke, found itself fenced, and stopped": one.was_paused and "taken over" in one.error,
+        "two tries of one task lived at once": any(other.task == one.task for other in others),
+        "two runs with messages in common lived at once": any(
+            other.task != one.task and other.planned & one.planned for other in others
+        ),
+    }
+    yield from (sentence for sentence, holds in found.items() if holds)
+    if one.report is not None:
+        yield from _of_report(one, one.report, posted)
+
+
+def _of_report(one: Resent, report: dict[str, Any], posted: set[tuple[int, int]]) -> Iterator[str]:
+    verdict = {True: "all copies were proven", False: "a copy was missing", None: "copies stayed unproven"}
+    found = {
+        "a doubt was resolved: sent": one.in_doubt & (refs_of(report["sent_ranges"]) - posted),
+        "a possible double was named": report["possible_doubles"],
+        "messages were left out, because another run had sent them": report["already_sent"],
+        "a task was stopped, and ended with a report": one.stopped_s is not None,
+        verdict[report["verified"]]: report["sent"],
+    }
+    yield from (sentence for sentence, holds in found.items() if holds)
 
 
 def _overlap(one: Resent, other: Resent) -> bool:
@@ -140,6 +134,7 @@ _NOTED = {
     "reads an old value": "a store showed an old value",
     "cannot set": "a write of a store failed",
     "sets its clock": "a clock jumped",
+    "loses its parent": "a sender became an orphan",
     "is cleared": "somebody cleared a task",
     "proves all": "the copies of several executions were proven together",
     "total_": "the service lied about its totals",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simulation.process import Process
     from simulation.schedule import Run
     from simulation.service import Ref
 
@@ -31,15 +32,28 @@ class Resent:
     overdue: bool = False
     """Whether it was killed because it did not stop when it was asked to."""
     stopped_s: float | None = None
+    orphaned_s: float | None = None
     was_paused: bool = False
-    doubts: frozenset[Ref] = frozenset()
+    in_doubt: frozenset[Ref] = frozenset()
     """What was in doubt when it began."""
 
     @property
     def succeeded(self) -> bool:
         """Whether everything was sent, as far as it says."""
         report = self.report
-        return bool(report) and not self.error and not (report["failed"] + report["unknown"] + report["not_attempted"])
+        if report is None or self.error:
+            return False
+        return not (report["failed"] + report["unknown"] + report["not_attempted"])
+
+    @property
+    def unknown(self) -> set[Ref]:
+        """What it says that nobody can know."""
+        failures = self.report["failures"] if self.report else ()
+        return {(one["partition"], one["message_offset"]) for one in failures if one["outcome"] == "unknown"}
+
+    def tell(self, process: Process) -> None:
+        """Note what the process has been through."""
+        self.stopped_s, self.orphaned_s, self.was_paused = process.stopped_s, process.orphaned_s, process.was_paused
 
 
 @dataclass(slots=True)

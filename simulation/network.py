@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from airflow_provider_mqs.core.client.flow import Request, Response
 from airflow_provider_mqs.emulator.http import HttpRequest
 from airflow_provider_mqs.exceptions import TransportError
-from simulation.process import AFTER
+from simulation.process import AFTER, OF_PROCESSES
 
 if TYPE_CHECKING:
+    import asyncio
+
     from airflow_provider_mqs.emulator.http import HttpResponse
     from simulation.process import Process
     from simulation.schedule import Strike
@@ -26,7 +29,34 @@ if TYPE_CHECKING:
 
 READ_TIMEOUT_S = 4.0
 CONNECT_TIMEOUT_S = 2.0
-_OK = 200
+_LATE = {"late", "late_silent"}
+_BREAKS_AT_ONCE = {"reset", "late"}
+_NO_ANSWER = {"silent", "late", "late_silent"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """A request on its way; the first that happens to it counts."""
+
+    future: asyncio.Future[Response]
+
+    def answer(self, response: Response) -> None:
+        if not self.future.done():
+            self.future.set_result(response)
+
+    def refuse(self) -> None:
+        self._fail("The service could not be connected to.", "connect")
+
+    def time_out(self) -> None:
+        self._fail("The service did not answer in time.", "exchange")
+
+    def break_off(self) -> None:
+        self._fail("The connection broke (simulated).", "exchange")
+
+    def _fail(self, message: str, phase: Literal["connect", "exchange"]) -> None:
+        if not self.future.done():
+            self.future.set_exception(TransportError(message, phase=phase))
+            self.future.exception()  # whoever was cancelled does not ask for it
 
 
 @dataclass(slots=True)
@@ -41,45 +71,36 @@ class Network:
 
     async def send(self, request: Request) -> Response:
         """Send a request; raise ``TransportError`` if no answer comes."""
-        process, world = self.process, self.process.world
-        kind = _kind(request)
+        process, world, kind = self.process, self.process.world, _kind(request)
         strike = await process.moment(kind)
-        what = strike.what if strike else ""
+        what = strike.what if strike and strike.what not in OF_PROCESSES else ""
         self.requests += 1
-        posted_s = world.now
-        future = process.loop.create_future()
-
-        def fail(message: str, phase: Literal["connect", "exchange"]) -> None:
-            if not future.done():
-                future.set_exception(TransportError(message, phase=phase))
-                future.exception()  # whoever was cancelled does not ask for it
-
-        def deliver() -> None:
-            answer = self.service.handle(_as_received(request), process.name, posted_s, strike)
-            process.suffer(process.strike(AFTER, kind))
-            if answer.drop or what in {"lost", "late"}:
-                world.after(self._way(), lambda: fail("The connection broke (simulated).", "exchange"))
-            elif what not in {"silent", "late_silent"}:
-                world.after(self._way(), lambda: future.done() or future.set_result(_as_answered(answer)))
-
         if kind == "post":
             world.note(process.name, f"posts {_named(request)}" + (f" ({what})" if what else ""))
-        elif what and what not in {"pause", "stop", "kill"}:
+        elif what:
             world.note(process.name, f"meets {what} in a {kind}")
+        exchange = _Exchange(process.loop.create_future())
         if what == "unreachable":
-            world.after(CONNECT_TIMEOUT_S, lambda: fail("The service could not be connected to.", "connect"))
-            return await future
-        if what == "reset":
-            world.after(self._way() * 2, lambda: fail("The connection broke (simulated).", "exchange"))
-            return await future
-        if what in {"late", "late_silent"} and strike:
-            world.after(self._way() + strike.seconds, deliver)
-            if what == "late":
-                world.after(self._way() * 2, lambda: fail("The connection broke (simulated).", "exchange"))
+            world.after(CONNECT_TIMEOUT_S, exchange.refuse)
         else:
-            world.after(self._way(), deliver)
-        world.after(READ_TIMEOUT_S, lambda: fail("The service did not answer in time.", "exchange"))
-        return await future
+            world.after(READ_TIMEOUT_S, exchange.time_out)
+            if what in _BREAKS_AT_ONCE:
+                world.after(self._way() * 2, exchange.break_off)
+            if what != "reset":
+                late_s = strike.seconds if strike and what in _LATE else 0.0
+                world.after(self._way() + late_s, partial(self._deliver, request, strike, exchange, world.now))
+        answer: Response = await exchange.future
+        return answer
+
+    def _deliver(self, request: Request, strike: Strike | None, exchange: _Exchange, posted_s: float) -> None:
+        """Let a request arrive at the service, and its answer begin its way back."""
+        process, what = self.process, strike.what if strike else ""
+        answer = self.service.handle(_as_received(request), process.name, posted_s, strike)
+        process.suffer(process.strike(AFTER, _kind(request)))
+        if answer.drop or what == "lost":
+            process.world.after(self._way(), exchange.break_off)
+        elif what not in _NO_ANSWER:
+            process.world.after(self._way(), partial(exchange.answer, _as_answered(answer)))
 
     async def close(self) -> None:
         """Close nothing: there are no sockets."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from simulation.facts import refs_of
@@ -48,6 +49,7 @@ CHECKS = {
     "doubts": "More messages were in doubt after a crash than may be claimed at once.",
     "out of order": "Copies of one partition came in another order than their messages.",
     "slow stop": "A task took longer than 4.5 s to end after SIGTERM.",
+    "orphan": "A sender whose parent process was gone went on sending.",
     "silent loss": "Every run said that it had sent everything, and a message has no copy.",
     "traceback": "Something raised an error that is none of ours.",
 }
@@ -92,6 +94,7 @@ class Oracle:
                 self._order,
                 self._stops,
                 self._doubts,
+                self._orphans,
                 self._silent_loss,
             )
             for check, sentence in method()
@@ -124,57 +127,66 @@ class Oracle:
                 yield from self._report(one, one.report)
 
     def _report(self, one: Resent, report: dict[str, Any]) -> Iterator[tuple[str, str]]:
-        key, sent = one.run.consumer_key, refs_of(report["sent_ranges"])
-        names = ("sent", "already_sent", "failed", "unknown", "not_attempted")
-        if report["requested"] != sum(report[name] for name in names) or min(report[name] for name in names) < 0:
-            yield "counts", f"{one.process}: {report['requested']} is not the sum of {[report[n] for n in names]}"
-        if len(sent) != report["sent"] or report["requested"] != len(one.planned):
-            yield "counts", f"{one.process}: sent {report['sent']} of {report['requested']}, ranges hold {len(sent)}"
-        for ref in sorted(sent):
-            if not self._is_sent(ref, key, one) and not self._excused(ref, key):
-                yield "lost", f"{one.process} says that {ref} was sent, and it never was"
-        if one.succeeded:
-            for ref in sorted(one.planned - sent):
-                if not self._is_sent(ref, key, None, by_s=one.ended_s) and not self._excused(ref, key):
-                    yield "lost", f"{one.process} says that {ref} was sent already, and it never was"
+        sent = refs_of(report["sent_ranges"])
+        yield from self._counts(one, report, len(sent))
+        yield from self._called_sent(one, sent)
         if report["verified"] is True:
             for ref in sorted(sent):
-                if not self._has_copy(ref, key, one) and not self._excused(ref, key):
+                if not self._has_copy(ref, one) and not self._excused(ref):
                     yield "falsely verified", f"{one.process} says that {ref} has its copy, and it has none"
         for ref in sorted(refs_of(report["missing_copies"])):
-            mine = {other.process for other in self.facts.resent if (other.task, other.wish) == (one.task, one.wish)}
-            copies = [row for row in self._own_copies(ref, key, one) if row.by in mine or one.run.on_replayed != "resend"]
-            if any(row.visible_s < (one.ended_s or 0) - _SKEW_S for row in copies):
+            if self._is_falsely_missing(ref, one):
                 yield "falsely missing", f"{one.process} says that {ref} has no copy, and it has one"
         for ref in sorted(refs_of(report["copies"])):
             row = self.service.rows.get(ref)
-            if row is None or row.source is None:
-                if row is not None and self._stands_for_lost(row):
-                    self.exempt.append("a producer wrote the content of a lost copy")
-                else:
-                    yield "original recorded", f"{one.process} reports {ref} as a copy, which a producer wrote"
+            if (row is None or row.source is None) and not (row and self._stands_for_lost(row)):
+                yield "original recorded", f"{one.process} reports {ref} as a copy, which a producer wrote"
 
-    def _has_copy(self, ref: Ref, key: str | None, one: Resent | None, by_s: float | None = None) -> bool:
-        rows = self._copies[ref, key] if one is None else self._own_copies(ref, key, one)
-        return any(by_s is None or row.appended_s <= by_s for row in rows)
+    def _counts(self, one: Resent, report: dict[str, Any], sent: int) -> Iterator[tuple[str, str]]:
+        counts = [report[name] for name in ("sent", "already_sent", "failed", "unknown", "not_attempted")]
+        if report["requested"] != sum(counts) or min(counts) < 0:
+            yield "counts", f"{one.process}: {report['requested']} is not the sum of {counts}"
+        if sent != report["sent"] or report["requested"] != len(one.planned):
+            yield "counts", f"{one.process}: sent {report['sent']} of {report['requested']}, its ranges hold {sent}"
 
-    def _own_copies(self, ref: Ref, key: str | None, one: Resent) -> list[Row]:
-        """Return the copies that count for an execution: if it sends whatever others have sent, only those of its task."""
-        rows = self._copies[ref, key]
+    def _called_sent(self, one: Resent, sent: set[Ref]) -> Iterator[tuple[str, str]]:
+        for ref in sorted(sent):
+            if not self._is_sent(ref, one) and not self._excused(ref):
+                yield "lost", f"{one.process} says that {ref} was sent, and it never was"
+        if one.succeeded:
+            for ref in sorted(one.planned - sent):
+                if not self._was_sent_by(ref, one.run.consumer_key, one.ended_s) and not self._excused(ref):
+                    yield "lost", f"{one.process} says that {ref} was sent already, and it never was"
+
+    def _is_falsely_missing(self, ref: Ref, one: Resent) -> bool:
+        wishes = {other.process for other in self.facts.resent if (other.task, other.wish) == (one.task, one.wish)}
+        copies = [row for row in self._own_copies(ref, one) if row.by in wishes or one.run.on_replayed != "resend"]
+        seen_s = (one.ended_s or 0) - _SKEW_S
+        return any(row.visible_s < seen_s for row in copies) and not self._twin_is_lost(ref)
+
+    def _has_copy(self, ref: Ref, one: Resent) -> bool:
+        return bool(self._own_copies(ref, one))
+
+    def _own_copies(self, ref: Ref, one: Resent) -> list[Row]:
+        """Return the copies that count for an execution; if it sends what others have sent, those of its task."""
+        rows = self._copies[ref, one.run.consumer_key]
         if one.run.on_replayed != "resend":
             return rows
         mine = {other.process for other in self.facts.resent if other.task == one.task}
         return [row for row in rows if row.by in mine]
 
-    def _is_sent(self, ref: Ref, key: str | None, one: Resent | None, by_s: float | None = None) -> bool:
+    def _is_sent(self, ref: Ref, one: Resent) -> bool:
         """Return whether there is a copy, or the service has said so, which is as good as the sender can know."""
-        return self._has_copy(ref, key, one, by_s) or bool(self._lost[ref, key])
+        return self._has_copy(ref, one) or bool(self._lost[ref, one.run.consumer_key])
 
-    def _excused(self, ref: Ref, key: str | None) -> bool:
-        """Return whether a producer wrote the content of this message after it was posted: nobody can tell them apart."""
+    def _was_sent_by(self, ref: Ref, key: str | None, by_s: float | None) -> bool:
+        rows = self._copies[ref, key]
+        return any(by_s is None or row.appended_s <= by_s for row in rows) or bool(self._lost[ref, key])
+
+    def _excused(self, ref: Ref) -> bool:
+        """Return whether a producer wrote the content of a message after it was posted: nobody can tell them apart."""
         value = self.service.rows[ref].value
-        posted = [when for when, _, posted in self.service.posted if posted == ref]
-        since_s = min(posted, default=None)
+        since_s = min((when_s for when_s, _, posted in self.service.posted if posted == ref), default=None)
         if since_s is None:
             return False
         found = any(
@@ -182,52 +194,55 @@ class Oracle:
             for row in self.service.rows.values()
         )
         if found:
-            self.exempt.append("a producer wrote the content of a lost copy")
+            self.exempt.append(_LOOK_ALIKE)
         return found
+
+    def _twin_is_lost(self, ref: Ref) -> bool:
+        """Return whether a copy of equal content is lost, so that nobody can tell which of both it is."""
+        value = self.service.rows[ref].value
+        return any(
+            one.source[0] == ref[0] and self.service.rows[one.source].value == value for one in self.service.lost
+        )
 
     def _stands_for_lost(self, row: Row) -> bool:
         """Return whether a row has the content of a message that was posted in its partition and has no copy."""
         posted = {(ref, by) for _, by, ref in self.service.posted}
         held = {(copy.source, copy.by) for copies in self._copies.values() for copy in copies}
-        return any(
+        found = any(
             ref[0] == row.ref[0] and self.service.rows[ref].value == row.value
             for ref, _ in posted - held
             if ref != row.ref
         )
+        if found:
+            self.exempt.append(_LOOK_ALIKE)
+        return found
 
     def _sent_twice(self) -> Iterator[tuple[str, str]]:
-        resent = {one.process: one for one in self.facts.resent}
-        named = set()
+        resent, named = {one.process: one for one in self.facts.resent}, self._named()
+        for (ref, key), rows in self._copies.items():
+            ordered = sorted(rows, key=lambda row: (row.posted_s, row.ref))
+            for earlier, later in combinations(ordered, 2):
+                before, one = resent[earlier.by], resent[later.by]
+                if one.run.on_replayed == "resend" and (one.task, one.wish) != (before.task, before.wish):
+                    continue  # another wish
+                if (ref, key) in named or ref in one.unknown:
+                    continue
+                if earlier.appended_s - earlier.posted_s > one.run.verify_wait_s:
+                    self.exempt.append("the service appended later than verify_wait")
+                    continue
+                first = f"{before.process} sent {ref} at {earlier.posted_s:.3f} s (appended {earlier.appended_s:.3f})"
+                yield "sent twice", f"{first}, and {one.process} at {later.posted_s:.3f} s once more"
+
+    def _named(self) -> set[tuple[Ref, str | None]]:
+        """Return what any report or stored ledger names as a possible double."""
+        named: set[tuple[Ref, str | None]] = set()
         for store in self.stores:
             for key in store.values:
                 named |= _doubles_in(store.get(key, float("inf")))
         for one in self.facts.resent:
             if one.report is not None:
                 named |= {(ref, one.run.consumer_key) for ref in refs_of(one.report["possible_doubles"])}
-        for (ref, key), rows in self._copies.items():
-            ordered = sorted(rows, key=lambda row: (row.posted_s, row.ref))
-            for number, later in enumerate(ordered):
-                one = resent[later.by]
-                for earlier in ordered[:number]:
-                    before = resent[earlier.by]
-                    if one.run.on_replayed == "resend" and (one.task, one.wish) != (before.task, before.wish):
-                        continue  # another wish
-                    if (ref, key) in named or self._is_unknown(ref, one):
-                        continue
-                    if earlier.appended_s - earlier.posted_s > one.run.verify_wait_s:
-                        self.exempt.append("the service appended later than verify_wait")
-                        continue
-                    yield (
-                        "sent twice",
-                        (
-                            f"{before.process} sent {ref} at {earlier.posted_s:.3f} s (appended {earlier.appended_s:.3f}), and "
-                            f"{one.process} at {later.posted_s:.3f} s once more"
-                        ),
-                    )
-
-    def _is_unknown(self, ref: Ref, one: Resent) -> bool:
-        failures = one.report["failures"] if one.report is not None else ()
-        return any((f["partition"], f["message_offset"]) == ref and f["outcome"] == "unknown" for f in failures)
+        return named
 
     def _queries(self) -> Iterator[tuple[str, str]]:
         for one in self.facts.queried:
@@ -239,11 +254,9 @@ class Oracle:
             inside = one.start_ms <= row.timestamp_ms < one.end_ms
             if row.ref in one.refs and row.source is not None:
                 yield "copy let in", f"{one.process} returns {row.ref}, which is a copy of {row.source}"
-            if inside and row.source is None and row.ref not in one.refs and row.visible_s < one.began_s:
-                if self._stands_for_lost(row):
-                    self.exempt.append("a producer wrote the content of a lost copy")
-                else:
-                    yield "original left out", f"{one.process} lacks {row.ref}, which a producer wrote"
+            lacks = inside and row.source is None and row.ref not in one.refs and row.visible_s < one.began_s
+            if lacks and not self._stands_for_lost(row):
+                yield "original left out", f"{one.process} lacks {row.ref}, which a producer wrote"
 
     def _sensors(self) -> Iterator[tuple[str, str]]:
         for one in self.facts.sensed:
@@ -264,11 +277,11 @@ class Oracle:
                 if row.source is not None and one.complete:
                     yield "copy let in", f"the watcher publishes {ref}, which is a copy of {row.source}"
         for row in self.service.rows.values():
-            if row.source is None and 0 < row.appended_s < self.facts.watched_until_s and row.ref not in seen:
-                if self._stands_for_lost(row):
-                    self.exempt.append("a producer wrote the content of a lost copy")
-                else:
-                    yield "not published", f"the watcher never publishes {row.ref}"
+            # a watcher waits for what the service's clock has dated in the future
+            came_s = max(row.appended_s, row.timestamp_ms / 1000 - EPOCH_S)
+            due = row.source is None and row.appended_s > 0 and came_s < self.facts.watched_until_s
+            if due and row.ref not in seen and not self._stands_for_lost(row):
+                yield "not published", f"the watcher never publishes {row.ref}"
 
     def _order(self) -> Iterator[tuple[str, str]]:
         for one in self.facts.resent:
@@ -290,10 +303,19 @@ class Oracle:
             if took_s > STOP_S:
                 yield "slow stop", f"{one.process} took {took_s:.1f} s"
 
+    def _orphans(self) -> Iterator[tuple[str, str]]:
+        for one in self.facts.resent:
+            if one.orphaned_s is not None:
+                after = [
+                    ref for when_s, by, ref in self.service.posted if by == one.process and when_s > one.orphaned_s
+                ]
+                if after:
+                    yield "orphan", f"{one.process} posted {after} although its parent was gone"
+
     def _doubts(self) -> Iterator[tuple[str, str]]:
         for one in self.facts.resent:
-            if len(one.doubts) > self.most_claimed * len({other.task for other in self.facts.resent}):
-                yield "doubts", f"{one.process} began with {len(one.doubts)} messages in doubt"
+            if len(one.in_doubt) > self.most_claimed * len({other.task for other in self.facts.resent}):
+                yield "doubts", f"{one.process} began with {len(one.in_doubt)} messages in doubt"
 
     def _silent_loss(self) -> Iterator[tuple[str, str]]:
         """Find messages without a copy in the last word about each plan."""
@@ -304,7 +326,7 @@ class Oracle:
         for (planned, key), one in last.items():
             if one.succeeded:
                 for ref in sorted(planned):
-                    if not self._is_sent(ref, key, None) and not self._excused(ref, key):
+                    if not self._was_sent_by(ref, key, None) and not self._excused(ref):
                         yield (
                             "silent loss",
                             f"{ref} has no copy, and {one.process} was the last to say that all is sent",
@@ -318,11 +340,11 @@ def _doubles_in(value: Any) -> set[tuple[Ref, str | None]]:
     ranges = value.get("possible_doubles", value.get("doubles"))
     if not isinstance(ranges, dict):
         return set()
-    scope = value.get("scope") if isinstance(value.get("scope"), dict) else value
-    return {(ref, scope.get("consumer_key")) for ref in refs_of(ranges)}
+    return {(ref, value.get("consumer_key")) for ref in refs_of(ranges)}
 
 
 _SKEW_S = 5.0
+_LOOK_ALIKE = "a producer wrote the content of a lost copy"
 _OURS = {
     "ConfigurationError",
     "IncompleteWindowError",

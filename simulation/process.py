@@ -11,7 +11,6 @@ wakes, while its monotonic clock goes on: its timers are late, and answers wait 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from collections import Counter, deque
@@ -20,9 +19,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.exceptions import StoreError
-from simulation.virtual_time import EPOCH_S, VirtualLoop, World
+from simulation.virtual_time import EPOCH_S, World, new_loop
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping
 
     from simulation.schedule import Strike
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SIGKILL_S = 5.0
 """Seconds from SIGTERM to SIGKILL."""
 BEFORE, AFTER = "before", "after"
+OF_PROCESSES = frozenset({"kill", "pause", "stop", "orphan"})
+"""Strikes that hit the process, not what it does."""
 
 
 @dataclass(slots=True)
@@ -77,24 +79,25 @@ class Process:
         pid: int,
     ) -> None:
         self.world, self.host, self.name, self.pid = world, host, name, pid
-        self.rng = random.Random(seed)  # noqa: S311 - repeatable, nothing to guess
-        self.loop = VirtualLoop(world, offset_s=self.rng.uniform(0, 1e6))
+        self.rng = random.Random(seed)
+        self.loop = new_loop(world, offset_s=self.rng.uniform(0, 1e6))
         self.loop.blocking = self.call
         self.started_s = world.now
         self.killed = self.was_paused = False
         self.stop: Callable[[str], object] | None = None
         """Asks the work to stop, as a signal does."""
         self.stopped_s: float | None = None
-        self.latency: Callable[[], float] = lambda: 0.0
-        """Seconds that a store call takes, one way."""
+        self.store_s = (0.0, 0.0)
+        """How long a store call takes, one way: least and most."""
         self.done = False
+        self.orphaned_s: float | None = None
         self.parent = 1
         """The id of its parent process."""
         self.told: Any = None
         self.on_kill: Callable[[], object] = lambda: None
         self.on_pause: Callable[[float], object] = lambda _: None
         self.strikes = strikes
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[tuple[str, str]] = Counter()
         self._calls: deque[tuple[Callable[..., Any], asyncio.Future[Any]]] = deque()
         self._calling = False
         self._waking: list[Callable[[], object]] = []
@@ -124,6 +127,7 @@ class Process:
         if strike.what == "orphan":
             self.world.note(self.name, "loses its parent")
             self.parent = 0
+            self.orphaned_s = self.world.now
         elif strike.what == "kill":
             self.kill()
         elif strike.what == "pause":
@@ -223,7 +227,7 @@ class Process:
                 return  # for ever: nobody behind it is served either
             except Exception as caught:  # noqa: BLE001 - the caller gets it, whatever it is
                 result, error = None, caught
-            self.world.after(self.latency(), lambda: answer(result, error))
+            self.world.after(self.rng.uniform(*self.store_s), lambda: answer(result, error))
 
         def answer(result: Any, error: Exception | None) -> None:
             self._calling = False
@@ -235,7 +239,7 @@ class Process:
                     future.exception()  # whoever was cancelled does not ask for it
             self._next_call()
 
-        self.world.after(self.latency(), lambda: self.when_awake(effect))
+        self.world.after(self.rng.uniform(*self.store_s), lambda: self.when_awake(effect))
 
 
 class ProcessStore:

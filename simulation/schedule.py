@@ -10,7 +10,7 @@ shrinker relies on it.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 HOUR_S = 3600.0
@@ -160,7 +160,7 @@ TROUBLES = (
 
 def draw(seed: int) -> Schedule:
     """Make the schedule of a seed."""
-    rng = random.Random(seed)  # noqa: S311 - repeatable, nothing to guess
+    rng = random.Random(seed)
     often = rng.choice((0.12, 0.25, 0.45))
     kinds = tuple(one for one in TROUBLES if rng.random() < often)
     return _Drawing(seed, rng, kinds).schedule()
@@ -171,18 +171,19 @@ class _Drawing:
         self.seed, self.rng, self.kinds = seed, rng, kinds
         self.partitions = rng.choice((1, 1, 2, 3))
         self.machines = rng.choice((1, 2, 3))
-        self.page_size = rng.choice((50, 50, 3, 2))
+        self.page_size = rng.choice((50, 50, 50, 2, 3))
 
     def schedule(self) -> Schedule:
         rng = self.rng
         runs = self._runs()
         messages = self._messages()
+        runs, scene = self._scene(runs)
         return Schedule(
             self.seed,
             partitions=self.partitions,
             messages=messages,
             runs=runs,
-            faults=self._faults(runs),
+            faults=(*self._faults(runs), *scene),
             machines=self._machines(),
             changes=self._changes(),
             behaviour=self._behaviour(),
@@ -237,6 +238,59 @@ class _Drawing:
             end_s = rng.choice((5.0, 15.0, 40.0))
             runs.append(self._run("E", end_s + rng.uniform(0.5, 30), start_s=rng.choice((0.0, -HOUR_S)), end_s=end_s))
         return tuple(runs)
+
+    def _scene(self, runs: tuple[Run, ...]) -> tuple[tuple[Run, ...], tuple[Fault, ...]]:
+        """Let trouble come together in half of all schedules, as it seldom does by chance."""
+        rng, first = self.rng, runs[0]
+        scene = rng.choice(("", "", "", "zombie", "zombie", "together", "chain", "consumers"))
+        task = f"{first.name}-resend{rng.randrange(first.batches)}"
+        if scene == "zombie":  # a sender is paused for longer than its lease, and another comes in the meantime
+            pause = Strike("pause", rng.uniform(45, 150))
+            kind, most = rng.choice((("set", 8), ("get", 20), ("post", 4)))
+            other = self._run("Y", first.at_s + rng.uniform(1, 60), hour=0, host=self.machines - 1, retries=1)
+            first = replace(first, undead_s=rng.choice((1e9, 20.0)), retries=max(first.retries, 1), retry_delay_s=0.5)
+            return (first, *runs[1:], other), (Fault(f"{task}-1", "after", kind, rng.randint(1, most), pause),)
+        if scene == "together":  # two begin at once, and each is slow at some moment
+            other = self._run("Y", first.at_s + rng.uniform(-0.3, 0.3), hour=0, batches=first.batches)
+            faults = [
+                Fault(
+                    rng.choice((f"{task}-1", f"Y{task[1:]}-1")),
+                    "after",
+                    rng.choice(("get", "set")),
+                    rng.randint(1, 12),
+                    Strike("pause", rng.uniform(0.05, 5.0)),
+                )
+                for _ in range(3)
+            ]
+            return (*runs, replace(other, at_s=max(other.at_s, 0.0))), tuple(faults)
+        if scene == "chain":  # one try after another breaks off
+            what = ("kill", "kill", "reset", "lost", "silent", "late", "error_500", "timeout_504")
+            faults = [
+                Fault(
+                    f"{task}-{attempt}",
+                    "before",
+                    "post",
+                    rng.randint(1, 4),
+                    Strike(rng.choice(what), rng.uniform(1, 7)),
+                )
+                for attempt in (1, 1, 2, 3)
+            ]
+            return (replace(first, retries=3, retry_delay_s=rng.choice((0.5, 30.0))), *runs[1:]), tuple(faults)
+        if scene == "consumers":  # the same messages go to two consumers, and something is lost on the way
+            other = self._run("Y", first.at_s + rng.uniform(0, 40), hour=0, consumer_key="second")
+            losses = ("reset", "lost", "lost_after_ack", "hidden", "late", "error_500")
+            faults = [
+                Fault(
+                    rng.choice((f"{task}-1", "Y-resend0-1")),
+                    "before",
+                    "post",
+                    rng.randint(1, 4),
+                    Strike(rng.choice(losses), rng.uniform(1, 7)),
+                )
+                for _ in range(2)
+            ]
+            return (*runs, other), tuple(faults)
+        return runs, ()
 
     def _run(self, name: str, at_s: float, *, hour: int = 0, hours: int = 1, **changes: Any) -> Run:
         rng, start_s = self.rng, -(WINDOWS - hour) * HOUR_S
@@ -301,7 +355,8 @@ class _Drawing:
         return tuple(found)
 
     def _behaviour(self) -> tuple[tuple[str, Any], ...]:
-        rng, found = self.rng, []
+        rng = self.rng
+        found: list[tuple[str, Any]] = []
         if "looks" in self.kinds:
             found += [
                 ("copy_same_key", rng.random() < 0.7),
@@ -309,7 +364,7 @@ class _Drawing:
                 ("copy_same_message_id", rng.random() < 0.3),
             ]
         # below the size of a page, or beside a total that lies, nobody can see a cap
-        if rng.random() < 0.2 and self.page_size == 2 and "totals" not in self.kinds:  # noqa: PLR2004
+        if rng.random() < 0.2 and self.page_size == 2 and "totals" not in self.kinds:
             found += [("cap", rng.choice((3, 4, 5))), ("cap_hides_total", rng.random() < 0.5)]
         found.append(("paging", rng.choice(("page0", "page0", "page1", "row"))))
         found.append(("end_inclusive", rng.random() < 0.7))
@@ -358,6 +413,8 @@ class _Drawing:
         return self._moment(process, strike)
 
     def _stop(self, process: str) -> Fault:
+        if self.rng.random() < 0.2:
+            return self._moment(process, Strike("orphan"))
         if self.rng.random() < 0.5:
             return Fault(process, "time", "ms", self.rng.randrange(20_000), Strike("stop"))
         return self._moment(process, Strike("stop"))

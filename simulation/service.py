@@ -14,8 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.emulator.behaviour import Behaviour
-from airflow_provider_mqs.emulator.faults import KINDS, NEVER, Faults, Rule
-from airflow_provider_mqs.emulator.http import HttpRequest, HttpResponse
+from airflow_provider_mqs.emulator.faults import KINDS, NEVER, Rule
 from airflow_provider_mqs.emulator.service import Service
 from airflow_provider_mqs.emulator.state import State
 from airflow_provider_mqs.emulator.store import Resend, Store, StoredMessage, Topic
@@ -24,6 +23,7 @@ from simulation.virtual_time import EPOCH_S
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from airflow_provider_mqs.emulator.http import HttpRequest, HttpResponse
     from simulation.schedule import Strike
     from simulation.virtual_time import World
 
@@ -100,7 +100,7 @@ class SimulatedService:
         self._ids = count()
         self.core.reset()
         self.store.added.clear()
-        self.state._all_visible_ms = 0  # noqa: SLF001 - part of what reset should forget
+        self.state._all_visible_ms = 0
         self.state.faults.seed = seed
         self.state.behaviour = Behaviour(token_bytes=200, **behaviour)
         self.store.put_topic(Topic(TOPIC, partitions, 720))
@@ -134,10 +134,11 @@ class SimulatedService:
         self.world.note("a producer", f"writes ({partition}, {message.message_offset}): {message.value[:20]!r}")
 
     def heal(self) -> None:
-        """Let nothing go wrong any more."""
-        seed = self.state.faults.seed
-        self.state.faults.clear()
-        self.state.faults.seed = seed
+        """Let nothing go wrong any more; the clock stays as it is."""
+        faults = self.state.faults
+        seed, ahead_s = faults.seed, faults.clock_offset_s
+        faults.clear()
+        faults.seed, faults.clock_offset_s = seed, ahead_s
 
     def _record(self, by: str, posted_s: float) -> None:
         for one in self.store.added:

@@ -7,7 +7,7 @@ The latencies of a process depend on its name and the seed alone, so what is lef
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from simulation.schedule import Machine, Run, Schedule
 from simulation.simulate import simulate
@@ -15,6 +15,7 @@ from simulation.simulate import simulate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+T = TypeVar("T")
 MOST = 600
 """Simulations for one schedule."""
 _PLAIN_RUN = {one.name: one.default for one in fields(Run) if one.name not in {"name", "at_s", "start_s", "end_s"}}
@@ -53,29 +54,36 @@ def _smaller(schedule: Schedule) -> Iterator[Schedule]:
     """Yield schedules that are a little smaller, those that save most first."""
     for name in ("runs", "faults", "messages"):
         held: tuple[Any, ...] = getattr(schedule, name)
-        size = len(held) // 2
-        while size:
-            for start in range(0, len(held), size):
-                yield replace(schedule, **{name: held[:start] + held[start + size :]})
-            size //= 2
+        yield from (_changed(schedule, name, shorter) for shorter in _shorter(held))
     for name, plain in _PLAIN.items():
         if getattr(schedule, name) != plain:
-            yield replace(schedule, **{name: plain})
-    if any(machine != Machine() for machine in schedule.machines):
-        yield replace(schedule, machines=(Machine(),) * len(schedule.machines))
-        for number, machine in enumerate(schedule.machines):
-            if machine != Machine():
-                yield replace(schedule, machines=_put(schedule.machines, number, Machine()))
-                yield replace(
-                    schedule, machines=_put(schedule.machines, number, replace(machine, jump_at_s=None, drift=0.0))
-                )
+            yield _changed(schedule, name, plain)
+    for number, machine in enumerate(schedule.machines):
+        calm = replace(machine, jump_at_s=None, drift=0.0)
+        yield from (
+            _changed(schedule, "machines", _put(schedule.machines, number, one))
+            for one in (Machine(), calm)
+            if one != machine
+        )
     for number, run in enumerate(schedule.runs):
         for name, plain in _PLAIN_RUN.items():
             if getattr(run, name) != plain:
-                yield replace(schedule, runs=_put(schedule.runs, number, replace(run, **{name: plain})))
+                yield _changed(schedule, "runs", _put(schedule.runs, number, _changed(run, name, plain)))
     for number, one in enumerate(schedule.messages):
         if one.partition:
-            yield replace(schedule, messages=_put(schedule.messages, number, replace(one, partition=0)))
+            yield _changed(schedule, "messages", _put(schedule.messages, number, replace(one, partition=0)))
+
+
+def _shorter(held: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    size = (len(held) + 1) // 2
+    while size:
+        yield from (held[:start] + held[start + size :] for start in range(0, len(held), size))
+        size //= 2
+
+
+def _changed(one: T, name: str, value: Any) -> T:
+    changes: dict[str, Any] = {name: value}
+    return replace(one, **changes)  # type: ignore[type-var]
 
 
 def _put(held: tuple[Any, ...], number: int, value: Any) -> tuple[Any, ...]:

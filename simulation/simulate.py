@@ -52,4 +52,6 @@ def simulate(schedule: Schedule) -> Outcome:
         airflow.bury()
     events = events_of(facts, world.log, service, listener)
     oracle = Oracle(service, facts, airflow.stores, engine.MOST_CLAIMED)
-    return Outcome(endless or oracle.judge(), sorted(set(oracle.exempt)), facts, world.log, len(service.core.log), events)
+    return Outcome(
+        endless or oracle.judge(), sorted(set(oracle.exempt)), facts, world.log, len(service.core.log), events
+    )

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs._compat import mask_secret
+from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Ledger
 from airflow_provider_mqs.core.ledger.session import LedgerSession, session_for
 from airflow_provider_mqs.core.ledger.topic_ledgers import executions_of
@@ -295,7 +296,10 @@ class VerifyJob:
         self._copies.update(found.copies)
         self._partial, self._missing = found.partial, found.missing
         self._unproven.update(found.unproven)
-        yield from session.write(state=COMPLETE, proofs=found.copies, copies_keep_time=found.keep_time)
+        findings = {
+            token: LedgerFinding(copies=copies, whole=token in found.whole) for token, copies in found.copies.items()
+        }
+        yield from session.write(state=COMPLETE, findings=findings, copies_keep_time=found.keep_time)
 
     def _session(self, api: MqsApi) -> LedgerSession:
         """Return a session for a ledger that names copies and sends nothing."""

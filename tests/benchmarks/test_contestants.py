@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from benchmarks.measuring import Bench
 
-READERS = ("QueryMessagesOperator", "MqsHook.query", "requests loop", "bare pool")
+OWN_READERS = ("QueryMessagesOperator", "MqsHook.query")
+READERS = (*OWN_READERS, "requests loop", "bare pool")
 SENDERS = ("ResendMessagesOperator", "requests posts", "bare posts")
 
 
@@ -34,13 +35,18 @@ def job_on(bench: Bench, contestant: str, scenario: Scenario, folder: Path) -> J
 @pytest.mark.parametrize("paging", ["row", "page0", "page1"])
 @pytest.mark.parametrize("reader", READERS)
 def test_each_reader_reads_every_message_once(bench: Bench, reader: str, paging: str, tmp_path: Path) -> None:
-    """It does so whatever `offset` counts."""
+    """
+    It does so whatever `offset` counts.
+
+    This provider asks for a page to learn what it counts, and for two more to see that the window was not cut off.
+    """
     scenario = Scenario(430, 7, paging=paging)
+    more = 2 + (paging != "page0") if reader in OWN_READERS else 0
 
     found = measured(job_on(bench, reader, scenario, tmp_path))
 
     assert found["read"] == fingerprint(scenario.refs())
-    assert scenario.pages <= bench.counts()["pages"] <= scenario.pages + 1
+    assert bench.counts()["pages"] == scenario.pages + more
 
 
 @pytest.mark.parametrize("burst", [False, True])

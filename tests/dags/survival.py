@@ -38,7 +38,7 @@ with DAG("killed", schedule=None, is_paused_upon_creation=False):
     replay("killed")
 
 with DAG("rivals", schedule=None, is_paused_upon_creation=False):
-    replay("rivals", retry_delay_s=2)
+    replay("rivals")
 
 with DAG(
     "back_filled",

@@ -1,24 +1,8 @@
 """
 The index of a topic's executions: which ledgers a later query or resend has to read.
 
-Stores cannot list their keys, so each execution adds an entry here before it sends its first message. No store has
-compare-and-set either, so no value that several executions write may hold what must not be lost. So each entry has a
-*slot* of its own, which nobody else ever writes. Slots are numbered; a slot is taken with the *splitter* of Moir and
-Anderson, which needs only reads and writes that are atomic, however long they take::
-
-    x := my token
-    is y set?  then somebody came before: try the next slot
-    y := set
-    is x still my token?  then the slot is mine: write the entry.  Otherwise try the next slot
-
-At most one execution stops at a slot. For if one did, then nobody wrote x after its token and before it read x again,
-and y was set by then: whoever writes x later finds y set, and whoever wrote x before finds another token. So no entry
-is ever overwritten, and none is lost. Of several that come at once, perhaps none stops at a slot; they go on after a
-random pause. Who finds x written passes the slot without trying, since its token in x would spoil that of another.
-
-Readers go from slot to slot until they find one whose x was never written. All slots before an entry have been passed,
-so their x is written: whoever begins to read after an entry was written finds it. A slot with x and no entry was
-passed by all, or its owner is about to write, or died in between; readers go on, and look there again the next time.
+Stores cannot list their keys, so each execution adds an entry here before it sends its first message. Each entry has a
+slot of its own, so that none is lost, however many come at once and whatever the latency of the store; see ``slots``.
 
 The *summary* shortens the way: it holds the entries of all slots before a certain one, and which of these slots were
 still empty. Everybody may write it, since it only repeats what is in the slots; a summary that is overwritten by an
@@ -28,9 +12,7 @@ read for a window that came later. An empty slot is forgotten after two days.
 ===============  =======================================  ==============================================================
 key              written by                               what a crash before or after it leaves
 ===============  =======================================  ==============================================================
-``i-{h}-{n}-x``  whoever tries to take slot n             an empty slot
-``i-{h}-{n}-y``  whoever found no y                       an empty slot
-``i-{h}-{n}-e``  the one that stopped at slot n, once     the entry of an execution that may never have sent anything
+``i-{h}-{n}-…``  whoever tries to take slot n             the entry of an execution that may never have sent anything
 ``i-{h}``        anybody, often when an execution ends    nothing
 ===============  =======================================  ==============================================================
 """
@@ -44,12 +26,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_mqs.core.client.flow import Flow, Sleep
-from airflow_provider_mqs.core.ledger.ledger_reader import get, put
+from airflow_provider_mqs.core.ledger.slots import Slots
+from airflow_provider_mqs.core.ledger.stores import get, put
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.exceptions import StoreError
 
 if TYPE_CHECKING:
+    from airflow_provider_mqs.core.client.flow import Flow
     from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
     from airflow_provider_mqs.core.values.topic_ref import TopicRef
@@ -57,10 +40,6 @@ if TYPE_CHECKING:
 SCHEMA: Final = "mqs.index/2"
 _LONG_WAY: Final = 8
 """Who passed more slots than this writes a summary for those who come later."""
-_MOST_SLOTS: Final = 200
-# each pause is random, and twice as long as the one before, up to this
-_PAUSE_S: Final = 0.2
-_LONGEST_PAUSE_S: Final = 10.0
 _KEPT_EMPTY_MS: Final = 2 * 24 * 3_600_000
 _RETENTION_MS: Final = 60 * 24 * 3_600_000
 """The service keeps messages for 30 days at most: by then neither the sources nor the copies of a replay exist."""
@@ -87,7 +66,8 @@ class IndexEntry:
 
     def may_have_sent_within(self, start_ms: int, end_ms: int) -> bool:
         """Return whether it may have been sending in an interval, as far as the index knows."""
-        return self.since_ms < end_ms and (self.until_ms is None or self.until_ms >= start_ms)
+        # the service's clock may be set back: only when it has ended, it is known from when on it was sending
+        return self.until_ms is None or (self.since_ms < end_ms and self.until_ms >= start_ms)
 
     def to_json(self) -> list[Any]:
         """Return the entry as plain JSON, short since a summary holds many."""
@@ -121,94 +101,51 @@ class ReplayIndex:
     ) -> None:
         self.store = store
         self._prefix = f"i-{hashlib.sha256(json.dumps(topic).encode()).hexdigest()[:32]}"
-        self._jitter = jitter
-        self._through = 0  # all slots before this one were passed
+        self._slots = Slots(store, self._prefix, self._note, jitter=jitter)
         self._entries: dict[str, IndexEntry] = {}
-        self._empty: dict[int, int | None] = {}  # passed slots without an entry, and when the summary first had them
+        self._empty_since_ms: dict[int, int | None] = {}  # when a summary first had a slot as empty
 
     def read(self) -> Flow[list[IndexEntry]]:
         """Return every entry that was written before this began."""
         yield from self._read_summary()
-        for slot in list(self._empty):
-            yield from self._read_slot(slot)
-        yield from self._read_on()
+        yield from self._slots.read()
         return list(self._entries.values())
 
     def announce(self, entry: IndexEntry) -> Flow[None]:
         """Add an entry. Whoever begins to read after this finds it."""
         yield from self._read_summary()
-        begin = self._through
-        yield from self._read_on()
-        for number in range(_MOST_SLOTS):
-            slot = self._through
-            mine = yield from self._take(slot, entry.token)
-            self._through += 1
-            if mine:
-                yield from put(self.store, self._key(slot, "e"), entry.to_json())
-                self._entries[entry.token] = entry
-                if slot - begin > _LONG_WAY:
-                    yield from self.note_ends({}, None)
-                return
-            self._empty[slot] = None
-            pause_s = min(_PAUSE_S * 2**number, _LONGEST_PAUSE_S) * self._jitter()
-            yield Sleep(pause_s, "other runs are being announced at this moment")
-            yield from self._read_on()
-        raise StoreError(f"Too many runs are being announced in {self.store.name} at this moment: try again later.")
+        begin = self._slots.through
+        yield from self._slots.add(entry.token, entry.to_json())
+        if self._slots.through - begin > _LONG_WAY:
+            yield from self.note_ends({}, None)
 
     def without_end(self) -> list[str]:
         """Return the executions of which the index does not say when they ended, as it was last read; oldest first."""
         return [entry.token for entry in self._entries.values() if entry.until_ms is None]
 
-    def note_ends(self, until_ms: Mapping[str, int], now_ms: int | None) -> Flow[None]:
+    def note_ends(self, sent_ms: Mapping[str, tuple[int, int]], now_ms: int | None) -> Flow[None]:
         """
-        Write a summary: everything that was read, and when some of the executions ended.
+        Write a summary: everything that was read, and from when until when some of the executions were sending.
 
         What is old is left out, if the service's time is known: a machine with a wrong clock must forget nothing.
         """
-        for token in self._entries.keys() & until_ms.keys():
-            self._entries[token] = replace(self._entries[token], until_ms=until_ms[token])
-        entries, empty = list(self._entries.values()), dict(self._empty)
+        for token in self._entries.keys() & sent_ms.keys():
+            since_ms, until_ms = sent_ms[token]
+            since_ms = min(since_ms, self._entries[token].since_ms)
+            self._entries[token] = replace(self._entries[token], since_ms=since_ms, until_ms=until_ms)
+        entries = list(self._entries.values())
+        empty = {slot: self._empty_since_ms.get(slot) for slot in sorted(self._slots.empty)}
         if now_ms is not None:
             entries = [one for one in entries if now_ms - (one.until_ms or one.since_ms) < _RETENTION_MS]
-            empty = {slot: now_ms if seen_ms is None else seen_ms for slot, seen_ms in empty.items()}
-            empty = {slot: seen_ms for slot, seen_ms in empty.items() if now_ms - (seen_ms or 0) < _KEPT_EMPTY_MS}
+            empty = {slot: now_ms if since_ms is None else since_ms for slot, since_ms in empty.items()}
+            empty = {slot: since_ms for slot, since_ms in empty.items() if now_ms - (since_ms or 0) < _KEPT_EMPTY_MS}
         summary = {
             "schema": SCHEMA,
-            "through": self._through,
+            "through": self._slots.through,
             "entries": [entry.to_json() for entry in entries],
-            "empty": {str(slot): seen_ms for slot, seen_ms in empty.items()},
+            "empty": {str(slot): since_ms for slot, since_ms in empty.items()},
         }
         yield from put(self.store, self._prefix, summary)
-
-    def _take(self, slot: int, token: str) -> Flow[bool]:
-        """Try to take a slot: the splitter."""
-        yield from put(self.store, self._key(slot, "x"), token)
-        if (yield from get(self.store, self._key(slot, "y"))) is not None:
-            return False
-        yield from put(self.store, self._key(slot, "y"), 1)
-        seen = yield from get(self.store, self._key(slot, "x"))
-        if seen is None:
-            raise StoreError(f"{self.store.name} does not keep what is written into it, so nothing may be sent.")
-        return bool(seen == token)
-
-    def _read_on(self) -> Flow[None]:
-        """Read all slots up to the first that nobody has tried to take."""
-        while (yield from self._read_slot(self._through)):
-            self._through += 1
-
-    def _read_slot(self, slot: int) -> Flow[bool]:
-        """Read the entry of a slot, if it has one; return whether the slot was passed."""
-        value = yield from get(self.store, self._key(slot, "e"))
-        if value is not None:
-            entry = _read_entry(value, self.store)
-            self._entries.setdefault(entry.token, entry)
-            self._empty.pop(slot, None)
-            return True
-        if slot >= self._through:
-            if (yield from get(self.store, self._key(slot, "x"))) is None:
-                return False
-            self._empty[slot] = None
-        return True
 
     def _read_summary(self) -> Flow[None]:
         summary = yield from get(self.store, self._prefix)
@@ -222,14 +159,16 @@ class ReplayIndex:
             entries = [_read_entry(value, self.store) for value in summary["entries"]]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _broken(self.store, error) from error
-        self._through = max(self._through, through)
-        self._empty |= empty
+        self._slots.through = max(self._slots.through, through)
+        self._slots.empty |= empty.keys()
+        self._empty_since_ms |= empty
         for entry in entries:
             if entry.until_ms is not None or entry.token not in self._entries:
                 self._entries[entry.token] = entry
 
-    def _key(self, slot: int, name: str) -> str:
-        return f"{self._prefix}-{slot}-{name}"
+    def _note(self, value: Any) -> None:
+        entry = _read_entry(value, self.store)
+        self._entries.setdefault(entry.token, entry)
 
 
 def read_indexes(indexes: Iterable[ReplayIndex]) -> Flow[list[IndexEntry]]:

@@ -5,7 +5,9 @@ An execution touches the window if it may have been sending within it, in the se
 its first POST is not touched. If its copies may keep the time of their sources, it also touches a window that its plan
 touches, but only with rows that came after it began: the last offsets before its first POST tell which these are.
 
-An execution that touches the window and whose copies nobody knows makes the window incomplete; it is never ignored.
+An execution that touches the window and whose copies nobody knows makes the window incomplete; it is never ignored. Its
+copies may be known to others only (see ``findings``). A message that was acknowledged and surely has no copy leaves no
+gap: all copies that exist are known.
 """
 
 from __future__ import annotations
@@ -74,7 +76,7 @@ def known_copies(stores: Sequence[Store], window: TimeWindow, ref: TopicRef) -> 
         sent_within = ledger.may_have_sent_within(start_ms, end_ms)
         keeps_time = ledger.has_copies and ledger.copies_keep_time is not False and _touches(ledger.span_ms, window)
         if sent_within or keeps_time:
-            known.append(ledger.copies)
+            known += [ledger.copies, ledger.other_copies]
         if ledger.copies_known:
             continue
         if sent_within:

@@ -30,7 +30,8 @@ write
 after the write that has it done    Sent, and the ledger says so: no later run sends it again by itself.
 ==================================  ==================================================================================
 
-So after a crash at most 500 messages are in doubt, and their copies are looked for. Nothing else is a guess.
+So after a crash at most 500 messages are in doubt, and their copies are looked for. Nothing else is a guess. Whoever
+finds out what became of them writes it beside this ledger, not into it (see ``findings``); who reads it has both.
 
 Three values make up a ledger, so that a write costs the same however much was sent before: the *head*, written at every
 claim; the *plan*, written once, before the first head; and *segments* of ``done``, each written once, before the head
@@ -41,7 +42,7 @@ stores the one with the greater number counts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs.core.ledger.process_identity import ProcessIdentity
@@ -49,6 +50,7 @@ from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 from airflow_provider_mqs.exceptions import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
+    from airflow_provider_mqs.core.ledger.findings import Finding
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
 
 SCHEMA: Final = "mqs.ledger/2"
@@ -143,16 +145,20 @@ class Ledger:
     """The executions with messages in common that had stopped when this one began: what it does, it does knowingly."""
     done: OffsetsByPartition = field(default_factory=dict)
     claimed: OffsetsByPartition = field(default_factory=dict)
+    settled: OffsetsByPartition = field(default_factory=dict)
+    """Done, since this execution found that an earlier one had sent it; its copies are those of the earlier one."""
     possible_doubles: OffsetsByPartition = field(default_factory=dict)
     """Sent although an earlier POST of theirs may have worked."""
+    missing: OffsetsByPartition = field(default_factory=dict)
+    """Acknowledged, and surely without a copy."""
     copies: OffsetsByPartition = field(default_factory=dict)
-    """Offsets of the copies that were found."""
+    """Offsets of its copies that were found."""
     copies_known: bool = False
-    """Whether ``copies`` holds every copy."""
+    """Whether ``copies`` holds every copy that it has made."""
+    other_copies: OffsetsByPartition = field(default_factory=dict)
+    """Rows that surely are copies, made by others, or nobody knows by whom."""
     copies_keep_time: bool | None = None
     """Whether a copy has the timestamp of its source; ``None`` if it is not known."""
-    proofs: Mapping[str, OffsetsByPartition] = field(default_factory=dict)
-    """By token, all copies of other executions that this one has found."""
     last_offsets: Mapping[int, int] = field(default_factory=dict)
     """By partition, the last offset before the first message was sent: copies come after it."""
     first_ms: int = 0
@@ -163,6 +169,8 @@ class Ledger:
     """Latest time at which the last write began."""
     clock_known: bool = False
     """Whether ``renewed_ms`` is the service's time, and not a guess by the owner's own clock."""
+    gone_ms: int | None = None
+    """When its process surely had ended, as the reader saw it; never written, since it can only be seen nearby."""
 
     @property
     def token(self) -> str:
@@ -180,14 +188,22 @@ class Ledger:
         return partition_offsets.union(self.done, self.claimed)
 
     @property
+    def posted(self) -> OffsetsByPartition:
+        """What this execution itself has surely sent: the sources of its copies."""
+        return partition_offsets.difference(self.done, self.settled) if self.settled else self.done
+
+    @property
     def has_copies(self) -> bool:
-        """Whether anything was sent, or may have been."""
-        return bool(self.done or self.claimed)
+        """Whether it has posted anything, or may have."""
+        return bool(self.claimed or self.posted)
 
     @property
     def posts_until_ms(self) -> int:
         """The latest time at which its owner may have begun a POST, unless it writes again."""
-        return self.renewed_ms + OWN_LEASE_MS if self.is_open else self.until_ms or self.renewed_ms
+        if not self.is_open:
+            return self.until_ms or self.renewed_ms
+        until_ms = self.renewed_ms + OWN_LEASE_MS
+        return until_ms if self.gone_ms is None else min(until_ms, self.gone_ms)
 
     def until(self, late_ms: int = LATE_MS) -> int:
         """Return the latest time that a copy of this execution may have, unless it writes again."""
@@ -203,6 +219,18 @@ class Ledger:
             return self.owner.is_retried_by(other)
         # a command has no task instance, and continues any call that broke off
         return self.owner.task_instance == other.task_instance
+
+    def with_finding(self, finding: Finding) -> Ledger:
+        """Return the ledger with what others have found out about this execution."""
+        union, difference = partition_offsets.union, partition_offsets.difference
+        return replace(
+            self,
+            done=union(self.done, finding.sent),
+            claimed=difference(self.claimed, union(finding.sent, finding.unsent)),
+            copies=union(self.copies, finding.copies),
+            missing=union(self.missing, finding.missing),
+            copies_known=self.copies_known or finding.whole,
+        )
 
     def to_json(self, segments: int = 0) -> dict[str, Any]:
         """Return the head, whose ``done`` is what is in none of the segments."""
@@ -221,11 +249,13 @@ class Ledger:
             "segments": segments,
             "done": offset_ranges.to_json(self.done),
             "claimed": offset_ranges.to_json(self.claimed),
+            "settled": offset_ranges.to_json(self.settled),
             "possible_doubles": offset_ranges.to_json(self.possible_doubles),
+            "missing": offset_ranges.to_json(self.missing),
             "copies": offset_ranges.to_json(self.copies),
             "copies_known": self.copies_known,
+            "other_copies": offset_ranges.to_json(self.other_copies),
             "copies_keep_time": self.copies_keep_time,
-            "proofs": {token: offset_ranges.to_json(copies) for token, copies in self.proofs.items()},
             "last_offsets": {str(partition): offset for partition, offset in self.last_offsets.items()},
             "first_ms": self.first_ms,
             "until_ms": self.until_ms,
@@ -257,14 +287,13 @@ class Ledger:
                 after=tuple(map(str, value["after"])),
                 done=partition_offsets.union(sealed, offsets("done")),
                 claimed=offsets("claimed"),
+                settled=offsets("settled"),
                 possible_doubles=offsets("possible_doubles"),
+                missing=offsets("missing"),
                 copies=offsets("copies"),
                 copies_known=value["copies_known"] is True,
+                other_copies=offsets("other_copies"),
                 copies_keep_time=None if keep_time is None else bool(keep_time),
-                proofs={
-                    str(token): partition_offsets.from_json(copies, "proofs")
-                    for token, copies in value["proofs"].items()
-                },
                 last_offsets={int(partition): int(offset) for partition, offset in value["last_offsets"].items()},
                 first_ms=int(value["first_ms"]),
                 until_ms=int(value["until_ms"]),

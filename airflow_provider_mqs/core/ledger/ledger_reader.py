@@ -1,5 +1,5 @@
 """
-Reads ledgers and the flags beside them, from several stores; as flows, one step for each read or write of a store.
+Reads ledgers and what lies beside them, from several stores; as flows, one step for each read or write of a store.
 
 ==============================  ==============================  ========================================================
 key                             written by                      value
@@ -8,26 +8,26 @@ key                             written by                      value
 ``x-{token}-plan``              the execution itself, once      the offsets that it plans to send
 ``x-{token}-{n}``               the execution itself, once      segment n of what it has done
 ``stop-{token}``                whoever takes over from it      the *fence*: who did; the execution posts nothing more
-``proof-{token}``               whoever has found its copies    the token of the ledger whose ``proofs`` name them
+``found-{token}-{n}-…``         whoever finds something out     what its own ledger does not say; see ``findings``
 ==============================  ==============================  ========================================================
 
-Several executions may write the last two, and each of their values is right.
+Several executions may raise a fence, and each of them is right.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mqs.core.client.flow import Call, Flow
+from airflow_provider_mqs.core.ledger.findings import findings_about
 from airflow_provider_mqs.core.ledger.ledger import Ledger, broken, check_schema
+from airflow_provider_mqs.core.ledger.stores import get, put
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from airflow_provider_mqs.core.client.flow import Flow
     from airflow_provider_mqs.core.ledger.stores import Store
     from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
 
@@ -52,21 +52,6 @@ def fence_key(token: str) -> str:
     return f"stop-{token}"
 
 
-def prover_key(token: str) -> str:
-    """Return the key that says whose ledger names the copies of an execution."""
-    return f"proof-{token}"
-
-
-def get(store: Store, key: str) -> Flow[Any | None]:
-    """Read a value."""
-    return (yield Call(partial(store.get, key)))
-
-
-def put(store: Store, key: str, value: Any) -> Flow[None]:
-    """Write a value."""
-    yield Call(partial(store.set, key, value))
-
-
 class LedgerReader:
     """Reads ledgers from the stores that hold them, and remembers the parts that never change."""
 
@@ -75,7 +60,7 @@ class LedgerReader:
         self._unchanging: dict[str, OffsetsByPartition] = {}
 
     def load(self, token: str) -> Flow[Ledger | None]:
-        """Return the ledger of an execution, with its copies if another has found them; ``None`` if there is none."""
+        """Return the ledger of an execution, with what others have found out; ``None`` if there is none."""
         found = yield from self._newest_head(token)
         if found is None:
             return None
@@ -85,9 +70,9 @@ class LedgerReader:
         for number in range(head["segments"]):
             sealed.append((yield from self._part(store, segment_key(token, number))))  # noqa: PERF401 - not with ``yield``
         ledger = Ledger.from_json(head, store.name, planned, partition_offsets.union(*sealed))
-        if ledger.copies_known or not ledger.has_copies:
-            return ledger
-        return (yield from self._with_found_copies(ledger))
+        if ledger.claimed or (ledger.has_copies and not ledger.copies_known):
+            return ledger.with_finding((yield from findings_about(self.stores, token)))
+        return ledger
 
     def load_all(self, tokens: Iterable[str]) -> Flow[list[Ledger]]:
         """Return the ledgers of several executions, without those that are gone."""
@@ -133,15 +118,3 @@ class LedgerReader:
             except ConfigurationError as error:
                 raise broken(store.name, error) from error
         return self._unchanging[key]
-
-    def _with_found_copies(self, ledger: Ledger) -> Flow[Ledger]:
-        for store in self.stores:
-            prover = yield from get(store, prover_key(ledger.token))
-            if prover is None or prover == ledger.token:
-                continue
-            found = yield from self._newest_head(str(prover))
-            if found is None or ledger.token not in found[1].get("proofs", {}):
-                continue
-            copies = partition_offsets.from_json(found[1]["proofs"][ledger.token], "proofs")
-            return replace(ledger, copies=partition_offsets.union(ledger.copies, copies), copies_known=True)
-        return ledger

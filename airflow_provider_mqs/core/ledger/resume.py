@@ -12,8 +12,9 @@ There are three cases:
 * *Sent again* (``on_replayed="resend"``): only the lineage counts.
 
 A message is in doubt if one ledger has it claimed and none has it done. Ledgers never change after their execution has
-ended, so it stays in doubt, whatever the options of the executions in between, until one of them has sent it or found
-its copy. A message that no ledger contains is never left out.
+ended, so it stays in doubt, whatever the options of the executions in between, until one of them has sent it, or found
+out what became of it: such findings are applied to the ledgers before they come here. A message that no ledger contains
+is never left out.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def history_of(mine: Ledger, others: Iterable[Ledger], on_replayed: str) -> Hist
 
     ``mine`` is this execution's ledger before anything was sent, ``others`` are those of the earlier ones.
     """
-    ledgers = in_order(ledger for ledger in others if ledger.has_copies)
+    ledgers = in_order(ledger for ledger in others if ledger.maybe_sent)
     lineage = lineage_of(mine, ledgers)
     strangers = [ledger for ledger in ledgers if ledger not in lineage]
     done = partition_offsets.union(*(ledger.done for ledger in lineage))

@@ -21,8 +21,11 @@ on stops at its next write, and everything that it may post until then is in dou
                   and look again. One that is ``opening`` with a larger token will find this one and say ``waiting``;
                   look again until it does. One that is ``waiting`` is in nobody's way. 3. Begin when one look since
                   ``opening`` was last written finds nobody in the way. After an hour, give up.
-``write``         Write the ledger, then look at the own fence. A message is posted only after a write that claims it.
+``write``         Write what was found out about others, then the ledger, then look at the own fence. A message is
+                  posted only after a write that claims it.
 ``close``         Write the final state, ``ended`` (messages are left) or ``complete``, then note the end in the index.
+overtaken         Whoever finds that Airflow has started a later try of its task meanwhile has been taken for dead, and
+                  stops, whatever has become of the later one.
 own lease         A write allows to post for 40 s after it began (``OWN_LEASE_MS``); after that, its owner writes again
                   before the next POST. It writes every 15 s in every phase that lasts, so it seldom has to.
 lease             A rival is dead if it is an earlier try of the same task (Airflow runs one at a time); or a process of
@@ -54,11 +57,13 @@ from __future__ import annotations
 import logging
 import random
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from airflow_provider_mqs.core.client.flow import Flow, Sleep
 from airflow_provider_mqs.core.client.service_clock import ServiceClock
 from airflow_provider_mqs.core.ledger import process_identity
+from airflow_provider_mqs.core.ledger.findings import Finding, add_finding, findings_about, union
 from airflow_provider_mqs.core.ledger.index import IndexEntry, ReplayIndex, read_indexes
 from airflow_provider_mqs.core.ledger.ledger import (
     ENDED,
@@ -70,15 +75,9 @@ from airflow_provider_mqs.core.ledger.ledger import (
     Ledger,
     Owner,
 )
-from airflow_provider_mqs.core.ledger.ledger_reader import (
-    LedgerReader,
-    head_key,
-    plan_key,
-    prover_key,
-    put,
-    segment_key,
-)
+from airflow_provider_mqs.core.ledger.ledger_reader import LedgerReader, head_key, plan_key, segment_key
 from airflow_provider_mqs.core.ledger.resume import History, history_of
+from airflow_provider_mqs.core.ledger.stores import put
 from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 from airflow_provider_mqs.core.offsets.plan import Plan, replay_id_of
 from airflow_provider_mqs.core.values.time_window import iso
@@ -111,11 +110,13 @@ class LedgerChanges(TypedDict, total=False):
     state: str
     verifying: bool
     claimed: OffsetsByPartition
+    settled: OffsetsByPartition
     possible_doubles: OffsetsByPartition
+    missing: OffsetsByPartition
     copies: OffsetsByPartition
     copies_known: bool
+    other_copies: OffsetsByPartition
     copies_keep_time: bool | None
-    proofs: Mapping[str, OffsetsByPartition]
     until_ms: int
 
 
@@ -145,12 +146,16 @@ class LedgerSession:
         plan = plan_key(ledger.token), offset_ranges.to_json(ledger.planned)
         self._unwritten: list[list[tuple[str, Any]]] = [[plan] for _ in self._stores]
         self._seq = 0
+        self._began_s: float | None = None
+        self._began_ms = float("inf")
         self._writing = self._broken = False
         self._renewed_s = self._lease_ends_s = float("-inf")
         self._reader = LedgerReader(self._stores)
         topic = TopicRef(*(ledger.scope[name] for name in TopicRef._fields))
         self._indexes = [ReplayIndex(store, topic, jitter=jitter) for store in self._stores]
         self._started_at = started_at
+        self._jitter = jitter
+        self._findings: dict[str, Finding] = {}  # what was written about others
         self._last_seen: dict[str, tuple[int, float]] = {}
 
     @property
@@ -169,7 +174,10 @@ class LedgerSession:
 
     def preview(self, on_replayed: str) -> Flow[History]:
         """Return what earlier executions left, and those left so far that are still sending. Changes nothing."""
-        return history_of(self._head, (yield from self.overlapping()), on_replayed)
+        self._note_begin()
+        history = history_of(self._head, (yield from self.overlapping()), on_replayed)
+        self._note_begin()
+        return history
 
     def open(self, on_replayed: str) -> Flow[History]:
         """Announce this execution and wait until it may begin; see the table above."""
@@ -187,18 +195,29 @@ class LedgerSession:
                 yield from self._write({}, {"state": ENDED})
             raise
 
-    def write(self, *, done: OffsetsByPartition | None = None, **changes: Unpack[LedgerChanges]) -> Flow[None]:
+    def write(
+        self,
+        *,
+        done: OffsetsByPartition | None = None,
+        findings: Mapping[str, Finding] | None = None,
+        **changes: Unpack[LedgerChanges],
+    ) -> Flow[None]:
         """
         Write the ledger; ``done`` is what was sent since the last write. After a ``StoreError`` nothing may be posted.
 
+        ``findings`` are what was found out about other executions, by token; what was written before costs nothing.
         One at a time, and not to be cut off but at the end: after a write that failed only ``close`` may write.
         """
         if self._broken:
             raise StoreError("An earlier write of the ledger failed, so nothing more is sent.")
-        yield from self._write(done or {}, changes)
+        yield from self._write(done or {}, changes, findings or {})
 
     def close(
-        self, *, done: OffsetsByPartition | None = None, **changes: Unpack[LedgerChanges]
+        self,
+        *,
+        done: OffsetsByPartition | None = None,
+        findings: Mapping[str, Finding] | None = None,
+        **changes: Unpack[LedgerChanges],
     ) -> Flow[OffsetsByPartition]:
         """
         Write the ledger for the last time; its ``state`` says how it ended.
@@ -206,7 +225,7 @@ class LedgerSession:
         Return messages that another execution may have sent too, without having known of this one. There are none
         unless a store has shown old values.
         """
-        yield from self._write(done or {}, changes)
+        yield from self._write(done or {}, changes, findings or {})
         try:
             doubles = yield from self._unforeseen()
             if doubles:
@@ -245,6 +264,10 @@ class LedgerSession:
         ledgers = yield from self._others(lambda entry: entry.may_have_sent_within(start_ms, end_ms))
         return [ledger for ledger in ledgers if ledger.may_have_sent_within(start_ms, end_ms)]
 
+    def found_by_others(self) -> Flow[Finding]:
+        """Return what other executions have found out about this one."""
+        return (yield from findings_about(self._stores, self._head.token))
+
     def fence(self, ledger: Ledger) -> Flow[Ledger]:
         """Keep another execution from posting what it has not claimed yet, and return its ledger as it is then."""
         return (yield from self._reader.fence(ledger.token, str(self._head.owner))) or ledger
@@ -269,6 +292,7 @@ class LedgerSession:
         began_s, logged_s = self.clock.monotonic(), float("-inf")
         while True:
             stopped, alive = yield from self.judge((yield from self.overlapping()))
+            self._check_turn((*stopped, *alive))
             ahead = [rival for rival in alive if self._goes_first(rival)]
             waiting = self._head.state == WAITING
             if not ahead and waiting:
@@ -293,6 +317,26 @@ class LedgerSession:
             if self.clock.monotonic() - self._renewed_s >= _RENEW_EVERY_S:
                 yield from self._write({}, {})
 
+    def _check_turn(self, ledgers: Iterable[Ledger]) -> None:
+        """Refuse to begin if Airflow has started a later try of this task since, because it took this one for dead."""
+        began_ms = self._note_begin()
+        for ledger in ledgers:
+            # a run that was deleted and made anew has tries with greater numbers in its past
+            if self._head.owner.is_earlier_try_of(ledger.owner) and ledger.renewed_ms >= began_ms:
+                raise StoreError(
+                    f"A later try of this task has begun ({ledger.owner}), so this one stops, and sends nothing twice. "
+                    "The later one sends what is left."
+                )
+
+    def _note_begin(self) -> float:
+        """Return the earliest time at which this may have begun, also if a clock stood still or was set since."""
+        if self._began_s is None:
+            self._began_s = self.clock.monotonic()
+        began_ms = self.clock.earliest_ms() - (self.clock.monotonic() - self._began_s) * 1000
+        if self.clock.known:
+            self._began_ms = began_ms = min(self._began_ms, began_ms)
+        return began_ms
+
     def _goes_first(self, rival: Ledger) -> bool:
         return rival.state == SENDING or (rival.state == OPENING and rival.token < self._head.token)
 
@@ -302,66 +346,90 @@ class LedgerSession:
         for ledger in ledgers:
             if not ledger.is_open:
                 stopped.append(ledger)
-            elif (yield from self._reader.fenced_by(ledger.token)):
+                continue
+            gone = ledger.owner.process.has_ended(self._head.owner.process.machine, self._started_at)
+            gone_ms = self.clock.latest_ms() if gone else None
+            if (yield from self._reader.fenced_by(ledger.token)):
                 # read again: what it wrote before it could see the fence counts
-                stopped.append((yield from self._reader.load(ledger.token)) or ledger)
-            elif self._is_dead(ledger):
+                fenced = (yield from self._reader.load(ledger.token)) or ledger
+            elif gone or self._is_dead(ledger):
                 _log.info("Taking over from another run that has ended without saying so (%s).", ledger.owner)
-                stopped.append((yield from self.fence(ledger)))
+                fenced = yield from self.fence(ledger)
             else:
                 alive.append(ledger)
+                continue
+            stopped.append(replace(fenced, gone_ms=gone_ms))
         return stopped, alive
 
     def _is_dead(self, rival: Ledger) -> bool:
-        """Return whether the owner of an open ledger is gone, as far as one can tell."""
+        """Return whether the owner of an open ledger is gone, as far as one can tell without seeing its process."""
         me, now_s = self._head.owner, self.clock.monotonic()
         seq, since_s = self._last_seen.setdefault(rival.token, (rival.seq, now_s))
         if seq != rival.seq:
             self._last_seen[rival.token] = rival.seq, now_s
-        if rival.owner.is_earlier_try_of(me) or rival.owner.process.has_ended(me.process.machine, self._started_at):
+        if rival.owner.is_earlier_try_of(me):
             return True
         if rival.clock_known and self.clock.known:
             return self.clock.earliest_ms() - rival.renewed_ms >= LEASE_MS
         return seq == rival.seq and (now_s - since_s) * 1000 >= LEASE_MS
 
-    def _write(self, done: OffsetsByPartition, changes: LedgerChanges) -> Flow[None]:
-        """Write the ledger into each store, then look at the own fence."""
+    def _write(
+        self, done: OffsetsByPartition, changes: LedgerChanges, findings: Mapping[str, Finding] = MappingProxyType({})
+    ) -> Flow[None]:
+        """Write what was found out about others, then the ledger that builds on it."""
         if self._writing:
             raise RuntimeError("The ledger is being written at this moment.")
         self._writing, sound = True, False
-        if "proofs" in changes:
-            changes = {**changes, "proofs": {**self._head.proofs, **changes["proofs"]}}
         try:
+            yield from self._write_findings(findings)
             self._add(done)
-            began_s = self.clock.monotonic()
-            head = replace(
-                self._head,
-                **changes,
-                seq=self._seq + 1,
-                renewed_ms=self.clock.latest_ms(),
-                clock_known=self.clock.known,
-            )
-            self._seq += 1
-            value = replace(head, done=self._unsealed).to_json(len(self._sealed))
-            for store, unwritten in zip(self._stores, self._unwritten, strict=True):
-                while unwritten:
-                    yield from put(store, *unwritten[0])
-                    del unwritten[0]
-                yield from put(store, head_key(head.token), value)
-                for token in changes.get("proofs", ()):
-                    if token != head.token:
-                        yield from put(store, prover_key(token), head.token)
-            self._head = head
-            taker = yield from self._reader.fenced_by(head.token)
-            if taker:
-                raise StoreError(
-                    f"The messages were taken over by another execution ({taker}), which took this one for dead; this "
-                    "one stops, so that no message is sent twice. Run it again to send what is left."
-                )
+            yield from self._write_head(changes)
             sound = True
         finally:
             self._writing = False
             self._broken = self._broken or not sound
+
+    def _write_findings(self, findings: Mapping[str, Finding]) -> Flow[None]:
+        """Write what was found out about others, as far as it is new."""
+        for token, finding in findings.items():
+            before = self._findings.get(token, Finding())
+            both = union((before, finding))
+            if both == before:
+                continue
+            for store in self._stores:
+                yield from add_finding(store, token, finding, finder=self._head.token, jitter=self._jitter)
+            self._findings[token] = both
+            # many findings and a slow store must not make their finder look dead
+            if self._seq and self.clock.monotonic() - self._renewed_s >= _RENEW_EVERY_S:
+                yield from self._write_head({})
+
+    def _write_head(self, changes: LedgerChanges) -> Flow[None]:
+        """Write the ledger into each store, then look at the own fence."""
+        began_s = self.clock.monotonic()
+        before = self._head
+        head = replace(
+            before, **changes, seq=self._seq + 1, renewed_ms=self.clock.latest_ms(), clock_known=self.clock.known
+        )
+        # the service's clock may be set, and copies have the times of before and after
+        head = replace(
+            head,
+            first_ms=min(head.first_ms, self.clock.earliest_ms()),
+            until_ms=max(head.until_ms, before.until_ms),
+        )
+        self._seq += 1
+        value = replace(head, done=self._unsealed).to_json(len(self._sealed))
+        for store, unwritten in zip(self._stores, self._unwritten, strict=True):
+            while unwritten:
+                yield from put(store, *unwritten[0])
+                del unwritten[0]
+            yield from put(store, head_key(head.token), value)
+        self._head = head
+        taker = yield from self._reader.fenced_by(head.token)
+        if taker:
+            raise StoreError(
+                f"The messages were taken over by another execution ({taker}), which took this one for dead; this "
+                "one stops, so that no message is sent twice. Run it again to send what is left."
+            )
         self._renewed_s, self._lease_ends_s = began_s, began_s + OWN_LEASE_MS / 1000
 
     def _add(self, done: OffsetsByPartition) -> None:
@@ -394,8 +462,9 @@ class LedgerSession:
             ended, _ = yield from self.judge(
                 one for one in ledgers if not one.is_open or now_ms - one.renewed_ms > _SURELY_GONE_MS
             )
-            ends = {one.token: one.until() for one in (*ended, mine)}
-            yield from index.note_ends(ends, now_ms if self.clock.known else None)
+            # who never came to send anything has no first time
+            sent_ms = {one.token: (one.first_ms or now_ms, one.until()) for one in (*ended, mine)}
+            yield from index.note_ends(sent_ms, now_ms if self.clock.known else None)
 
 
 def session_for(

@@ -292,7 +292,7 @@ class Replay:
             # not in the midst of a write
             if self._lease is not None:
                 self._lease.cancel()
-            flow = self._session.close(done=self.account.take_new_done(), **changes)
+            flow = self._session.close(done=self.account.take_new_done(), findings=self._verifier.findings, **changes)
             return await adrive(joined(flow), self._client.perform)
 
     async def _write_or_stop(self, *, unless_held: bool = False, **more: Unpack[LedgerChanges]) -> None:
@@ -307,7 +307,7 @@ class Replay:
             if unless_held and self._session.lease_left_s() > 0:
                 return
             changes: LedgerChanges = {**self._account_changes(), "state": SENDING, **more}
-            flow = self._session.write(done=self.account.take_new_done(), **changes)
+            flow = self._session.write(done=self.account.take_new_done(), findings=self._verifier.findings, **changes)
             try:
                 await adrive(joined(flow), self._client.perform)
             except StoreError as error:

@@ -18,8 +18,8 @@ One proves for all
 Replays that send side by side have their copies among each other, so none can count its own before the others have
 stopped. Each says in its ledger that it is ``verifying`` and waits until no other is sending, at most for
 ``verify_wait``. Then all see the same set, and the one with the greatest token reads the topic once and proves for
-everybody. The others wait for what it writes into its ledger (``proofs``). If it ends without, or dies, each looks
-alone. That two read at once costs requests, and nothing else.
+everybody. The others wait for what it has found out about them (see ``core.ledger.findings``). If it ends without, or
+dies, each looks alone. That two read at once costs requests, and nothing else.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from airflow_provider_mqs.core.client.flow import Flow, Sleep
+from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.verify import copy_search
 from airflow_provider_mqs.core.verify.copy_search import Doubt, Finding, Settled
@@ -127,7 +128,9 @@ class Verifier:
         self._past: OffsetsByPartition = {}  # in doubt because of earlier executions, and not posted by this one
         self._past_sent: OffsetsByPartition = {}  # of these, what turned out to be sent
         self._past_unsent: OffsetsByPartition = {}  # and what turned out not to be
-        self._proofs: dict[str, OffsetsByPartition] = {}
+        self.findings: dict[str, LedgerFinding] = {}
+        """What was found out about other executions, for the next write of the ledger."""
+        self._found: dict[str, OffsetsByPartition] = {}  # by token, all copies, as others found them
 
     def begin(self, history: History) -> None:
         """Note what earlier executions left."""
@@ -164,14 +167,14 @@ class Verifier:
     async def find_copies(self, in_doubt: OffsetsByPartition) -> Settled:
         """Find out which messages in doubt were sent, and which were not."""
         service = self._service_time()
-        doubts = {ref: self._doubt(ref, service) for ref in partition_offsets.expand(in_doubt)}
+        posts = {ref: self._doubt(ref, service) for ref in partition_offsets.expand(in_doubt)}
         # a message in doubt takes more contents than one that was acknowledged
-        self._evidence.most_contents += 4 * len(doubts)
-        flow = copy_search.settle_doubts(
+        self._evidence.most_contents += 4 * len(posts)
+        flow = copy_search.settle(
             self._evidence,
             lambda: self._targets(service),
             self._touching,
-            doubts,
+            posts,
             wait_ms=round(self._options.verify_wait_s * 1000),
             offset_ms=service.offset_ms,
         )
@@ -189,7 +192,7 @@ class Verifier:
                 "No copy of a message that was surely sent is in sight, so it is not known what copies look like, and "
                 "%d messages in doubt cannot be resolved. If the next try ends in the same way, change an option: "
                 "ordering='none' sends others first; on_unknown='resend' sends those in doubt again, perhaps twice.",
-                len(doubts),
+                len(posts),
             )
         return settled
 
@@ -201,12 +204,10 @@ class Verifier:
         if share:
             peers = [one for one in others if one.searching and one.found is None]
             first = max([token, *(one.token for one in peers)])
-            if (
-                self._are_proven(targets)
-                or first != token
-                and (yield from self._wait_for(first, targets, until_s + _LONGER_S))
+            if self._are_proven(targets) or (
+                first != token and (yield from self._wait_for(first, targets, until_s + _LONGER_S))
             ):
-                targets = [replace(one, found=self._proofs.get(one.token, one.found)) for one in targets]
+                targets = [replace(one, found=self._found.get(one.token, one.found)) for one in targets]
                 group = targets
             else:
                 group += [one for one in others if one.found is None and not one.busy and one.sent]
@@ -240,11 +241,15 @@ class Verifier:
     def _changes(self, token: str, finding: Finding) -> LedgerChanges:
         """Return what the ledger is to say: all rows that surely are copies, and what was proven for others."""
         whole = {one: finding.copies[one] for one in finding.whole}
-        proofs = {one: copies for one, copies in whole.items() if one == token or one not in self._proofs}
-        changes: LedgerChanges = {"copies": {**finding.partial, **finding.copies}.get(token, {}), "proofs": proofs}
+        changes: LedgerChanges = {"copies": {**finding.partial, **finding.copies}.get(token, {})}
+        self.findings = {
+            one: LedgerFinding(copies=copies, whole=True)
+            for one, copies in whole.items()
+            if one != token and one not in self._found
+        }
         if token in whole:
-            changes["copies"] = partition_offsets.union(whole[token], finding.surely_copies)
             changes["copies_known"] = True
+            changes["other_copies"] = partition_offsets.difference(finding.surely_copies, whole[token])
         if finding.keep_time is not None:
             changes["copies_keep_time"] = finding.keep_time
         return changes
@@ -262,13 +267,16 @@ class Verifier:
             yield Sleep(_POLL_S, "another resend of the topic finds the copies of both")
 
     def _are_proven(self, targets: list[Execution]) -> bool:
-        return all(one.token in self._proofs or one.found is not None for one in targets)
+        return all(one.token in self._found or one.found is not None for one in targets)
 
     def _touching(self, start_ms: int, end_ms: int) -> Flow[list[Execution]]:
         ledgers = yield from self._session.touching(start_ms, end_ms)
-        for ledger in ledgers:
-            self._proofs.update({token: found for token, found in ledger.proofs.items() if token != ledger.token})
-        return [self._as_settled(execution_of(ledger, self._client.api.service_clock)) for ledger in ledgers]
+        mine = yield from self._session.found_by_others()
+        if mine.whole:
+            self._found[self._session.ledger.token] = mine.copies
+        touching = [self._as_settled(execution_of(ledger, self._client.api.service_clock)) for ledger in ledgers]
+        self._found |= {one.token: one.found for one in touching if one.found is not None}
+        return touching
 
     def _targets(self, service: _ServiceTime) -> list[Execution]:
         """Return this execution and those that it continues."""

@@ -163,23 +163,17 @@ def match(
     """
     groups = group_by_key(sources, rows, kept)
     matching = Matching()
-    loud, counted = set(), []
+    # partitions in which producers write look-alikes
+    loud = {key[0] for key, group in groups.items() if group.sources and key not in mixed and not _is_quiet(group)}  # type: ignore[index]
+    counted = []
     for key, group in groups.items():
         if not group.sources:
             matching.strays += group.rows
-        elif key not in mixed and not _is_quiet(group):
-            loud.add(key[0])  # type: ignore[index]
-    for key, group in groups.items():
-        if not group.sources:
-            continue
-        if key in mixed:
-            if kept.steady and _is_exact(group):
-                matching.copies += _shared_out(group.sources, group.rows)
-            else:
-                matching.unclear += group.sources
-                matching.short += group.known if len(group.rows) < len(group.sources) else []
-        elif kept.steady and key[0] not in loud and _is_exact(group):  # type: ignore[index]
+        elif kept.steady and _is_exact(group) and (key in mixed or key[0] not in loud):  # type: ignore[index]
             matching.copies += _shared_out(group.sources, group.rows)
+        elif key in mixed:
+            matching.unclear += group.sources
+            matching.short += group.known if len(group.rows) < len(group.sources) else []
         elif all(contents.get(ref) is not None for ref in group.refs):
             for part in _split(group, contents):
                 _match_by_content(part, matching)
@@ -192,7 +186,7 @@ def match(
 
 
 def settle(
-    doubts: Sequence[Source],
+    in_doubt: Sequence[Source],
     others: Iterable[Source],
     rows: Iterable[Shown],
     kept: KeptTraits,
@@ -203,14 +197,14 @@ def settle(
     """
     Decide about some open sources, always by contents; fills ``sent``, ``absent``, ``unclear`` and ``wanted``.
 
-    Less is read than to match whole groups: the doubts, the rows in their spans, and what else may explain those. Only
+    Less is read than to match whole groups: these, the rows in their spans, and what else may explain those rows. Only
     with ``thorough`` is a source really absent: then rows of another look are compared, too, all of them if they are
     few, else those of which there are more than sources of their look.
     """
-    groups = group_by_key([*doubts, *others], rows, kept)
-    mine = {id(source) for source in doubts}
+    groups = group_by_key([*in_doubt, *others], rows, kept)
+    mine = {id(source) for source in in_doubt}
     matching = Matching()
-    strays = _strays(groups.values(), doubts, kept) if thorough else []
+    strays = _strays(groups.values(), in_doubt, kept) if thorough else []
     for group in groups.values():
         open_here = [source for source in group.sources if id(source) in mine]
         if not open_here:
@@ -226,16 +220,16 @@ def settle(
     return matching
 
 
-def _strays(groups: Iterable[Group], doubts: Sequence[Source], kept: KeptTraits) -> list[Shown]:
-    """Return rows that may be copies of doubts in another look than is expected."""
+def _strays(groups: Iterable[Group], in_doubt: Sequence[Source], kept: KeptTraits) -> list[Shown]:
+    """Return rows that may be copies of messages in doubt in another look than is expected."""
     groups = list(groups)
-    near = _covered((row for group in groups for row in group.rows), doubts)
+    near = _covered((row for group in groups for row in group.rows), in_doubt)
     if len(near) <= _FEW_ROWS or not kept.steady:
         return near
-    start_ms, end_ms = min(one.start_ms for one in doubts), max(one.end_ms for one in doubts)
+    start_ms, end_ms = min(one.start_ms for one in in_doubt), max(one.end_ms for one in in_doubt)
     strays = []
     for group in groups:
-        found = _covered(group.rows, doubts)
+        found = _covered(group.rows, in_doubt)
         at_that_time = [one for one in group.sources if one.start_ms <= end_ms and start_ms <= one.end_ms]
         if len(found) > len(at_that_time):
             strays += found
@@ -266,10 +260,10 @@ def _settle_part(
         return
     together = {row.ref: row for row in [*part.rows, *theirs] if contents[row.ref] == content}
     sources = [*left, *twins]
-    looks_right = {row.ref for row in rows}
+    expected = {row.ref for row in rows}
     clear = (
         len(together) == len(sources)
-        and all(row.ref in looks_right for row in part.rows)
+        and all(row.ref in expected for row in part.rows)
         and len(pair_up(sources, list(together.values()))) == len(sources)
         and all(twin.known for twin in twins)
     )

@@ -9,7 +9,7 @@ came after it began. ``copy_matching`` says what proves what; this module reads,
     for, at most for the wait, and only the time in which they must be is read again. So that not each of many
     executions reads everything, one of them proves for all (``core.resend.verifier``).
 
-``settle_doubts``
+``settle``
     =========  ========================================================================================================
     sent       A row has its content, and no other message explains that row. This needs no wait.
     not sent   No row has its content, the wait after its POST has passed, and its partition was surely shown as far as
@@ -40,6 +40,7 @@ from airflow_provider_mqs.core.verify.copy_matching import Matching, Source
 from airflow_provider_mqs.core.verify.evidence import Evidence
 from airflow_provider_mqs.core.verify.executions import (
     MARGIN_MS,
+    SLACK_MS,
     Execution,
     Fit,
     fit_of,
@@ -64,6 +65,8 @@ _MOST_CHANGES = 3
 """How often everything is matched once more because ledgers have changed."""
 _MOST_NEWEST = 3
 """Newest known sources of a partition whose copies show how far it can be seen."""
+_MOST_AT_ONCE = 1
+"""Rows that are compared with the first message that was sent, right after that."""
 _MOST_NEAR = 8
 """Rows that are compared with one of these."""
 _SOON_MS = 5_000
@@ -181,29 +184,50 @@ def prove_with(
     evidence: Evidence, targets: Sequence[Execution], others: Sequence[Execution], touching: Touching, *, until_s: float
 ) -> Flow[Finding]:
     """Prove the copies of ``targets`` among those of ``others``; copies may be late until ``until_s``."""
-    api, pause_s, widened = evidence.api, _FIRST_PAUSE_S, 0
+    api, pause_s, widened, forgotten = evidence.api, _FIRST_PAUSE_S, 0, False
     search = _Search(evidence, [*targets, *others])
     if all(one.found is not None for one in targets):
         return search.finding(targets, Matching())
     yield from search.load()
-    yield from search.read(*search.span)
+    # what comes from now on was not read yet, even if it is of this time
+    (start_ms, end_ms), began_ms = search.span, api.earliest_ms() - MARGIN_MS
+    yield from search.read(start_ms, end_ms)
     while True:
         others = yield from _neighbours(targets, touching)
-        before, search = search.span, _Search(evidence, [*targets, *others])
+        search = _Search(evidence, [*targets, *others])
         yield from search.load()
-        if search.span != before and widened < _MOST_CHANGES:
+        wider = search.span
+        if (wider[0] < start_ms or wider[1] > end_ms) and widened < _MOST_CHANGES:
             widened += 1
-            yield from search.read(*search.span)
+            first_ms = wider[0] if wider[0] < start_ms else min(end_ms, began_ms)
+            (start_ms, end_ms), began_ms = wider, api.earliest_ms() - MARGIN_MS
+            yield from search.read(first_ms, end_ms)
             continue
         if evidence.too_many:
             return search.finding(targets, Matching())
         last = api.monotonic() >= until_s
         matching = yield from search.match(final=last)
-        if last or not (matching.short or evidence.why_incomplete or evidence.kept is None):
-            return search.finding(targets, matching)
+        busy = matching.unclear and any(one.busy for one in others)
+        if last or not (matching.short or evidence.why_incomplete or evidence.kept is None or busy):
+            finding = search.finding(targets, matching)
+            if forgotten or not finding.unproven or all(one.found is None for one in others):
+                return finding
+            # equal rows may have been given to them that are ours, so that all have to be matched together
+            forgotten, touching, widened = True, _forgetting(touching), 0
+            continue
         yield Sleep(min(pause_s, max(until_s - api.monotonic(), 0.0)), "copies may still become visible")
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         yield from search.read_again(matching.short)
+
+
+def _forgetting(touching: Touching) -> Touching:
+    """Return the same, as if nobody's copies were known."""
+
+    def forgetful(start_ms: int, end_ms: int) -> Flow[list[Execution]]:
+        found = yield from touching(start_ms, end_ms)
+        return [replace(one, found=None) for one in found]
+
+    return forgetful
 
 
 def calibrate(evidence: Evidence, target: Execution) -> Flow[KeptTraits | None]:
@@ -212,16 +236,17 @@ def calibrate(evidence: Evidence, target: Execution) -> Flow[KeptTraits | None]:
         first = replace(target, sent=partition_offsets.first(target.sent, 1), open={})
         search = _Search(evidence, [first])
         yield from search.load()
-        yield from search.read(*search.span)
-        yield from search.calibrate(final=False)
+        for source in search.sources():
+            yield from evidence.read_page(source.start_ms, source.end_ms, marks_of([first]))
+            yield from evidence.calibrate([source], marks_of([first]), final=False, most=_MOST_AT_ONCE)
     return evidence.kept
 
 
-def settle_doubts(
+def settle(
     evidence: Evidence,
     targets_now: Callable[[], Sequence[Execution]],
     touching: Touching,
-    doubts: Mapping[MessageRef, Doubt],
+    in_doubt: Mapping[MessageRef, Doubt],
     *,
     wait_ms: int,
     offset_ms: float,
@@ -232,18 +257,20 @@ def settle_doubts(
     ``targets_now`` returns their execution and those that it continues, as they are at that moment. ``offset_ms`` is
     how far the service's clock is ahead of ``api.monotonic``, as all times of our own POSTs assume.
     """
-    api, pause_s = evidence.api, _FIRST_PAUSE_S
+    api, pause_s, again = evidence.api, _FIRST_PAUSE_S, 0
     sent: set[MessageRef] = set()
-    start_ms = floor(min(doubt.first_ms for doubt in doubts.values())) - MARGIN_MS
-    posted_ms = max(doubt.last_ms for doubt in doubts.values())
+    start_ms = floor(min(doubt.first_ms for doubt in in_doubt.values())) - MARGIN_MS
+    posted_ms = max(doubt.last_ms for doubt in in_doubt.values())
     latest_ms = max(posted_ms + wait_ms, api.monotonic() * 1000 + offset_ms) + wait_ms
     while True:
         read_ms = api.monotonic() * 1000 + offset_ms
         last = read_ms >= posted_ms + wait_ms
         everybody = [*targets_now(), *(yield from _neighbours(targets_now(), touching))]
         # most copies that are there at all came at once; those that came late are read in the end
-        end_ms = api.latest_ms() + MARGIN_MS
-        end_ms = end_ms if last else min(end_ms, ceil(posted_ms) + _SOON_MS)
+        end_ms = ceil(posted_ms) + _SOON_MS
+        # not as far as now, where rows still move while others send
+        wrong_ms = ceil(max(one.clock_ms for one in everybody)) + SLACK_MS
+        end_ms = max(min(end_ms, ceil(posted_ms) + wait_ms + wrong_ms), api.earliest_ms()) if last else end_ms
         yield from evidence.read_rows((start_ms, end_ms), marks_of(everybody))
         if evidence.too_many:
             return Settled(partition_offsets.from_refs(sent))
@@ -252,11 +279,15 @@ def settle_doubts(
         yield from search.calibrate(final=last)
         if evidence.kept is not None and evidence.kept.same_time:
             yield from search.read(start_ms, end_ms)
-        left = {ref: doubt for ref, doubt in doubts.items() if ref not in sent}
+        left = {ref: doubt for ref, doubt in in_doubt.items() if ref not in sent}
         matching = yield from search.settle(left, wait_ms, thorough=last)
         sent |= {source.ref for source in matching.sent}
         due_ms = posted_ms + wait_ms
-        if last or len(sent) == len(doubts):
+        if last or len(sent) == len(in_doubt):
+            if last and evidence.why_incomplete and again < _MOST_CHANGES:
+                again += 1
+                yield Sleep(_FIRST_PAUSE_S, "rows of the topic still move")
+                continue
             unsent, shown_ms = (
                 (yield from search.surely_unsent(left, matching, read_ms, offset_ms)) if last else ([], 0)
             )
@@ -376,7 +407,7 @@ class _Search:
             if not final or not (yield from self._compare_missing(matching)):
                 return matching
 
-    def settle(self, doubts: Mapping[MessageRef, Doubt], wait_ms: int, *, thorough: bool) -> Flow[Matching]:
+    def settle(self, in_doubt: Mapping[MessageRef, Doubt], wait_ms: int, *, thorough: bool) -> Flow[Matching]:
         """Match messages in doubt."""
         shown = self.evidence.sources.shown
         while True:
@@ -391,7 +422,7 @@ class _Search:
                     start_ms=floor(doubt.first_ms + fit.earliest_ms),
                     end_ms=ceil(doubt.last_ms + fit.latest_ms) + wait_ms + MARGIN_MS,
                 )
-                for ref, doubt in doubts.items()
+                for ref, doubt in in_doubt.items()
                 if ref in shown
             ]
             if kept.same_time:
@@ -399,7 +430,7 @@ class _Search:
             # what others left in doubt of these messages is the same doubt
             key = self.everybody[0].consumer_key
             same = {one.token for one in self.everybody if one.consumer_key == key}
-            others = [one for one in self.sources() if one.known or one.ref not in doubts or one.token not in same]
+            others = [one for one in self.sources() if one.known or one.ref not in in_doubt or one.token not in same]
             matching = copy_matching.settle(
                 mine, others, self.rows()[0], kept, self.evidence.contents, thorough=thorough
             )
@@ -407,7 +438,7 @@ class _Search:
                 return matching
 
     def surely_unsent(
-        self, doubts: Mapping[MessageRef, Doubt], matching: Matching, read_ms: float, offset_ms: float
+        self, in_doubt: Mapping[MessageRef, Doubt], matching: Matching, read_ms: float, offset_ms: float
     ) -> Flow[tuple[list[MessageRef], float]]:
         """
         Return the absent sources whose partitions were surely shown as far as their POST.
@@ -415,7 +446,7 @@ class _Search:
         Also return when that will be so for the others, if it will; 0 if waiting does not help.
         """
         kept = self.evidence.kept
-        absent = [source.ref for source in matching.absent if source.ref in doubts]
+        absent = [source.ref for source in matching.absent if source.ref in in_doubt]
         if not absent or kept is None or not kept.same_partition or self.evidence.why_incomplete:
             return [], 0.0
         shown_ms: dict[int, tuple[float, float]] = {}
@@ -425,10 +456,10 @@ class _Search:
         if self.evidence.kept != kept:
             return [], 0.0
         later = [
-            doubts[ref].last_ms + shown_ms[ref[0]][1] for ref in absent if doubts[ref].last_ms > shown_ms[ref[0]][0]
+            in_doubt[ref].last_ms + shown_ms[ref[0]][1] for ref in absent if in_doubt[ref].last_ms > shown_ms[ref[0]][0]
         ]
         unsent = [
-            ref for ref in absent if max(shown_ms[ref[0]][0], read_ms - shown_ms[ref[0]][1]) >= doubts[ref].last_ms
+            ref for ref in absent if max(shown_ms[ref[0]][0], read_ms - shown_ms[ref[0]][1]) >= in_doubt[ref].last_ms
         ]
         return unsent, max(later, default=0.0)
 

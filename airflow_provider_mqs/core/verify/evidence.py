@@ -21,10 +21,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.client.flow import Flow, Parallel
-from airflow_provider_mqs.core.query.slices import Slice
+from airflow_provider_mqs.core.query.slices import Slice, query_page
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.core.verify.copy_traits import KeptTraits, Shown, learn, shown
-from airflow_provider_mqs.exceptions import BadRequestError, MqsError, NotFoundError
+from airflow_provider_mqs.exceptions import (
+    BadRequestError,
+    MqsError,
+    NotFoundError,
+    ServerError,
+    WindowTooLargeError,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.api import MqsApi
@@ -103,6 +109,8 @@ class Evidence:
             for start_ms, end_ms in pairwise(edges_ms):
                 yield from reader.read(Slice(start_ms, end_ms, only))
             self.why_incomplete = reader.why_incomplete
+        except (WindowTooLargeError, ServerError) as error:
+            self.why_incomplete = [str(error)]
         except _TooManyRowsError:
             self.too_many = True
             page = yield from self.api.query_page(self.topic, edges_ms[0], edges_ms[-1], limit=1, offset=0)
@@ -115,6 +123,14 @@ class Evidence:
         for row in found:
             self._note(row)
 
+    def read_page(self, start_ms: int, end_ms: int, marks: Mapping[int, int]) -> Flow[None]:
+        """Read the first rows of a time that came after the marks, which is enough to find one that is known."""
+        part = Slice(start_ms, end_ms)
+        page, _ = yield from query_page(self.api, self.topic, part, limit=self.api.settings.page_size)
+        for row in page.rows:
+            if row.message_offset > marks.get(row.partition, -1):
+                self._note(shown(row.message))
+
     def read_contents(self, refs: Iterable[MessageRef]) -> Flow[bool]:
         """Read contents, and return whether all could be afforded; if not, none is read."""
         unread = [ref for ref in dict.fromkeys(refs) if ref not in self.contents]
@@ -124,14 +140,16 @@ class Evidence:
         yield Parallel(self._read_content(ref) for ref in unread)
         return True
 
-    def calibrate(self, known: Sequence[Source], marks: Mapping[int, int], *, final: bool) -> Flow[None]:
+    def calibrate(
+        self, known: Sequence[Source], marks: Mapping[int, int], *, final: bool, most: int = _MOST_COMPARED
+    ) -> Flow[None]:
         """Learn what a copy keeps, from some known sources whose copies are in sight; ``final`` tries hardest."""
         for source in _some_of_each_partition(known):
             if len(self.pairs) >= _MOST_PAIRS:
                 return
             near = [row for row in self.rows.values() if source.covers(row)]
             if near:
-                yield from self.find_copy(source, near)
+                yield from self.find_copy(source, near, most)
             elif not self.pairs:
                 after = max(marks.get(source.ref[0], -1), source.ref[1])
                 near = yield from self._read_after(source.ref[0], after, _MOST_COMPARED if final else _FEW)

@@ -99,15 +99,18 @@ class Execution:
 
 def execution_of(ledger: Ledger, clock: ServiceClock) -> Execution:
     """Return what another execution did, from its ledger."""
-    found = ledger.proofs.get(ledger.token, ledger.copies) if ledger.copies_known else None
-    at_least, at_most = partition_offsets.count(ledger.done), partition_offsets.count(ledger.maybe_sent)
+    found, missing = ledger.copies if ledger.copies_known else None, partition_offsets.count(ledger.missing)
+    at_least, at_most = (
+        partition_offsets.count(partition_offsets.union(ledger.posted, claimed)) - missing
+        for claimed in ({}, ledger.claimed)
+    )
     if found is not None and not at_least <= partition_offsets.count(found) <= at_most:
         # others' copies are among them, so they do not stand for its messages
         found = None
     sending = ledger.state == SENDING and clock.earliest_ms() - ledger.renewed_ms < LEASE_MS
     return Execution(
         token=ledger.token,
-        sent=ledger.done,
+        sent=ledger.posted,
         first_ms=ledger.first_ms,
         # one that has stopped sending says so, and its ledger stays open until its copies are found
         last_ms=ledger.until_ms if ledger.verifying and not ledger.claimed else ledger.until(),
@@ -179,12 +182,12 @@ def _join_open(same: list[Source], by_token: Mapping[str, Execution]) -> list[So
     # those that were acknowledged come first, then the latest
     same = sorted(same, key=lambda source: (not source.known, -by_token[source.token].first_ms))
     for source in same:
-        place = next((n for n, later in enumerate(left) if source.token in by_token[later.token].after), None)
-        if source.known or place is None:
+        position = next((n for n, later in enumerate(left) if source.token in by_token[later.token].after), None)
+        if source.known or position is None:
             left.append(source)
             continue
-        later = left[place]
-        left[place] = later._replace(
+        later = left[position]
+        left[position] = later._replace(
             start_ms=min(later.start_ms, source.start_ms),
             end_ms=max(later.end_ms, source.end_ms),
             spare=later.spare + 1,

@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, settings
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_mqs.core.client.flow import Call, Flow, Sleep
 from airflow_provider_mqs.core.ledger.account import Failure
+from airflow_provider_mqs.core.ledger.findings import Finding, union
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, SENDING, Owner
 from airflow_provider_mqs.core.ledger.session import LedgerSession, session_for
 from airflow_provider_mqs.core.offsets import partition_offsets
@@ -28,7 +29,8 @@ from tests.core.ledger.stepping import Process, World, let_sleepers_wake
 from tests.support import MemoryStore
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef
+    from airflow_provider_mqs.core.ledger.resume import History
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
 
 PLAN, OVERLAP = Plan("orders", {0: ((0, 7),)}), Plan("orders", {0: ((4, 11),)})
 
@@ -62,9 +64,15 @@ class Topic:
     """What was really appended, by whom."""
 
     posts: list[tuple[MessageRef, str]] = field(default_factory=list)
+    findings: list[dict[str, Finding]] = field(default_factory=list)
+    """What was found out, as soon as it was written."""
 
     def times(self) -> Counter[MessageRef]:
         return Counter(ref for ref, _ in self.posts)
+
+    def by(self, token: str) -> OffsetsByPartition:
+        """Return what one execution has posted."""
+        return partition_offsets.from_refs(ref for ref, one in self.posts if one == token)
 
 
 @dataclass
@@ -85,17 +93,12 @@ class Execution:
         while account.in_doubt and session.clock.earliest_ms() <= settled_ms:
             yield from session.write(state=SENDING, claimed=account.maybe_sent)
             yield Sleep(10, "in doubt")
-        by = {ledger.token for ledger in history.ledgers}
-        if self.on_replayed == "resend":
-            by = {ledger.token for ledger in history.lineage}
-        for ref in list(account.in_doubt):
-            if any((ref, one) in self.topic.posts for one in by):
-                account.mark_sent(ref)
-            else:
-                account.send_again(ref)
+        settled, findings = self.settle(history)
+        changes: Any = {"settled": settled, "findings": findings}
         while remaining := list(islice(partition_offsets.expand(account.remaining), 3)):
             account.claim(remaining)
-            yield from session.write(state=SENDING, done=account.take_new_done(), claimed=account.maybe_sent)
+            yield from session.write(state=SENDING, done=account.take_new_done(), claimed=account.maybe_sent, **changes)
+            self.topic.findings.append(findings)
             for ref in remaining:
                 while (outcome := (yield Call(partial(self.post, ref)))) == "late":
                     yield from session.write(done=account.take_new_done(), claimed=account.maybe_sent)
@@ -112,7 +115,29 @@ class Execution:
             done=account.take_new_done(),
             claimed=account.maybe_sent,
             until_ms=session.clock.latest_ms(),
+            **changes,
         )
+
+    def settle(self, history: History) -> tuple[OffsetsByPartition, dict[str, Finding]]:
+        """Find out what became of each message in doubt; return what others had sent, and what was found out."""
+        settled: list[MessageRef] = []
+        findings: dict[str, Finding] = {}
+        past = history.lineage if self.on_replayed == "resend" else history.ledgers
+        for ref in list(history.account.in_doubt):
+            for ledger in past:
+                if not partition_offsets.contains(ledger.claimed, ref):
+                    continue
+                message = partition_offsets.from_refs([ref])
+                posted = (ref, ledger.token) in self.topic.posts
+                finding = Finding(sent=message) if posted else Finding(unsent=message)
+                findings[ledger.token] = union([findings.get(ledger.token, Finding()), finding])
+                if posted:
+                    settled.append(ref)
+            if ref in settled:
+                history.account.mark_sent(ref)
+            else:
+                history.account.send_again(ref)
+        return partition_offsets.from_refs(settled), findings
 
     def post(self, ref: MessageRef) -> str:
         """Post a message, if it may be posted; the answer may be lost, or say no."""
@@ -198,6 +223,22 @@ class Story:
         assert last.session.ledger.state == COMPLETE
         return last
 
+    def check_ledgers(self, last: Execution) -> None:
+        """Check that each ledger is right about who has posted what, and that nothing that was found out is lost."""
+        ledgers = {ledger.token: ledger for ledger in self.world.run(last.session.overlapping())}
+        for token, finding in chain.from_iterable(findings.items() for findings in self.topic.findings):
+            left = ledgers[token].claimed if token in ledgers else {}
+            assert partition_offsets.intersection(left, partition_offsets.union(finding.sent, finding.unsent)) == {}
+        done = partition_offsets.union(last.session.ledger.done, *(ledger.done for ledger in ledgers.values()))
+        for ledger in ledgers.values():
+            in_doubt = partition_offsets.intersection(ledger.claimed, last.session.ledger.planned)
+            assert partition_offsets.difference(in_doubt, done) == {}
+            posted = self.topic.by(ledger.token)
+            assert partition_offsets.difference(ledger.posted, posted) == {}
+            assert partition_offsets.difference(posted, ledger.maybe_sent) == {}
+            if not ledger.claimed:
+                assert ledger.posted == posted
+
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.0, 0.02]), st.sampled_from([0.0, 0.5, 0.9, 0.98]))
@@ -207,10 +248,11 @@ def test_whatever_happens_each_message_is_sent_once(seed: int, failing: float, s
 
     story.run(most=5)
     assert max(story.topic.times().values(), default=0) <= 1
-    for task in ("one", "overlap"):
-        story.finish(task)
+    last = [story.finish(task) for task in ("one", "overlap")]
 
     assert story.topic.times() == Counter({(0, offset): 1 for offset in range(12)})
+    for one in last:
+        story.check_ledgers(one)
 
 
 @settings(max_examples=100, deadline=None)
@@ -225,5 +267,6 @@ def test_whatever_is_sent_again_in_between_nothing_is_lost(seed: int, failing: f
 
     times = story.topic.times()
     assert set(times) == {(0, offset) for offset in range(12)}
+    story.check_ledgers(last)
     for ledger in story.world.run(last.session.overlapping()):
         assert set(partition_offsets.expand(ledger.done)) <= set(times)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_mqs.core.ledger.findings import Finding
 from airflow_provider_mqs.core.ledger.known_copies import MARGIN_MS, KnownCopies, known_copies_in
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, LATE_MS, OWN_LEASE_MS, SENDING, Owner
 from airflow_provider_mqs.core.ledger.session import session_for
@@ -99,15 +100,45 @@ def test_the_copies_of_a_crashed_replay_are_from_before_the_end_of_its_own_lease
     assert not replays.found_in(until_ms + 5_000, until_ms + 6_000).why_incomplete
 
 
-def test_a_proof_by_another_execution_makes_copies_known() -> None:
-    """Even if the replay itself never knew them."""
+def test_a_finding_of_another_execution_makes_copies_known() -> None:
+    """Even if the replay itself never knew them, and also if one of its messages has no copy."""
     replays = Replays()
     replays.record(copies={}, copies_known=False)
     first_ms = replays.first_ms
     replays.world.now_s += 3_600
-    replays.record("later", proofs={"t": {0: ((12, 21),)}})
+    replays.record("later", findings={"t": Finding(copies={0: ((12, 20),)}, missing={0: ((9, 9),)}, whole=True)})
 
-    assert replays.found_in(first_ms, first_ms + 1) == KnownCopies({0: ((12, 21),)})
+    assert replays.found_in(first_ms, first_ms + 1) == KnownCopies({0: ((12, 20),)})
+
+
+def test_a_message_without_a_copy_leaves_no_gap() -> None:
+    """All copies that exist are known; the ledger goes on to name the message."""
+    replays = Replays()
+    replays.record(copies={0: ((10, 18),)}, missing={0: ((9, 9),)})
+
+    assert replays.found_in(replays.first_ms, replays.first_ms + 1) == KnownCopies({0: ((10, 18),)})
+
+
+def test_copies_of_nobody_knows_whom_are_left_out_too() -> None:
+    """A row that surely is a copy is no original, whoever made it."""
+    replays = Replays()
+    replays.record(other_copies={0: ((25, 25),)})
+
+    assert replays.found_in(replays.first_ms, replays.first_ms + 1).offsets == {0: ((10, 19), (25, 25))}
+
+
+def test_only_a_replay_whose_copies_are_not_known_costs_reads_of_findings() -> None:
+    """Two of each store."""
+    replays = Replays()
+    replays.record("known")
+    replays.record("unknown", copies_known=False)
+    reads: list[str] = []
+    get = replays.store.get
+    replays.store.get = lambda key: (reads.append(key), get(key))[1]  # type: ignore[method-assign]
+
+    replays.found_in(replays.first_ms, replays.first_ms + 1)
+
+    assert [key for key in reads if key.startswith("found-")] == ["found-unknown-0-e", "found-unknown-0-x"]
 
 
 @pytest.mark.parametrize("known", [True, False])

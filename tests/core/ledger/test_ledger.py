@@ -41,7 +41,9 @@ def test_json_brings_a_ledger_back(done: Any, claimed: Any, copies: Any, known: 
         copies_known=known,
         copies_keep_time=keep,
         possible_doubles=claimed,
-        proofs={"other": copies},
+        settled=done,
+        missing=claimed,
+        other_copies=copies,
         after=("other",),
         span_ms=(1, 2) if known else None,
         clock_known=known,
@@ -69,7 +71,8 @@ def test_a_foreign_schema_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"done": 3}, {"owner": None}, {"last_offsets": []}, {"renewed_ms": "x"}, {"span_ms": [1]}, {"proofs": 1}]
+    "change",
+    [{"done": 3}, {"owner": None}, {"last_offsets": []}, {"renewed_ms": "x"}, {"span_ms": [1]}, {"settled": 1}],
 )
 def test_a_broken_ledger_is_refused(change: dict[str, Any]) -> None:
     """Nothing is sent on a guess."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from airflow_provider_mqs.core.client.flow import Response
 from airflow_provider_mqs.core.ledger import session as session_module
-from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, OPENING, SENDING, WAITING, Owner
+from airflow_provider_mqs.core.ledger.findings import Finding, union
+from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, LEASE_MS, OPENING, SENDING, WAITING, Owner
 from airflow_provider_mqs.core.ledger.ledger_reader import LedgerReader
 from airflow_provider_mqs.core.ledger.process_identity import ProcessIdentity
 from airflow_provider_mqs.core.ledger.session import LedgerSession, session_for
@@ -111,6 +115,33 @@ def test_an_older_try_that_was_overtaken_stops_and_its_next_try_goes_on() -> Non
 
     history = sessions.world.run(sessions.make("c", run="r", number=3).open("skip"))
     assert (history.account.done, history.account.maybe_sent) == ({0: ((0, 3),)}, {0: ((4, 4),)})
+
+
+def test_a_try_that_was_paused_before_it_announced_itself_stops() -> None:
+    """A later try has done all the work meanwhile; to send it again would be twice, whatever ``on_replayed`` says."""
+    sessions = Sessions()
+    first = Process(sessions.world, sessions.make("a", run="r").open("resend"))
+    first.step()
+    later = sessions.open("b", run="r", number=2)
+    sessions.world.now_s += 5
+    sessions.world.run(later.close(state=COMPLETE, done={0: ((0, 9),)}))
+    sessions.world.now_s += 300
+    while not first.over:
+        first.step()
+
+    assert "A later try of this task has begun (dag_id d, run_id r, task_id t, try_number 2)" in str(first.error)
+    assert sessions.world.run(LedgerReader(sessions.stores).load("a")).state == ENDED
+
+
+def test_the_tries_of_a_run_that_was_deleted_are_the_past() -> None:
+    """Although the new run counts from one again."""
+    sessions = Sessions()
+    sessions.world.run(sessions.sending("a", run="r", number=2).close(state=COMPLETE, claimed={}))
+    sessions.world.now_s += 300
+
+    history = sessions.world.run(sessions.make("b", run="r", number=1).open("skip"))
+
+    assert history.account.already_sent == {0: ((0, 2),)}
 
 
 @pytest.mark.parametrize("plan", [PLAN, OVERLAP])
@@ -461,18 +492,131 @@ def test_executions_that_touch_an_interval_are_found_whoever_they_send_to() -> N
     assert touching(11) == []
 
 
-def test_a_proof_by_another_execution_is_found() -> None:
-    """Whoever proves writes it into its own ledger, and leaves a pointer."""
+def test_whoever_reads_a_ledger_reads_what_others_found_out() -> None:
+    """Of several finders none loses what another has found; a message that was sent belongs to who has posted it."""
     sessions = Sessions()
     sessions.world.run(sessions.sending("a").close(state=ENDED))
-    prover = sessions.make("p", Plan("orders", {}))
-    sessions.world.run(prover.write(proofs={"a": {0: ((30, 32),)}}))
-    sessions.world.run(prover.write(state=COMPLETE, proofs={"p": {}, "x": {}}))
+    finders = [sessions.make(name, Plan("orders", {})) for name in "xyz"]
+    found = [
+        Finding(sent={0: ((3, 3),)}, copies={0: ((30, 31),)}),
+        Finding(unsent={0: ((4, 4),)}, missing={0: ((2, 2),)}),
+        Finding(copies={0: ((32, 32),)}, whole=True),
+    ]
+    writes = [
+        Process(sessions.world, finder.write(findings={"a": finding}))
+        for finder, finding in zip(finders, found, strict=True)
+    ]
+    while any(not write.over for write in writes):
+        sessions.world.now_s += 0.1
+        for write in writes:
+            if write.ready:
+                write.step()
 
-    assert prover.ledger.proofs == {"a": {0: ((30, 32),)}, "p": {}, "x": {}}
     (ledger,) = sessions.world.run(sessions.make("b").overlapping())
 
+    assert (ledger.posted, ledger.claimed, ledger.missing) == ({0: ((0, 3),)}, {}, {0: ((2, 2),)})
     assert (ledger.copies, ledger.copies_known) == ({0: ((30, 32),)}, True)
+    assert sessions.world.run(sessions.make("a").found_by_others()) == union(found)
+
+
+def test_what_was_found_out_before_costs_nothing() -> None:
+    """It is handed over with each write until the end."""
+    sessions = Sessions()
+    finder, finding = sessions.make("b"), Finding(sent={0: ((3, 4),)})
+    sessions.world.run(finder.write(findings={"a": finding}))
+    before = len(sessions.stores[0].values)
+    sessions.world.run(finder.close(state=ENDED, findings={"a": finding}))
+
+    assert len(sessions.stores[0].values) == before + 1  # the summary of the index
+
+
+def test_a_finder_with_much_to_write_stays_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ledger is renewed in between, so that nobody takes it for dead."""
+    sessions = Sessions()
+    finder = sessions.open("b")
+    written: list[float] = []
+    store = sessions.stores[0]
+    put = store.set
+
+    def slow_set(key: str, value: Any) -> None:
+        sessions.world.now_s += 2
+        put(key, value)
+        if key == "x-b":
+            written.append(sessions.world.now_s)
+
+    monkeypatch.setattr(store, "set", slow_set)
+    finding = Finding(whole=True)
+    sessions.world.run(finder.write(findings={f"a{number}": finding for number in range(20)}))
+
+    assert max(later - earlier for earlier, later in pairwise(written)) < LEASE_MS / 2000
+
+
+def test_an_execution_that_only_settled_has_no_copies_of_its_own() -> None:
+    """What it found to be sent is done, and the copies are those of who has posted it."""
+    sessions = Sessions()
+    sessions.world.run(sessions.sending("a", run="r").close(state=ENDED))
+    retry = sessions.open("b", run="r", number=2)
+    sent: Any = {0: ((3, 4),)}
+    sessions.world.run(
+        retry.close(state=ENDED, done=sent, settled=sent, claimed={}, findings={"a": Finding(sent=sent)})
+    )
+
+    first, second = sorted(sessions.world.run(sessions.make("c").overlapping()), key=lambda one: one.token)
+    history = sessions.world.run(sessions.make("d", run="r", number=3).preview("skip"))
+
+    assert (first.posted, first.claimed) == ({0: ((0, 4),)}, {})
+    assert (second.done, second.posted, second.has_copies) == (sent, {}, False)
+    assert (history.account.done, history.account.maybe_sent) == ({0: ((0, 4),)}, {})
+
+
+def test_copies_have_the_times_of_before_and_after_the_clock_of_the_service_was_set() -> None:
+    """The ledger covers both, and so does the index."""
+    sessions = Sessions()
+    made = sessions.sending("a")
+    began_ms = sessions.world.now_ms
+    sessions.world.run(made.write(until_ms=made.clock.latest_ms()))
+    made.clock.note_answer(Response(200, {"date": formatdate(began_ms / 1000 - 600, usegmt=True)}), 0.0, 0.0)
+    sessions.world.run(made.close(state=COMPLETE, claimed={}, until_ms=made.clock.latest_ms()))
+    other = sessions.make("b")
+
+    def touching(time_ms: int) -> bool:
+        return bool(sessions.world.run(other.touching(time_ms, time_ms + 1)))
+
+    assert [touching(began_ms + after_s * 1000) for after_s in (-700, -600, -300, 0, 300)] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_a_doubt_that_was_refuted_is_none_any_more() -> None:
+    """The next execution sends the message like any other."""
+    sessions = Sessions()
+    sessions.world.run(sessions.sending("a").close(state=ENDED))
+    unsent = Finding(unsent={0: ((3, 3),)})
+    sessions.world.run(sessions.make("b", Plan("orders", {})).write(findings={"a": unsent}))
+
+    account = sessions.world.run(sessions.make("c").preview("skip")).account
+
+    assert (account.remaining, account.maybe_sent) == ({0: ((3, 3), (5, 9))}, {0: ((4, 4),)})
+
+
+@pytest.mark.parametrize("fenced", [True, False])
+def test_a_process_that_has_ended_posts_no_more(*, fenced: bool) -> None:
+    """Of others one knows only that their own lease ends; also if somebody else had fenced it before."""
+    sessions = Sessions()
+    here = ProcessIdentity("boot/ns/host", 7, 11)
+    sessions.sending("a", run="r", process=here)
+    sessions.world.now_s += 5
+    if fenced:
+        sessions.world.run(sessions.make("x").fence(sessions.make("a").ledger))
+    retry = sessions.make("b", run="r", number=2, process=here._replace(pid=8))
+
+    history = sessions.world.run(retry.open("skip"))
+
+    assert history.posts_until_ms == {"a": retry.clock.latest_ms()}
 
 
 def test_messages_that_another_execution_sent_unseen_are_named() -> None:

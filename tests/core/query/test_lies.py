@@ -83,10 +83,19 @@ def test_one_millisecond_above_an_unknown_cap_is_whole_or_named(partitions: int,
     assert service.read(partitions=partitions) == (service.refs(), [])
 
 
+@pytest.mark.parametrize("total", sorted(TOTALS.keys() - ABOVE - {"size of the page"}))
 @pytest.mark.parametrize("paging", ["page0", "page1", "row"])
-def test_small_pages_whose_total_is_their_size_hide_nothing(paging: str) -> None:
-    """A service that shows 20 rows at once says that there are 20."""
-    service = LyingService(spread(240), clamp=20, total="size of the page", paging=paging)
+def test_small_pages_hide_nothing(paging: str, total: str) -> None:
+    """A service that shows 20 rows at once, though it was asked for 50, is told by a total that is none of a page."""
+    service = LyingService(spread(240), clamp=20, total=total, paging=paging)
+
+    assert service.read() == (service.refs(), [])
+
+
+@pytest.mark.parametrize("paging", ["page0", "page1", "row"])
+def test_small_pages_whose_total_is_their_size_need_that_size_of_the_connection(paging: str) -> None:
+    """Where it says that 20 are all there are, nothing but the number of rows asked for can tell."""
+    service = LyingService(spread(240), clamp=20, asked=20, total="size of the page", paging=paging)
 
     assert service.read() == (service.refs(), [])
 

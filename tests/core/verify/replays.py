@@ -14,7 +14,7 @@ from airflow_provider_mqs.core.verify.copy_search import (
     most_contents,
     most_pages,
     prove,
-    settle_doubts,
+    settle,
 )
 from airflow_provider_mqs.core.verify.evidence import Evidence
 from airflow_provider_mqs.core.verify.executions import Execution
@@ -72,7 +72,7 @@ class Sent:
             doubts[ref] = Doubt(int(first_ms), int(last_ms) + 1)
         topic.client.requests.clear()
         wait_ms = round(wait_s * 1000)
-        flow = settle_doubts(evidence, lambda: [self.execution], topic.touching, doubts, wait_ms=wait_ms, offset_ms=0.0)
+        flow = settle(evidence, lambda: [self.execution], topic.touching, doubts, wait_ms=wait_ms, offset_ms=0.0)
         return topic.client.run(flow)
 
 
