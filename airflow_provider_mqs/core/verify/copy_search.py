@@ -40,6 +40,7 @@ from airflow_provider_mqs.core.verify.copy_matching import Matching, Source
 from airflow_provider_mqs.core.verify.evidence import Evidence
 from airflow_provider_mqs.core.verify.executions import (
     MARGIN_MS,
+    SLACK_MS,
     Execution,
     Fit,
     fit_of,
@@ -256,7 +257,7 @@ def settle(
     ``targets_now`` returns their execution and those that it continues, as they are at that moment. ``offset_ms`` is
     how far the service's clock is ahead of ``api.monotonic``, as all times of our own POSTs assume.
     """
-    api, pause_s = evidence.api, _FIRST_PAUSE_S
+    api, pause_s, again = evidence.api, _FIRST_PAUSE_S, 0
     sent: set[MessageRef] = set()
     start_ms = floor(min(doubt.first_ms for doubt in in_doubt.values())) - MARGIN_MS
     posted_ms = max(doubt.last_ms for doubt in in_doubt.values())
@@ -266,8 +267,10 @@ def settle(
         last = read_ms >= posted_ms + wait_ms
         everybody = [*targets_now(), *(yield from _neighbours(targets_now(), touching))]
         # most copies that are there at all came at once; those that came late are read in the end
-        end_ms = api.latest_ms() + MARGIN_MS
-        end_ms = end_ms if last else min(end_ms, ceil(posted_ms) + _SOON_MS)
+        end_ms = ceil(posted_ms) + _SOON_MS
+        # not as far as now, where rows still move while others send
+        wrong_ms = ceil(max(one.clock_ms for one in everybody)) + SLACK_MS
+        end_ms = max(min(end_ms, ceil(posted_ms) + wait_ms + wrong_ms), api.earliest_ms()) if last else end_ms
         yield from evidence.read_rows((start_ms, end_ms), marks_of(everybody))
         if evidence.too_many:
             return Settled(partition_offsets.from_refs(sent))
@@ -281,6 +284,10 @@ def settle(
         sent |= {source.ref for source in matching.sent}
         due_ms = posted_ms + wait_ms
         if last or len(sent) == len(in_doubt):
+            if last and evidence.why_incomplete and again < _MOST_CHANGES:
+                again += 1
+                yield Sleep(_FIRST_PAUSE_S, "rows of the topic still move")
+                continue
             unsent, shown_ms = (
                 (yield from search.surely_unsent(left, matching, read_ms, offset_ms)) if last else ([], 0)
             )

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _FEW = 100
 """Up to this many messages are requested one by one rather than with their window."""
-_GAP_MS = 60_000
-"""Windows that are no further apart are read as one."""
 
 
 class SourceMessages:
@@ -159,10 +157,10 @@ class SourceMessages:
 
 
 def _joined(windows: Iterable[tuple[int, int, bool]]) -> list[tuple[int, int, bool]]:
-    """Join windows that lie close to each other, so that what lies in both is read once."""
+    """Join windows that overlap, so that what lies in both is read once; small ones take fewer requests."""
     joined: list[tuple[int, int, bool]] = []
     for start_ms, end_ms, is_own in sorted(windows):
-        if joined and start_ms <= joined[-1][1] + _GAP_MS:
+        if joined and start_ms < joined[-1][1]:
             joined[-1] = (joined[-1][0], max(joined[-1][1], end_ms), joined[-1][2] and is_own)
         else:
             joined.append((start_ms, end_ms, is_own))

@@ -185,13 +185,13 @@ def test_a_message_that_no_longer_exists_is_not_shown() -> None:
 
 
 def test_messages_of_other_plans_are_read_with_their_windows() -> None:
-    """Windows that touch are read as one, and each row once."""
+    """Windows that overlap are read as one, and each row once."""
     client = seeded(600, cap=None)
     sources = SourceMessages(client.api, Plan("orders", {}))
     middle_ms = (START_MS + END_MS) // 2
     wanted = {0: ((0, 199),), 1: ((0, 199),)}
 
-    client.run(sources.load(wanted, [(START_MS, middle_ms), (middle_ms, END_MS)]))
+    client.run(sources.load(wanted, [(START_MS, middle_ms + 1), (middle_ms, END_MS)]))
 
     assert all_known(sources, wanted)
     assert kinds(client)[0] <= 16
