@@ -155,7 +155,7 @@ def test_a_message_that_was_lost_is_sent_after_the_wait(mqs: MqsEmulator, messag
     """A 504 without an append is sent again, once no copy has come into sight."""
     mqs.faults.lost_504 = Rule(next=1, skip=5, operations=frozenset({"resend"}))
 
-    report = resend(messages, verify_wait=0.3)
+    report = resend(messages, verify_wait=1)
 
     assert (report["sent"], report["unknown"]) == (300, 0)
     assert mqs.resend_counts("orders") == dict.fromkeys(mqs.offsets("orders", START, END), 1)

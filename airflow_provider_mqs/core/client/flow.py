@@ -150,27 +150,9 @@ def joined(flow: Flow[T]) -> Flow[T]:
 
     Whoever abandons this in the midst of them does not stop them: they are made to the end, as a single one would be.
     """
-
-    def make_calls(advance: Callable[[], Step]) -> Step | _End[T]:
-        try:
-            step = advance()
-            while isinstance(step, Call):
-                try:
-                    result = step.call()
-                except MqsError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(result)
-        except StopIteration as stop:
-            return _End(stop.value)
-        except BaseException:
-            flow.close()
-            raise
-        return step
-
     advance: Callable[[], Step] = partial(next, flow)
     while True:
-        step = yield Call(partial(make_calls, advance))
+        step = yield Call(partial(_make_calls, flow, advance))
         if isinstance(step, _End):
             return cast("T", step.result)
         try:
@@ -182,3 +164,26 @@ def joined(flow: Flow[T]) -> Flow[T]:
             raise
         else:
             advance = partial(flow.send, result)
+
+
+def _make_calls(flow: Flow[T], advance: Callable[[], Step]) -> Step | _End[T]:
+    """Advance a flow, and make the calls that it yields, until it yields another step or ends."""
+    try:
+        step = advance()
+        while isinstance(step, Call):
+            step = _after(flow, step)
+    except StopIteration as stop:
+        return _End(stop.value)
+    except BaseException:
+        flow.close()
+        raise
+    return step
+
+
+def _after(flow: Flow[Any], call: Call) -> Step:
+    """Make a call, and return the next step of the flow that yielded it."""
+    try:
+        result = call.call()
+    except MqsError as error:
+        return flow.throw(error)
+    return flow.send(result)

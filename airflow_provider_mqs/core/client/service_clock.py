@@ -103,7 +103,6 @@ class ServiceClock:
         low_ms, high_ms = bounds = earliest_ms - answered_s * _SLOW, latest_ms - asked_s * _FAST
         if self._bounds_ms is not None:
             before_low_ms, before_high_ms = self._bounds_ms
-            # plain, since it runs for every answer
             low_ms = max(low_ms, before_low_ms)
             high_ms = min(high_ms, before_high_ms)
             if low_ms + answered_s * _SLOW <= high_ms + answered_s * _FAST:
