@@ -15,8 +15,8 @@ from airflow_provider_mqs.core.client.flow import Call, Flow, Step, adrive
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.client.service_clock import ServiceClock
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
-from airflow_provider_mqs.core.ledger.known_copies import known_copies
 from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
+from airflow_provider_mqs.core.ledger.known_copies import known_copies
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Ledger, Owner
 from airflow_provider_mqs.core.ledger.process_identity import ProcessIdentity
 from airflow_provider_mqs.core.ledger.session import LedgerSession
@@ -24,6 +24,7 @@ from airflow_provider_mqs.core.ledger.topic_ledgers import executions_of
 from airflow_provider_mqs.core.offsets.plan import plan_of, replay_id_of
 from airflow_provider_mqs.core.query.query import Query, closed_window, query_offsets
 from airflow_provider_mqs.core.resend import claims
+from airflow_provider_mqs.core.resend import replay as replay_module
 from airflow_provider_mqs.core.resend.options import ResendOptions
 from airflow_provider_mqs.core.resend.replay import Replay
 from airflow_provider_mqs.core.values.time_window import TimeWindow
@@ -62,7 +63,8 @@ MOST_CLAIMED = 5
 def scale_down() -> None:
     """Let a claim hold few messages, so that a plan of ten needs several."""
     claims.CLAIM, claims.MOST_CLAIMED = 3, MOST_CLAIMED
-    replay_module.joined = lambda flow: flow  # other processes may come in between any two operations of a store
+    # other processes may come in between any two operations of a store
+    replay_module.joined = lambda flow: flow  # type: ignore[attr-defined]
     sys.unraisablehook = lambda _: None  # what a killed process left complains when it is closed
 
 

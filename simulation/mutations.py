@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from airflow_provider_mqs.core.client.flow import Sleep
-from airflow_provider_mqs.core.ledger import account, index, known_copies, ledger, ledger_reader, resume, session
+from airflow_provider_mqs.core.ledger import (
+    account,
+    index,
+    known_copies,
+    ledger,
+    ledger_reader,
+    resume,
+    session,
+    stores,
+)
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.query import window_reader
 from airflow_provider_mqs.core.resend import claims, replay, sender, stopping, verifier
@@ -78,7 +87,7 @@ def _fence_after_reading() -> list[tuple[Any, str, Any]]:
     def fence(self: Any, token: str, by: str) -> Any:
         read = yield from self.load(token)
         for store in self.stores:
-            yield from ledger_reader.put(store, ledger_reader.fence_key(token), by)
+            yield from stores.put(store, ledger_reader.fence_key(token), by)
         return read
 
     return [(ledger_reader.LedgerReader, "fence", fence)]
@@ -187,7 +196,7 @@ def _done_of_strangers_forgotten() -> list[tuple[Any, str, Any]]:
 
 
 def _failed_writes_are_good() -> list[tuple[Any, str, Any]]:
-    put = ledger_reader.put
+    put = stores.put
 
     def careless(store: Any, key: str, value: Any) -> Any:
         try:
@@ -201,7 +210,7 @@ def _failed_writes_are_good() -> list[tuple[Any, str, Any]]:
 def _older_head_counts() -> list[tuple[Any, str, Any]]:
     def newest(self: Any, token: str) -> Any:
         for store in self.stores:
-            head = yield from ledger_reader.get(store, ledger_reader.head_key(token))
+            head = yield from stores.get(store, ledger_reader.head_key(token))
             if head is not None:
                 return store, {**head, "claimed": {}}
         return None
@@ -249,12 +258,12 @@ def _no_traits() -> list[tuple[Any, str, Any]]:
 
 
 def _no_late_wait() -> list[tuple[Any, str, Any]]:
-    settle = copy_search.settle_doubts
+    settle = copy_search.settle
 
     def hasty(*args: Any, **kwargs: Any) -> Any:
         return (yield from settle(*args, **{**kwargs, "wait_ms": 0}))
 
-    return [(copy_search, "settle_doubts", hasty)]
+    return [(copy_search, "settle", hasty)]
 
 
 def _no_visibility_check() -> list[tuple[Any, str, Any]]:

@@ -278,14 +278,14 @@ class _Drawing:
             return (replace(first, retries=3, retry_delay_s=rng.choice((0.5, 30.0))), *runs[1:]), tuple(faults)
         if scene == "consumers":  # the same messages go to two consumers, and something is lost on the way
             other = self._run("Y", first.at_s + rng.uniform(0, 40), hour=0, consumer_key="second")
-            what = ("reset", "lost", "lost_after_ack", "hidden", "late", "error_500")
+            losses = ("reset", "lost", "lost_after_ack", "hidden", "late", "error_500")
             faults = [
                 Fault(
                     rng.choice((f"{task}-1", "Y-resend0-1")),
                     "before",
                     "post",
                     rng.randint(1, 4),
-                    Strike(rng.choice(what), rng.uniform(1, 7)),
+                    Strike(rng.choice(losses), rng.uniform(1, 7)),
                 )
                 for _ in range(2)
             ]

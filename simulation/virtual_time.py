@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 # some Monday at noon, UTC
-MOST_EVENTS = 40_000
+MOST_EVENTS = 150_000
 """An ordinary schedule has some thousand."""
 EPOCH_S = 1_700_481_600.0
 """The true time when the clock shows 0, epoch seconds."""
@@ -90,7 +91,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Makes a call that may block, such as one to a store."""
         self._world = world
         self._offset_s = offset_s
-        self._queue: deque[asyncio.Handle] = deque()
+        self._queue: deque[_Handle] = deque()
         self._awake = False
 
     def run_ready(self) -> None:
@@ -98,12 +99,16 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._awake = False
         if not self.alive or self.paused:
             return
-        asyncio._set_running_loop(self)
+        queue = self._queue
+        asyncio._set_running_loop(self)  # there is no other way to step a loop of one's own
         try:
-            while self._queue and self.alive and not self.paused:
-                handle = self._queue.popleft()
-                if not handle.cancelled():
-                    handle._run()
+            while queue and self.alive and not self.paused:
+                handle = queue.popleft()
+                if not handle.done:
+                    try:
+                        handle.callback(*handle.arguments)
+                    except Exception as error:  # noqa: BLE001 - as in any event loop
+                        self.call_exception_handler({"message": "a callback failed", "exception": error})
         finally:
             asyncio._set_running_loop(None)
 
@@ -130,9 +135,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Return the monotonic clock, which begins anywhere."""
         return self._world.now + self._offset_s
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
+    def call_soon(self, callback: Callable[..., Any], *args: Any, **_: Any) -> _Handle:  # type: ignore[override]
         """Run a callback as soon as possible."""
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _Handle(callback, args)
         if self.alive:
             self._queue.append(handle)
             if not self._awake:
@@ -140,29 +145,26 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 self._world.wake(self)
         return handle
 
-    def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
-        """Do the same; there are no threads."""
-        return self.call_soon(callback, *args, context=context)
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
     def call_later(  # type: ignore[override]
-        self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None
-    ) -> asyncio.TimerHandle:
+        self, delay: float, callback: Callable[..., Any], *args: Any, **_: Any
+    ) -> _Handle:
         """Run a callback after some seconds."""
-        return self.call_at(self.time() + delay, callback, *args, context=context)
+        return self.call_at(self.time() + delay, callback, *args)
 
     def call_at(  # type: ignore[override]
-        self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
-    ) -> asyncio.TimerHandle:
+        self, when: float, callback: Callable[..., Any], *args: Any, **_: Any
+    ) -> _Handle:
         """Run a callback at a time of the monotonic clock; late if the process is paused."""
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
-
-        def fire() -> None:
-            if self.alive and not handle.cancelled():
-                self._queue.append(handle)
-                self._world.wake(self)
-
-        self._world.at(when - self._offset_s, fire)
+        handle = _Handle(callback, args)
+        self._world.at(when - self._offset_s, partial(self._fire, handle))
         return handle
+
+    def _fire(self, handle: _Handle) -> None:
+        if self.alive and not handle.done:
+            self._queue.append(handle)
+            self._world.wake(self)
 
     def create_future(self) -> asyncio.Future[Any]:
         """Return a future of this loop."""
@@ -197,8 +199,22 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Return whether it is closed; a dead process does not close it."""
         return False
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Leave the timer in the heap, where it does nothing."""
+
+class _Handle:
+    """A callback that is planned. It runs in no context of its own, since nothing here uses context variables."""
+
+    __slots__ = ("arguments", "callback", "done")
+
+    def __init__(self, callback: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self.callback, self.arguments, self.done = callback, arguments, False
+
+    def cancel(self) -> None:
+        """Run it no more."""
+        self.done = True
+
+    def cancelled(self) -> bool:
+        """Return whether it was cancelled."""
+        return self.done
 
 
 def new_loop(world: World, offset_s: float = 0.0) -> VirtualLoop:

@@ -254,11 +254,11 @@ def _means(echoed: Any, sent: str | int) -> bool:
     """Whether the value in an answer is the one that was sent; a number may come as text, or as a float."""
     if type(echoed) is type(sent):
         return bool(echoed == sent)
-    if isinstance(sent, int) and isinstance(echoed, str):
+    if not isinstance(sent, int):
+        return False
+    if isinstance(echoed, str):
         try:
             echoed = int(echoed) if echoed.isdecimal() else float(echoed)
         except ValueError:
             return False
-    if isinstance(sent, int) and isinstance(echoed, float):
-        return echoed == float(sent)
-    return False
+    return echoed == float(sent) if isinstance(echoed, float) else type(echoed) is int and echoed == sent

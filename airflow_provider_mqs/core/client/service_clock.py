@@ -103,11 +103,8 @@ class ServiceClock:
         low_ms, high_ms = bounds = earliest_ms - answered_s * _SLOW, latest_ms - asked_s * _FAST
         if self._bounds_ms is not None:
             before_low_ms, before_high_ms = self._bounds_ms
-            # plain, since it runs for every answer
-            if before_low_ms > low_ms:  # noqa: PLR1730 - see above
-                low_ms = before_low_ms
-            if before_high_ms < high_ms:  # noqa: PLR1730 - see above
-                high_ms = before_high_ms
+            low_ms = max(low_ms, before_low_ms)
+            high_ms = min(high_ms, before_high_ms)
             if low_ms + answered_s * _SLOW <= high_ms + answered_s * _FAST:
                 bounds = low_ms, high_ms
         self._bounds_ms = bounds

@@ -66,7 +66,8 @@ class IndexEntry:
 
     def may_have_sent_within(self, start_ms: int, end_ms: int) -> bool:
         """Return whether it may have been sending in an interval, as far as the index knows."""
-        return self.since_ms < end_ms and (self.until_ms is None or self.until_ms >= start_ms)
+        # the service's clock may be set back: only when it has ended, it is known from when on it was sending
+        return self.until_ms is None or (self.since_ms < end_ms and self.until_ms >= start_ms)
 
     def to_json(self) -> list[Any]:
         """Return the entry as plain JSON, short since a summary holds many."""
@@ -122,14 +123,16 @@ class ReplayIndex:
         """Return the executions of which the index does not say when they ended, as it was last read; oldest first."""
         return [entry.token for entry in self._entries.values() if entry.until_ms is None]
 
-    def note_ends(self, until_ms: Mapping[str, int], now_ms: int | None) -> Flow[None]:
+    def note_ends(self, sent_ms: Mapping[str, tuple[int, int]], now_ms: int | None) -> Flow[None]:
         """
-        Write a summary: everything that was read, and when some of the executions ended.
+        Write a summary: everything that was read, and from when until when some of the executions were sending.
 
         What is old is left out, if the service's time is known: a machine with a wrong clock must forget nothing.
         """
-        for token in self._entries.keys() & until_ms.keys():
-            self._entries[token] = replace(self._entries[token], until_ms=until_ms[token])
+        for token in self._entries.keys() & sent_ms.keys():
+            since_ms, until_ms = sent_ms[token]
+            since_ms = min(since_ms, self._entries[token].since_ms)
+            self._entries[token] = replace(self._entries[token], since_ms=since_ms, until_ms=until_ms)
         entries = list(self._entries.values())
         empty = {slot: self._empty_since_ms.get(slot) for slot in sorted(self._slots.empty)}
         if now_ms is not None:

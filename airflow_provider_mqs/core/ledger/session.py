@@ -24,6 +24,8 @@ on stops at its next write, and everything that it may post until then is in dou
 ``write``         Write what was found out about others, then the ledger, then look at the own fence. A message is
                   posted only after a write that claims it.
 ``close``         Write the final state, ``ended`` (messages are left) or ``complete``, then note the end in the index.
+overtaken         Whoever finds that Airflow has started a later try of its task meanwhile has been taken for dead, and
+                  stops, whatever has become of the later one.
 own lease         A write allows to post for 40 s after it began (``OWN_LEASE_MS``); after that, its owner writes again
                   before the next POST. It writes every 15 s in every phase that lasts, so it seldom has to.
 lease             A rival is dead if it is an earlier try of the same task (Airflow runs one at a time); or a process of
@@ -144,6 +146,8 @@ class LedgerSession:
         plan = plan_key(ledger.token), offset_ranges.to_json(ledger.planned)
         self._unwritten: list[list[tuple[str, Any]]] = [[plan] for _ in self._stores]
         self._seq = 0
+        self._began_s: float | None = None
+        self._began_ms = float("inf")
         self._writing = self._broken = False
         self._renewed_s = self._lease_ends_s = float("-inf")
         self._reader = LedgerReader(self._stores)
@@ -170,7 +174,10 @@ class LedgerSession:
 
     def preview(self, on_replayed: str) -> Flow[History]:
         """Return what earlier executions left, and those left so far that are still sending. Changes nothing."""
-        return history_of(self._head, (yield from self.overlapping()), on_replayed)
+        self._note_begin()
+        history = history_of(self._head, (yield from self.overlapping()), on_replayed)
+        self._note_begin()
+        return history
 
     def open(self, on_replayed: str) -> Flow[History]:
         """Announce this execution and wait until it may begin; see the table above."""
@@ -285,6 +292,7 @@ class LedgerSession:
         began_s, logged_s = self.clock.monotonic(), float("-inf")
         while True:
             stopped, alive = yield from self.judge((yield from self.overlapping()))
+            self._check_turn((*stopped, *alive))
             ahead = [rival for rival in alive if self._goes_first(rival)]
             waiting = self._head.state == WAITING
             if not ahead and waiting:
@@ -308,6 +316,26 @@ class LedgerSession:
             yield Sleep(_POLL_S, "another run has some of these messages")
             if self.clock.monotonic() - self._renewed_s >= _RENEW_EVERY_S:
                 yield from self._write({}, {})
+
+    def _check_turn(self, ledgers: Iterable[Ledger]) -> None:
+        """Refuse to begin if Airflow has started a later try of this task since, because it took this one for dead."""
+        began_ms = self._note_begin()
+        for ledger in ledgers:
+            # a run that was deleted and made anew has tries with greater numbers in its past
+            if self._head.owner.is_earlier_try_of(ledger.owner) and ledger.renewed_ms >= began_ms:
+                raise StoreError(
+                    f"A later try of this task has begun ({ledger.owner}), so this one stops, and sends nothing twice. "
+                    "The later one sends what is left."
+                )
+
+    def _note_begin(self) -> float:
+        """Return the earliest time at which this may have begun, also if a clock stood still or was set since."""
+        if self._began_s is None:
+            self._began_s = self.clock.monotonic()
+        began_ms = self.clock.earliest_ms() - (self.clock.monotonic() - self._began_s) * 1000
+        if self.clock.known:
+            self._began_ms = began_ms = min(self._began_ms, began_ms)
+        return began_ms
 
     def _goes_first(self, rival: Ledger) -> bool:
         return rival.state == SENDING or (rival.state == OPENING and rival.token < self._head.token)
@@ -378,8 +406,15 @@ class LedgerSession:
     def _write_head(self, changes: LedgerChanges) -> Flow[None]:
         """Write the ledger into each store, then look at the own fence."""
         began_s = self.clock.monotonic()
+        before = self._head
         head = replace(
-            self._head, **changes, seq=self._seq + 1, renewed_ms=self.clock.latest_ms(), clock_known=self.clock.known
+            before, **changes, seq=self._seq + 1, renewed_ms=self.clock.latest_ms(), clock_known=self.clock.known
+        )
+        # the service's clock may be set, and copies have the times of before and after
+        head = replace(
+            head,
+            first_ms=min(head.first_ms, self.clock.earliest_ms()),
+            until_ms=max(head.until_ms, before.until_ms),
         )
         self._seq += 1
         value = replace(head, done=self._unsealed).to_json(len(self._sealed))
@@ -427,8 +462,9 @@ class LedgerSession:
             ended, _ = yield from self.judge(
                 one for one in ledgers if not one.is_open or now_ms - one.renewed_ms > _SURELY_GONE_MS
             )
-            ends = {one.token: one.until() for one in (*ended, mine)}
-            yield from index.note_ends(ends, now_ms if self.clock.known else None)
+            # who never came to send anything has no first time
+            sent_ms = {one.token: (one.first_ms or now_ms, one.until()) for one in (*ended, mine)}
+            yield from index.note_ends(sent_ms, now_ms if self.clock.known else None)
 
 
 def session_for(

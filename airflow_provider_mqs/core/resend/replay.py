@@ -298,8 +298,7 @@ class Replay:
     async def _write_or_stop(self, *, unless_held: bool = False, **more: Unpack[LedgerChanges]) -> None:
         try:
             await self._write(unless_held=unless_held, **more)
-        except StoreError as error:
-            self._error = self._error or error
+        except StoreError:
             self._sender.stop("the ledger could not be written")
 
     async def _write(self, *, unless_held: bool = False, **more: Unpack[LedgerChanges]) -> None:
@@ -309,7 +308,12 @@ class Replay:
                 return
             changes: LedgerChanges = {**self._account_changes(), "state": SENDING, **more}
             flow = self._session.write(done=self.account.take_new_done(), findings=self._verifier.findings, **changes)
-            await adrive(joined(flow), self._client.perform)
+            try:
+                await adrive(joined(flow), self._client.perform)
+            except StoreError as error:
+                # those after it only say that there was one
+                self._error = self._error or error
+                raise
 
     def _account_changes(self) -> LedgerChanges:
         """Return what the ledger takes from the account, which must be read here, in its event loop."""

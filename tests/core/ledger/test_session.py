@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from airflow_provider_mqs.core.client.flow import Response
 from airflow_provider_mqs.core.ledger import session as session_module
 from airflow_provider_mqs.core.ledger.findings import Finding, union
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, ENDED, LEASE_MS, OPENING, SENDING, WAITING, Owner
@@ -113,6 +115,33 @@ def test_an_older_try_that_was_overtaken_stops_and_its_next_try_goes_on() -> Non
 
     history = sessions.world.run(sessions.make("c", run="r", number=3).open("skip"))
     assert (history.account.done, history.account.maybe_sent) == ({0: ((0, 3),)}, {0: ((4, 4),)})
+
+
+def test_a_try_that_was_paused_before_it_announced_itself_stops() -> None:
+    """A later try has done all the work meanwhile; to send it again would be twice, whatever ``on_replayed`` says."""
+    sessions = Sessions()
+    first = Process(sessions.world, sessions.make("a", run="r").open("resend"))
+    first.step()
+    later = sessions.open("b", run="r", number=2)
+    sessions.world.now_s += 5
+    sessions.world.run(later.close(state=COMPLETE, done={0: ((0, 9),)}))
+    sessions.world.now_s += 300
+    while not first.over:
+        first.step()
+
+    assert "A later try of this task has begun (dag_id d, run_id r, task_id t, try_number 2)" in str(first.error)
+    assert sessions.world.run(LedgerReader(sessions.stores).load("a")).state == ENDED
+
+
+def test_the_tries_of_a_run_that_was_deleted_are_the_past() -> None:
+    """Although the new run counts from one again."""
+    sessions = Sessions()
+    sessions.world.run(sessions.sending("a", run="r", number=2).close(state=COMPLETE, claimed={}))
+    sessions.world.now_s += 300
+
+    history = sessions.world.run(sessions.make("b", run="r", number=1).open("skip"))
+
+    assert history.account.already_sent == {0: ((0, 2),)}
 
 
 @pytest.mark.parametrize("plan", [PLAN, OVERLAP])
@@ -538,6 +567,28 @@ def test_an_execution_that_only_settled_has_no_copies_of_its_own() -> None:
     assert (first.posted, first.claimed) == ({0: ((0, 4),)}, {})
     assert (second.done, second.posted, second.has_copies) == (sent, {}, False)
     assert (history.account.done, history.account.maybe_sent) == ({0: ((0, 4),)}, {})
+
+
+def test_copies_have_the_times_of_before_and_after_the_clock_of_the_service_was_set() -> None:
+    """The ledger covers both, and so does the index."""
+    sessions = Sessions()
+    made = sessions.sending("a")
+    began_ms = sessions.world.now_ms
+    sessions.world.run(made.write(until_ms=made.clock.latest_ms()))
+    made.clock.note_answer(Response(200, {"date": formatdate(began_ms / 1000 - 600, usegmt=True)}), 0.0, 0.0)
+    sessions.world.run(made.close(state=COMPLETE, claimed={}, until_ms=made.clock.latest_ms()))
+    other = sessions.make("b")
+
+    def touching(time_ms: int) -> bool:
+        return bool(sessions.world.run(other.touching(time_ms, time_ms + 1)))
+
+    assert [touching(began_ms + after_s * 1000) for after_s in (-700, -600, -300, 0, 300)] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_a_doubt_that_was_refuted_is_none_any_more() -> None:
