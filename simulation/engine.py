@@ -29,7 +29,7 @@ from airflow_provider_mqs.core.resend.options import ResendOptions
 from airflow_provider_mqs.core.resend.replay import Replay
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.core.values.topic_ref import TopicRef
-from airflow_provider_mqs.core.verify import copy_search
+from airflow_provider_mqs.core.verify import prove as verify
 from airflow_provider_mqs.core.verify.executions import Execution, execution_of
 from airflow_provider_mqs.core.watch.condition import Condition, decide
 from airflow_provider_mqs.core.watch.cursor import Cursor, EventBatch
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_mqs.core.ledger.known_copies import KnownCopies
     from airflow_provider_mqs.core.offsets.document import Offsets
-    from airflow_provider_mqs.core.verify.copy_search import Finding
+    from airflow_provider_mqs.core.verify.prove import Finding
     from simulation.facts import Resent
     from simulation.process import Process, ProcessStore
     from simulation.schedule import Run
@@ -265,7 +265,7 @@ async def prove(process: Process, network: Network, stores: list[ProcessStore], 
         yield from api.query_page(TOPIC, unknown[0].first_ms, unknown[0].first_ms + 1, limit=1, offset=0)
         stopped, _ = yield from session.judge(unknown)
         targets = [execution_of(one, api.service_clock) for one in stopped]
-        found = yield from copy_search.prove(api, TOPIC, targets, touching, wait_s=run.verify_wait_s)
+        found = yield from verify.prove(api, TOPIC, targets, touching, wait_s=run.verify_wait_s)
         findings = {
             token: LedgerFinding(copies=copies, whole=token in found.whole) for token, copies in found.copies.items()
         }

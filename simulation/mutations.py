@@ -26,7 +26,7 @@ from airflow_provider_mqs.core.ledger import (
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.query import window_reader
 from airflow_provider_mqs.core.resend import claims, replay, sender, stopping, verifier
-from airflow_provider_mqs.core.verify import copy_matching, copy_search, copy_traits, evidence
+from airflow_provider_mqs.core.verify import copy_matching, copy_traits, evidence, search, settle
 from airflow_provider_mqs.exceptions import StoreError
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _segments_forgotten() -> list[tuple[Any, str, Any]]:
 
 
 def _no_marks() -> list[tuple[Any, str, Any]]:
-    return [(copy_search, "marks_of", lambda _: {})]
+    return [(module, "marks_of", lambda _: {}) for module in (search, settle)]
 
 
 def _alone() -> list[tuple[Any, str, Any]]:
@@ -240,7 +240,7 @@ def _alone() -> list[tuple[Any, str, Any]]:
 
 
 def _foreign_copies_stay() -> list[tuple[Any, str, Any]]:
-    return [(copy_search._Search, "rows", lambda self: list(self.evidence.rows.values()))]
+    return [(search.Search, "rows", lambda self: list(self.evidence.rows.values()))]
 
 
 def _equal_contents() -> list[tuple[Any, str, Any]]:
@@ -258,12 +258,12 @@ def _no_traits() -> list[tuple[Any, str, Any]]:
 
 
 def _no_late_wait() -> list[tuple[Any, str, Any]]:
-    settle = copy_search.settle
+    settle_in_doubt = settle.settle
 
     def hasty(*args: Any, **kwargs: Any) -> Any:
-        return (yield from settle(*args, **{**kwargs, "wait_ms": 0}))
+        return (yield from settle_in_doubt(*args, **{**kwargs, "wait_ms": 0}))
 
-    return [(copy_search, "settle", hasty)]
+    return [(verifier, "settle", hasty)]
 
 
 def _no_visibility_check() -> list[tuple[Any, str, Any]]:
@@ -271,7 +271,7 @@ def _no_visibility_check() -> list[tuple[Any, str, Any]]:
         return [source.ref for source in matching.absent if source.ref in doubts], 0.0
         yield
 
-    return [(copy_search._Search, "surely_unsent", unsent)]
+    return [(settle, "_surely_unsent", unsent)]
 
 
 def _doubt_ends_with_last_write() -> list[tuple[Any, str, Any]]:

@@ -186,7 +186,10 @@ class Oracle:
     def _excused(self, ref: Ref) -> bool:
         """Return whether a producer wrote the content of a message after it was posted: nobody can tell them apart."""
         value = self.service.rows[ref].value
-        since_s = min((when_s for when_s, _, posted in self.service.posted if posted == ref), default=None)
+        posted = [when_s for when_s, _, posted in self.service.posted if posted == ref]
+        # what was claimed may have been posted: for those who come later that is the same
+        posted += [0.0 for one in self.facts.resent if ref in one.in_doubt]
+        since_s = min(posted, default=None)
         if since_s is None:
             return False
         found = any(
@@ -207,6 +210,7 @@ class Oracle:
     def _stands_for_lost(self, row: Row) -> bool:
         """Return whether a row has the content of a message that was posted in its partition and has no copy."""
         posted = {(ref, by) for _, by, ref in self.service.posted}
+        posted |= {(ref, "") for one in self.facts.resent for ref in one.in_doubt}
         held = {(copy.source, copy.by) for copies in self._copies.values() for copy in copies}
         found = any(
             ref[0] == row.ref[0] and self.service.rows[ref].value == row.value

@@ -29,8 +29,8 @@ from airflow_provider_mqs.core.resend.signals import interrupts
 from airflow_provider_mqs.core.resend.stopping import Stop, StoppableClient
 from airflow_provider_mqs.core.values import arguments as read
 from airflow_provider_mqs.core.values.time_window import WindowArguments, iso
-from airflow_provider_mqs.core.verify.copy_search import most_requests, prove
 from airflow_provider_mqs.core.verify.executions import Execution, execution_of
+from airflow_provider_mqs.core.verify.prove import most_requests, prove
 from airflow_provider_mqs.exceptions import ConfigurationError
 from airflow_provider_mqs.tasks.dag_run import topic_ref_of
 from airflow_provider_mqs.tasks.resend_job import owner_of

@@ -33,10 +33,18 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from airflow_provider_mqs.core.client.flow import Flow, Sleep
 from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
 from airflow_provider_mqs.core.offsets import partition_offsets
-from airflow_provider_mqs.core.verify import copy_search
-from airflow_provider_mqs.core.verify.copy_search import Doubt, Finding, Settled
 from airflow_provider_mqs.core.verify.evidence import Evidence
 from airflow_provider_mqs.core.verify.executions import Execution, execution_of, hull
+from airflow_provider_mqs.core.verify.prove import (
+    Finding,
+    find_neighbours,
+    most_contents,
+    most_pages,
+    most_requests,
+    prove_with,
+)
+from airflow_provider_mqs.core.verify.search import calibrate
+from airflow_provider_mqs.core.verify.settle import Doubt, Settled, settle
 from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.exceptions import MqsError
 
@@ -121,9 +129,7 @@ class Verifier:
         self.post_times: PostTimes = {}
         """When each message was posted and answered, on the monotonic clock."""
         whole = Execution("", plan.partitions, 0, 0)
-        self._evidence = Evidence(
-            api, plan.topic, self.sources, copy_search.most_pages([whole]), copy_search.most_contents([whole])
-        )
+        self._evidence = Evidence(api, plan.topic, self.sources, most_pages([whole]), most_contents([whole]))
         self._history: History | None = None
         self._past: OffsetsByPartition = {}  # in doubt because of earlier executions, and not posted by this one
         self._past_sent: OffsetsByPartition = {}  # of these, what turned out to be sent
@@ -143,7 +149,7 @@ class Verifier:
         if not own.sent:
             return {}
         try:
-            kept = await self._client.run(copy_search.calibrate(self._evidence, own))
+            kept = await self._client.run(calibrate(self._evidence, own))
         except MqsError as error:
             _log.debug("The first copy could not be read: %s", error)
             return {}
@@ -170,7 +176,7 @@ class Verifier:
         posts = {ref: self._doubt(ref, service) for ref in partition_offsets.expand(in_doubt)}
         # a message in doubt takes more contents than one that was acknowledged
         self._evidence.most_contents += 4 * len(posts)
-        flow = copy_search.settle(
+        flow = settle(
             self._evidence,
             lambda: self._targets(service),
             self._touching,
@@ -199,7 +205,7 @@ class Verifier:
     def _verified(self, targets: list[Execution], *, share: bool) -> Flow[LedgerChanges]:
         api, report, token = self._client.api, self._report, self._session.ledger.token
         until_s = api.monotonic() + self._options.verify_wait_s
-        others = yield from copy_search.find_neighbours(api, targets, self._touching, until_s=until_s)
+        others = yield from find_neighbours(api, targets, self._touching, until_s=until_s)
         group = list(targets)
         if share:
             peers = [one for one in others if one.searching and one.found is None]
@@ -214,11 +220,11 @@ class Verifier:
         left = [one for one in group if one.found is None]
         if left:
             count = sum(one.count for one in left)
-            self._evidence.most_pages = copy_search.most_pages(left)
-            self._evidence.most_contents = max(self._evidence.most_contents, copy_search.most_contents(left))
-            most = copy_search.most_requests(left)
+            self._evidence.most_pages = most_pages(left)
+            self._evidence.most_contents = max(self._evidence.most_contents, most_contents(left))
+            most = most_requests(left)
             _log.info("Looking for the copies of %d messages; that takes at most %d requests.", count, most)
-        finding = yield from copy_search.prove_with(
+        finding = yield from prove_with(
             self._evidence,
             group,
             [one for one in others if one.token not in {each.token for each in group}],

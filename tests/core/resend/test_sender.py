@@ -20,7 +20,7 @@ from airflow_provider_mqs.core.resend.pacing import Pacer
 from airflow_provider_mqs.core.resend.report import Meter, Report
 from airflow_provider_mqs.core.resend.sender import Sender, failure_of
 from airflow_provider_mqs.core.resend.stopping import Stop
-from airflow_provider_mqs.core.verify.copy_search import Settled
+from airflow_provider_mqs.core.verify.settle import Settled
 from airflow_provider_mqs.emulator.faults import ALWAYS, Rule
 from airflow_provider_mqs.exceptions import (
     AuthenticationError,

@@ -10,7 +10,7 @@ from airflow_provider_mqs.core.ledger.account import Account, Failure
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.resend.report import Report
 from airflow_provider_mqs.core.resend.verifier import Resolver
-from airflow_provider_mqs.core.verify.copy_search import Settled
+from airflow_provider_mqs.core.verify.settle import Settled
 from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:

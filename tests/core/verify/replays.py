@@ -7,18 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.offsets.plan import Plan
-from airflow_provider_mqs.core.verify.copy_search import (
-    Doubt,
-    Finding,
-    Settled,
-    most_contents,
-    most_pages,
-    prove,
-    settle,
-)
 from airflow_provider_mqs.core.verify.evidence import Evidence
 from airflow_provider_mqs.core.verify.executions import Execution
 from airflow_provider_mqs.core.verify.last_offsets import find_last_offsets
+from airflow_provider_mqs.core.verify.prove import Finding, most_contents, most_pages, prove
+from airflow_provider_mqs.core.verify.settle import Doubt, Settled, settle
 from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.emulator.store import Topic
 from tests.support import START_MS, Local, local

@@ -1,0 +1,205 @@
+"""
+Prove the copies of executions: each message that was sent has a copy, or has none, or nobody can tell. Flows.
+
+Copies that are not there yet are waited for, at most for the wait, and only the time in which they must be is read
+again. So that not each of many executions reads everything, one of them proves for all (``core.resend.verifier``).
+``copy_matching`` says what proves what; this module reads, waits and gives up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from airflow_provider_mqs.core.client.flow import Flow, Sleep
+from airflow_provider_mqs.core.offsets import partition_offsets
+from airflow_provider_mqs.core.offsets.plan import Plan
+from airflow_provider_mqs.core.verify.copy_matching import Matching
+from airflow_provider_mqs.core.verify.evidence import Evidence
+from airflow_provider_mqs.core.verify.executions import MARGIN_MS, Execution
+from airflow_provider_mqs.core.verify.search import Search, Touching, neighbours
+from airflow_provider_mqs.core.verify.source_messages import SourceMessages
+from airflow_provider_mqs.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from airflow_provider_mqs.core.client.api import MqsApi
+    from airflow_provider_mqs.core.offsets.partition_offsets import OffsetsByPartition
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
+_STORE_PAUSE_S = 1.0
+"""Between two readings of others' ledgers."""
+_MOST_CHANGES = 3
+"""How often everything is matched once more because ledgers have changed."""
+
+
+@dataclass(slots=True)
+class Finding:
+    """What was found out about the copies of some executions; each is named in one of the first three."""
+
+    copies: dict[str, OffsetsByPartition] = field(default_factory=dict)
+    """By token, the copies of an execution, if each message that it sent has one."""
+    whole: set[str] = field(default_factory=set)
+    """Those of them that can have no others, since nothing that they left open is unclear."""
+    missing: dict[str, OffsetsByPartition] = field(default_factory=dict)
+    """By token, messages that were acknowledged and surely have no copy."""
+    unproven: dict[str, str] = field(default_factory=dict)
+    """By token, a sentence that says why nobody can tell."""
+    partial: dict[str, OffsetsByPartition] = field(default_factory=dict)
+    """By token, the copies of an execution that are certain, if not all are."""
+    surely_copies: OffsetsByPartition = field(default_factory=dict)
+    """Rows that surely are copies, of whichever execution."""
+    of_open: OffsetsByPartition = field(default_factory=dict)
+    """Those of them whose message was in doubt."""
+    keep_time: bool | None = None
+    """Whether copies have the time of their source; ``None`` if that is not known."""
+
+
+def most_pages(executions: Iterable[Execution]) -> int:
+    """Return on how many pages rows may be read: a busy topic must not cost more than the sending did."""
+    return 100 + sum(one.count for one in executions) // 5
+
+
+def most_contents(executions: Iterable[Execution]) -> int:
+    """Return how many contents may be read, if counting does not tell."""
+    return 200 + sum(one.count + 4 * partition_offsets.count(one.open) for one in executions)
+
+
+def most_requests(executions: Sequence[Execution]) -> int:
+    """Return how many requests ``prove`` takes at most if nothing is late: for sources, rows and contents."""
+    return sum(one.count for one in executions) + most_pages(executions) + most_contents(executions)
+
+
+def prove(
+    api: MqsApi,
+    topic: str,
+    targets: Sequence[Execution],
+    touching: Touching,
+    *,
+    wait_s: float,
+    max_requests: int | None = None,
+) -> Flow[Finding]:
+    """Prove the copies of many executions with one reading; refuse before that if it may take too many requests."""
+    most = most_requests(targets)
+    if max_requests is not None and most > max_requests:
+        raise ConfigurationError(f"Proving them may take {most} requests, more than max_requests={max_requests}.")
+    until_s = api.monotonic() + wait_s
+    others = yield from find_neighbours(api, targets, touching, until_s=until_s)
+    sources = SourceMessages(api, Plan(topic, {}))
+    evidence = Evidence(api, topic, sources, most_pages(targets), most_contents(targets))
+    return (yield from prove_with(evidence, targets, others, touching, until_s=until_s))
+
+
+def find_neighbours(
+    api: MqsApi, targets: Sequence[Execution], touching: Touching, *, until_s: float
+) -> Flow[list[Execution]]:
+    """
+    Return the other executions whose copies may lie among those of ``targets``, once none of them sends any more.
+
+    What touches one of them is among them, too, unless its copies are known. After ``until_s``, wait no longer.
+    """
+    while True:
+        others = yield from neighbours(targets, touching)
+        busy = next((one for one in others if one.busy), None)
+        if busy is None or api.monotonic() >= until_s:
+            return others
+        yield Sleep(_STORE_PAUSE_S, f"another resend of the topic is still sending: {busy.name}")
+
+
+def prove_with(
+    evidence: Evidence, targets: Sequence[Execution], others: Sequence[Execution], touching: Touching, *, until_s: float
+) -> Flow[Finding]:
+    """Prove the copies of ``targets`` among those of ``others``; copies may be late until ``until_s``."""
+    api, pause_s, widened, forgotten = evidence.api, _FIRST_PAUSE_S, 0, False
+    search = Search(evidence, [*targets, *others])
+    if all(one.found is not None for one in targets):
+        return _finding(search, targets, Matching())
+    yield from search.load()
+    # what comes from now on was not read yet, even if it is of this time
+    (start_ms, end_ms), began_ms = search.span, api.earliest_ms() - MARGIN_MS
+    yield from search.read(start_ms, end_ms)
+    while True:
+        others = yield from neighbours(targets, touching)
+        search = Search(evidence, [*targets, *others])
+        yield from search.load()
+        wider = search.span
+        if (wider[0] < start_ms or wider[1] > end_ms) and widened < _MOST_CHANGES:
+            widened += 1
+            first_ms = wider[0] if wider[0] < start_ms else min(end_ms, began_ms)
+            (start_ms, end_ms), began_ms = wider, api.earliest_ms() - MARGIN_MS
+            yield from search.read(first_ms, end_ms)
+            continue
+        if evidence.too_many:
+            return _finding(search, targets, Matching())
+        last = api.monotonic() >= until_s
+        matching = yield from search.match(final=last)
+        busy = matching.unclear and any(one.busy for one in others)
+        if last or not (matching.short or evidence.why_incomplete or evidence.kept is None or busy):
+            finding = _finding(search, targets, matching)
+            if forgotten or not finding.unproven or all(one.found is None for one in others):
+                return finding
+            # equal rows may have been given to them that are ours, so that all have to be matched together
+            forgotten, touching, widened = True, _forgetting(touching), 0
+            continue
+        yield Sleep(min(pause_s, max(until_s - api.monotonic(), 0.0)), "copies may still become visible")
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        yield from search.read_again(matching.short)
+
+
+def _forgetting(touching: Touching) -> Touching:
+    """Return the same, as if nobody's copies were known."""
+
+    def forgetful(start_ms: int, end_ms: int) -> Flow[list[Execution]]:
+        found = yield from touching(start_ms, end_ms)
+        return [replace(one, found=None) for one in found]
+
+    return forgetful
+
+
+def _finding(search: Search, targets: Sequence[Execution], matching: Matching) -> Finding:
+    """Say for each of some executions how it stands."""
+    evidence, kept = search.evidence, search.evidence.kept
+    finding = Finding(keep_time=kept.same_time if kept and kept.steady else None)
+    finding.surely_copies = partition_offsets.from_refs(
+        [*(row.ref for _, row in matching.copies), *(row.ref for row in matching.spare_copies)]
+    )
+    finding.of_open = partition_offsets.from_refs(row.ref for source, row in matching.copies if not source.known)
+    now_ms = evidence.api.earliest_ms()
+    for one in targets:
+        if one.found is not None:
+            finding.copies[one.token] = one.found
+            finding.whole.add(one.token)
+            continue
+        copies = [(source, row) for source, row in matching.copies if source.token == one.token]
+        sent = {source.ref for source, _ in copies if source.known}
+        missing = [source.ref for source in matching.missing if source.token == one.token]
+        left_open = [source for source in matching.unclear if source.token == one.token and not source.known]
+        absent = any(source.token == one.token for source in matching.absent)
+        if evidence.why_incomplete:
+            finding.unproven[one.token] = evidence.why_incomplete[0]
+        elif kept is None:
+            finding.unproven[one.token] = (
+                "No copy of a message that was surely sent has been recognised, so it is not known what copies "
+                "look like."
+            )
+        elif missing:
+            finding.partial[one.token] = partition_offsets.from_refs(row.ref for _, row in copies)
+            finding.missing[one.token] = partition_offsets.from_refs(missing)
+        elif len(sent) == one.count:
+            finding.copies[one.token] = partition_offsets.from_refs(row.ref for _, row in copies)
+            if not left_open and (not absent or now_ms > one.last_ms):
+                finding.whole.add(one.token)
+        else:
+            finding.partial[one.token] = partition_offsets.from_refs(row.ref for _, row in copies)
+            finding.unproven[one.token] = _why_unclear(one, len(sent), matching)
+    return finding
+
+
+def _why_unclear(one: Execution, found: int, matching: Matching) -> str:
+    unclear = [source.ref for source in (*matching.unclear, *matching.absent) if source.token == one.token]
+    examples = ", ".join(f"{offset} of partition {partition}" for partition, offset in unclear[:5])
+    named = f" (message_offset {examples})" if examples else ""
+    return (
+        f"{found} copies of {one.count} messages are certain; the others cannot be told from messages that look the "
+        f"same{named}."
+    )
