@@ -38,6 +38,7 @@ from airflow_provider_mqs.core.watch.window_count import WindowCounter
 from airflow_provider_mqs.emulator.identity import Identity
 from airflow_provider_mqs.exceptions import IncompleteWindowError, ResendError
 from simulation.network import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Network
+from simulation.oracle import OVERLAP_S
 from simulation.service import TOPIC
 from simulation.virtual_time import EPOCH_S
 
@@ -134,7 +135,13 @@ async def watch(
 ) -> None:
     """Watch the topic as the trigger does: save a batch, publish it, then go on from behind it."""
     options = WatchOptions.read(
-        topic=TOPIC, poll_interval_s=10, settle_s=1, overlap_s=20, max_messages=4, start="now", exclude_copies=True
+        topic=TOPIC,
+        poll_interval_s=10,
+        settle_s=1,
+        overlap_s=OVERLAP_S,
+        max_messages=4,
+        start="now",
+        exclude_copies=True,
     )
     async with client_of(process, network) as client:
         ref = TopicRef(client.settings.host, client.api.instance_id, TOPIC)
