@@ -31,6 +31,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from airflow_provider_mqs.core.client.flow import Flow, Sleep
+from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
 from airflow_provider_mqs.core.ledger.findings import union
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.verify.evidence import Evidence
@@ -49,7 +50,6 @@ from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:
-    from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
     from airflow_provider_mqs.core.ledger.ledger import Ledger
     from airflow_provider_mqs.core.ledger.resume import History
     from airflow_provider_mqs.core.ledger.session import LedgerChanges, LedgerSession
@@ -136,6 +136,7 @@ class Verifier:
         """What earlier executions had left in doubt, and turned out to be sent."""
         self.findings: dict[str, LedgerFinding] = {}
         """What was found out about other executions, for the next write of the ledger."""
+        self._late: OffsetsByPartition = {}  # sent, as was found out, since nobody answered
         self._found: dict[str, OffsetsByPartition] = {}  # by token, all copies, as others found them
 
     def begin(self, history: History) -> None:
@@ -184,6 +185,7 @@ class Verifier:
             offset_ms=service.offset_ms,
         )
         settled = await self._client.run(flow)
+        self._late = partition_offsets.union(self._late, settled.sent)
         self._note_settled(settled)
         if self._evidence.kept is None:
             _log.warning(
@@ -318,12 +320,13 @@ class Verifier:
             token=ledger.token,
             sent=sent,
             first_ms=ledger.first_ms,
-            last_ms=max(ledger.until_ms, api.latest_ms()),
+            last_ms=max(ledger.until_ms, api.latest_ms() + api.service_clock.set_ms),
             open=partition_offsets.difference(account.maybe_sent, account.inherited),
             last_offsets=ledger.last_offsets,
             span_ms=ledger.span_ms,
             posted_ms=_PostedMs(self.post_times, service),
             clock_ms=service.wrong_ms,
+            late=self._late,
             doubles=partition_offsets.intersection(account.possible_doubles, sent),
             ordered=ledger.ordering == "partition",
             consumer_key=ledger.scope["consumer_key"],
@@ -352,7 +355,9 @@ class Verifier:
     def _service_time(self) -> _ServiceTime:
         api = self._client.api
         now_ms = api.now_ms()
-        return _ServiceTime(now_ms - api.monotonic() * 1000, api.latest_ms() - now_ms)
+        # a POST may have been dated before the service's clock was set
+        wrong_ms = api.latest_ms() - now_ms + api.service_clock.set_ms
+        return _ServiceTime(now_ms - api.monotonic() * 1000, wrong_ms)
 
 
 class _ServiceTime(NamedTuple):

@@ -58,7 +58,7 @@ class Execution:
     posted_ms: Mapping[MessageRef, tuple[float, float]] = field(default_factory=dict)
     """When each message was posted and acknowledged, as far as that is known."""
     clock_ms: float = 0.0
-    """By how much our idea of the service's time was wrong at most, when those were converted."""
+    """By how much our idea of the service's time was wrong at most when those were converted."""
     busy: bool = False
     """Whether it may still be sending."""
     searching: bool = False
@@ -67,6 +67,8 @@ class Execution:
     """Its copies, if all of them are known; they and its messages are left out then."""
     missing: OffsetsByPartition = field(default_factory=dict)
     """Acknowledged, and surely without a copy."""
+    late: OffsetsByPartition = field(default_factory=dict)
+    """Sent, as was found out: nobody answered their POSTs, so that their copies may be later than those ended."""
     doubles: OffsetsByPartition = field(default_factory=dict)
     """Sent although earlier POSTs of theirs may have been executed: they may have several copies, some of them late."""
     ordered: bool = False
@@ -105,7 +107,8 @@ class Execution:
                 if ref in self.posted_ms:
                     asked_ms, answered_ms = self.posted_ms[ref]
                     start_ms = floor(asked_ms + fit.earliest_ms)
-                    end_ms = ceil(answered_ms + fit.latest_ms) if known else end_ms
+                    if known and not partition_offsets.contains(self.late, ref):
+                        end_ms = ceil(answered_ms + fit.latest_ms)
                 yield Source(shown[ref], self.token, known, start_ms, end_ms)
 
 
@@ -127,7 +130,7 @@ def execution_of(ledger: Ledger, clock: ServiceClock) -> Execution:
         sent=ledger.posted,
         first_ms=ledger.first_ms,
         # one that has stopped sending says so, and its ledger stays open until its copies are found
-        last_ms=ledger.until_ms if ledger.verifying and not (ledger.claimed or doubles) else ledger.until(),
+        last_ms=ledger.until_ms if ledger.verifying and not (ledger.claimed or doubles or ledger.sent_late) else ledger.until(),
         open=ledger.claimed,
         last_offsets=ledger.last_offsets,
         span_ms=ledger.span_ms,
