@@ -103,6 +103,7 @@ class Account:
         self._already_sent = partition_offsets.count(self.already_sent)
         self._sent_before = partition_offsets.count(done or {})
         self._once_in_doubt = set(self.in_doubt)
+        self._inherited = set(self.in_doubt)
         self._done = done or {}
         # a message costs two appends; they are joined when somebody asks for them
         self._new: list[MessageRef] = []
@@ -122,8 +123,13 @@ class Account:
 
     @property
     def maybe_sent(self) -> OffsetsByPartition:
-        """What may have been sent: what the ledger calls claimed."""
+        """What may have been sent, by this try or an earlier one."""
         return partition_offsets.from_refs(self.claimed | self._once_in_doubt)
+
+    @property
+    def inherited(self) -> OffsetsByPartition:
+        """What only earlier tries may have sent; their ledgers claim it."""
+        return partition_offsets.from_refs(self._inherited)
 
     @property
     def unsettled_count(self) -> int:
@@ -150,7 +156,9 @@ class Account:
 
     def claim(self, refs: Iterable[MessageRef]) -> None:
         """Note messages that are about to be posted. They may be once the ledger has been written."""
+        refs = list(refs)
         self.claimed.update(refs)
+        self._inherited.difference_update(refs)
 
     def release(self, refs: Iterable[MessageRef]) -> None:
         """Free messages that were claimed and surely not executed since, so that they may be claimed again."""
@@ -161,6 +169,7 @@ class Account:
         self.claimed.discard(ref)
         self.in_doubt.pop(ref, None)
         self._once_in_doubt.discard(ref)
+        self._inherited.discard(ref)
         self._new.append(ref)
         self._untaken.append(ref)
         self.sent_now += 1

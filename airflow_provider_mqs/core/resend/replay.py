@@ -318,7 +318,7 @@ class Replay:
     def _account_changes(self) -> LedgerChanges:
         """Return what the ledger takes from the account, which must be read here, in its event loop."""
         return {
-            "claimed": self.account.maybe_sent,
+            "claimed": partition_offsets.difference(self.account.maybe_sent, self.account.inherited),
             "settled": self._verifier.settled,
             "possible_doubles": self.account.possible_doubles,
             "copies_keep_time": self._found.get("copies_keep_time"),

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from airflow_provider_mqs.core.client.flow import Flow, Sleep
 from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
 from airflow_provider_mqs.core.ledger.findings import union
+from airflow_provider_mqs.core.ledger.ledger import LATE_MS
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.verify.evidence import Evidence
 from airflow_provider_mqs.core.verify.executions import Execution, execution_of, hull
@@ -132,9 +133,8 @@ class Verifier:
         whole = Execution("", plan.partitions, 0, 0)
         self._evidence = Evidence(api, plan.topic, self.sources, most_pages([whole]), most_contents([whole]))
         self._history: History | None = None
-        self._past: OffsetsByPartition = {}  # in doubt because of earlier executions, and not posted by this one
         self.settled: OffsetsByPartition = {}
-        """Of these, what turned out to be sent."""
+        """What earlier executions had left in doubt, and turned out to be sent."""
         self.findings: dict[str, LedgerFinding] = {}
         """What was found out about other executions, for the next write of the ledger."""
         self._found: dict[str, OffsetsByPartition] = {}  # by token, all copies, as others found them
@@ -142,7 +142,6 @@ class Verifier:
     def begin(self, history: History) -> None:
         """Note what earlier executions left."""
         self._history = history
-        self._past = partition_offsets.from_refs(history.account.in_doubt)
 
     async def calibrate(self) -> LedgerChanges:
         """Find out from the first copies what copies look like, if they are in sight; ``{}`` if they are not."""
@@ -177,13 +176,17 @@ class Verifier:
         posts = {ref: self._doubt(ref, service) for ref in partition_offsets.expand(in_doubt)}
         # a message in doubt takes more contents than one that was acknowledged
         self._evidence.most_contents += 4 * len(posts)
+        wait_ms = round(self._options.verify_wait_s * 1000)
+        inherited = partition_offsets.intersection(in_doubt, self._report.account.inherited)
         flow = settle(
             self._evidence,
             lambda: self._targets(service, in_doubt),
             self._touching,
             posts,
-            wait_ms=round(self._options.verify_wait_s * 1000),
+            wait_ms=wait_ms,
             offset_ms=service.offset_ms,
+            # what an earlier try left stays in doubt for ever if nobody waits long enough
+            patience_ms=max(wait_ms, LATE_MS) if inherited else wait_ms,
         )
         settled = await self._client.run(flow)
         self._note_settled(settled)
@@ -207,7 +210,6 @@ class Verifier:
                 self._note_finding(one.token, LedgerFinding(sent=sent, unsent=unsent))
         theirs = partition_offsets.union(*(sent for one, sent in settled.sent_by.items() if one != token))
         self.settled = partition_offsets.union(self.settled, theirs)
-        self._past = partition_offsets.difference(self._past, decided)
 
     def _note_finding(self, token: str, finding: LedgerFinding) -> None:
         self.findings[token] = union((self.findings.get(token, LedgerFinding()), finding))
@@ -321,7 +323,7 @@ class Verifier:
             sent=partition_offsets.difference(account.done, earlier),
             first_ms=ledger.first_ms,
             last_ms=max(ledger.until_ms, api.latest_ms()),
-            open=partition_offsets.difference(account.maybe_sent, self._past),
+            open=partition_offsets.difference(account.maybe_sent, account.inherited),
             last_offsets=ledger.last_offsets,
             span_ms=ledger.span_ms,
             posted_ms=_PostedMs(self.post_times, service),
@@ -340,7 +342,7 @@ class Verifier:
             asked_s, answered_s = self.post_times[ref]
             return Doubt(service.at_ms(asked_s), service.at_ms(answered_s), frozenset([token]))
         now_ms, first_ms = service.at_ms(self._client.api.monotonic()), self._session.ledger.first_ms
-        if self._history is None or not partition_offsets.contains(self._past, ref):
+        if self._history is None or not left:
             return Doubt(first_ms, now_ms, tokens)
         posts_until_ms = self._history.posts_until_ms
         return Doubt(

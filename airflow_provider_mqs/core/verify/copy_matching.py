@@ -361,7 +361,8 @@ def _count(group: Group, matching: Matching) -> None:
         matching.unclear += [source for source in group.sources if source not in missing]
     else:
         matching.unclear += group.sources
-    if short > 0:
+    # for a message that is in doubt for good nobody waits
+    if len(group.rows) < len(group.known):
         matching.short += group.known
 
 
@@ -409,7 +410,8 @@ def _match_by_content(part: Group, matching: Matching) -> None:
         matching.short += sources
     else:
         matching.unclear += sources
-        matching.short += [source for source in sources if source.known]
+        known = [source for source in sources if source.known]
+        matching.short += known if len(rows) < len(known) else []
         matching.spare_copies += rows
 
 

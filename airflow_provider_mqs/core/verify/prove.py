@@ -8,7 +8,7 @@ again. So that not each of many executions reads everything, one of them proves 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.verify.copy_matching import Matching
 from airflow_provider_mqs.core.verify.evidence import Evidence
-from airflow_provider_mqs.core.verify.executions import MARGIN_MS, Execution
+from airflow_provider_mqs.core.verify.executions import MARGIN_MS, Execution, hull
 from airflow_provider_mqs.core.verify.search import Search, Touching, neighbours
 from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.exceptions import ConfigurationError
@@ -135,7 +135,8 @@ def prove_with(
         matching = yield from search.match(final=last)
         busy = matching.unclear and any(one.busy for one in others)
         if last or not (matching.short or evidence.why_incomplete or evidence.kept is None or busy):
-            finding = _finding(search, targets, matching)
+            nothing_of = yield from _without_a_row(search, targets)
+            finding = _finding(search, targets, matching, nothing_of)
             if forgotten or not finding.unproven or all(one.found is None for one in others):
                 return finding
             # equal rows may have been given to them that are ours, so that all have to be matched together
@@ -156,7 +157,21 @@ def _forgetting(touching: Touching) -> Touching:
     return forgetful
 
 
-def _finding(search: Search, targets: Sequence[Execution], matching: Matching) -> Finding:
+def _without_a_row(search: Search, targets: Sequence[Execution]) -> Flow[set[str]]:
+    """Return the tokens of those that surely sent nothing and, as nothing came at that time, have no copy at all."""
+    evidence, tokens = search.evidence, set()
+    if evidence.kept is None and not evidence.too_many:
+        for one in targets:
+            open_ = list(partition_offsets.expand(one.open))
+            silent = one.found is None and not one.count and evidence.api.earliest_ms() > one.last_ms
+            if silent and (not open_ or (yield from search.nothing_came(open_, hull([one])))):
+                tokens.add(one.token)
+    return set() if evidence.why_incomplete else tokens
+
+
+def _finding(
+    search: Search, targets: Sequence[Execution], matching: Matching, nothing_of: Collection[str] = ()
+) -> Finding:
     """Say for each of some executions how it stands."""
     evidence, kept = search.evidence, search.evidence.kept
     finding = Finding(keep_time=kept.same_time if kept and kept.steady else None)
@@ -168,6 +183,10 @@ def _finding(search: Search, targets: Sequence[Execution], matching: Matching) -
     for one in targets:
         if one.found is not None:
             finding.copies[one.token] = one.found
+            finding.whole.add(one.token)
+            continue
+        if one.token in nothing_of:
+            finding.copies[one.token] = {}
             finding.whole.add(one.token)
             continue
         copies = [(source, row) for source, row in matching.copies if source.token == one.token]

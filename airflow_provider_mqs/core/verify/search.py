@@ -7,7 +7,7 @@ named in what is read after it. If the ledgers have changed, everything is match
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,7 +18,7 @@ from airflow_provider_mqs.core.verify.executions import MARGIN_MS, Execution, Fi
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.flow import Flow
-    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef
+    from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
     from airflow_provider_mqs.core.verify.copy_traits import KeptTraits, Shown
     from airflow_provider_mqs.core.verify.evidence import Evidence
 
@@ -26,6 +26,8 @@ _MOST_ROUNDS = 20
 """How often the time of sending is widened for executions that touch those that touch ours."""
 _MOST_AT_ONCE = 1
 """Rows that are compared with the first message that was sent, right after that."""
+_MOST_FIRST = 8
+"""Known copies of a partition that are compared with the first message that was sent there."""
 _MANY = 400
 """So many rows in a few seconds are read by themselves, without the margins before and after."""
 ANY_TIME = (-(2**63), 2**63)
@@ -133,9 +135,37 @@ class Search:
             return
         known = [source for source in self.sources() if source.known]
         yield from self.evidence.calibrate(known, marks_of(self.executions), final=final)
+        for one in self.everybody:
+            if one.found and not self.evidence.pairs:
+                yield from self._calibrate_by(one, one.found)
         kept = self.evidence.kept
         if kept is not None and kept.same_time:
             yield from self.read(*self.span)
+
+    def _calibrate_by(self, one: Execution, found: OffsetsByPartition) -> Flow[None]:
+        """Learn from an execution whose copies are known: its first copy is among the first of them."""
+        evidence = self.evidence
+        first = partition_offsets.first(one.sent, 1)
+        yield from evidence.sources.load(first)
+        for ref in partition_offsets.expand(first):
+            near = partition_offsets.first({ref[0]: found.get(ref[0], ())}, _MOST_FIRST)
+            yield from evidence.read_contents(partition_offsets.expand(near))
+            rows = [evidence.rows[row] for row in partition_offsets.expand(near) if row in evidence.rows]
+            if ref in evidence.sources.shown:
+                (start_ms, end_ms), source = ANY_TIME, evidence.sources.shown[ref]
+                yield from evidence.find_copy(Source(source, one.token, True, start_ms, end_ms), rows)  # noqa: FBT003
+
+    def nothing_came(self, refs: Iterable[MessageRef], span: tuple[int, int]) -> Flow[bool]:
+        """Return whether no row came within a time, nor any after the marks that has the time of these messages."""
+        evidence, shown = self.evidence, self.evidence.sources.shown
+        refs = list(refs)
+        times_ms = {shown[ref].time_ms for ref in refs if ref in shown}
+        if any(ref not in shown for ref in refs) or any(
+            span[0] <= row.time_ms <= span[1] for row in evidence.rows.values()
+        ):
+            return False
+        yield from evidence.read_rows((min(times_ms), max(times_ms) + 1), marks_of(self.executions))
+        return not any(row.time_ms in times_ms for row in evidence.rows.values())
 
     def match(self, *, final: bool) -> Flow[Matching]:
         """
