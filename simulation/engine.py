@@ -15,7 +15,6 @@ from airflow_provider_mqs.core.client.flow import Call, Flow, Step, adrive
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.client.service_clock import ServiceClock
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
-from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
 from airflow_provider_mqs.core.ledger.known_copies import known_copies
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Ledger, Owner
 from airflow_provider_mqs.core.ledger.process_identity import ProcessIdentity
@@ -273,10 +272,7 @@ async def prove(process: Process, network: Network, stores: list[ProcessStore], 
         stopped, _ = yield from session.judge(unknown)
         targets = [execution_of(one, api.service_clock) for one in stopped]
         found = yield from verify.prove(api, TOPIC, targets, touching, wait_s=run.verify_wait_s)
-        findings = {
-            token: LedgerFinding(copies=copies, whole=token in found.whole) for token, copies in found.copies.items()
-        }
-        yield from session.write(state=COMPLETE, findings=findings)
+        yield from session.write(state=COMPLETE, findings=found.for_ledgers())
         return found
 
     found = await adrive(search(), perform)
