@@ -319,6 +319,7 @@ class Replay:
         """Return what the ledger takes from the account, which must be read here, in its event loop."""
         return {
             "claimed": self.account.maybe_sent,
+            "settled": self._verifier.settled,
             "possible_doubles": self.account.possible_doubles,
             "copies_keep_time": self._found.get("copies_keep_time"),
             # copies come no later than the last answer to a POST

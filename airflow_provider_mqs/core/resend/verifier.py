@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from airflow_provider_mqs.core.client.flow import Flow, Sleep
 from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
+from airflow_provider_mqs.core.ledger.findings import union
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.verify.evidence import Evidence
 from airflow_provider_mqs.core.verify.executions import Execution, execution_of, hull
@@ -132,8 +133,8 @@ class Verifier:
         self._evidence = Evidence(api, plan.topic, self.sources, most_pages([whole]), most_contents([whole]))
         self._history: History | None = None
         self._past: OffsetsByPartition = {}  # in doubt because of earlier executions, and not posted by this one
-        self._past_sent: OffsetsByPartition = {}  # of these, what turned out to be sent
-        self._past_unsent: OffsetsByPartition = {}  # and what turned out not to be
+        self.settled: OffsetsByPartition = {}
+        """Of these, what turned out to be sent."""
         self.findings: dict[str, LedgerFinding] = {}
         """What was found out about other executions, for the next write of the ledger."""
         self._found: dict[str, OffsetsByPartition] = {}  # by token, all copies, as others found them
@@ -178,21 +179,14 @@ class Verifier:
         self._evidence.most_contents += 4 * len(posts)
         flow = settle(
             self._evidence,
-            lambda: self._targets(service),
+            lambda: self._targets(service, in_doubt),
             self._touching,
             posts,
             wait_ms=round(self._options.verify_wait_s * 1000),
             offset_ms=service.offset_ms,
         )
         settled = await self._client.run(flow)
-        past = partition_offsets.intersection(self._past, in_doubt)
-        self._past_sent = partition_offsets.union(self._past_sent, partition_offsets.intersection(settled.sent, past))
-        self._past_unsent = partition_offsets.union(
-            self._past_unsent, partition_offsets.intersection(settled.unsent, past)
-        )
-        self._past = partition_offsets.difference(
-            self._past, partition_offsets.union(self._past_sent, self._past_unsent)
-        )
+        self._note_settled(settled)
         if self._evidence.kept is None:
             _log.warning(
                 "No copy of a message that was surely sent is in sight, so it is not known what copies look like, and "
@@ -201,6 +195,30 @@ class Verifier:
                 len(posts),
             )
         return settled
+
+    def _note_settled(self, settled: Settled) -> None:
+        """Note what became of the messages that earlier executions left in doubt, for the next write of the ledger."""
+        token = self._session.ledger.token
+        decided = partition_offsets.union(settled.sent, settled.unsent)
+        for one in self._lefts(decided):
+            sent = settled.sent_by.get(one.token, {})
+            unsent = partition_offsets.intersection(one.claimed, settled.unsent)
+            if sent or unsent:
+                self._note_finding(one.token, LedgerFinding(sent=sent, unsent=unsent))
+        theirs = partition_offsets.union(*(sent for one, sent in settled.sent_by.items() if one != token))
+        self.settled = partition_offsets.union(self.settled, theirs)
+        self._past = partition_offsets.difference(self._past, decided)
+
+    def _note_finding(self, token: str, finding: LedgerFinding) -> None:
+        self.findings[token] = union((self.findings.get(token, LedgerFinding()), finding))
+
+    def _lefts(self, refs: OffsetsByPartition) -> list[Ledger]:
+        """Return the ledgers of earlier executions that left some of these messages in doubt."""
+        if self._history is None:
+            return []
+        ledgers = self._history.lineage if self._options.on_replayed == "resend" else self._history.ledgers
+        ledgers = tuple(one.with_finding(self.findings.get(one.token, LedgerFinding())) for one in ledgers)
+        return [one for one in ledgers if partition_offsets.intersection(one.claimed, refs)]
 
     def _verified(self, targets: list[Execution], *, share: bool) -> Flow[LedgerChanges]:
         api, report, token = self._client.api, self._report, self._session.ledger.token
@@ -248,11 +266,9 @@ class Verifier:
         """Return what the ledger is to say: all rows that surely are copies, and what was proven for others."""
         whole = {one: finding.copies[one] for one in finding.whole}
         changes: LedgerChanges = {"copies": {**finding.partial, **finding.copies}.get(token, {})}
-        self.findings = {
-            one: LedgerFinding(copies=copies, whole=True)
-            for one, copies in whole.items()
-            if one != token and one not in self._found
-        }
+        for one, copies in whole.items():
+            if one != token and one not in self._found:
+                self._note_finding(one, LedgerFinding(copies=copies, whole=True))
         if token in whole:
             changes["copies_known"] = True
             changes["other_copies"] = partition_offsets.difference(finding.surely_copies, whole[token])
@@ -280,20 +296,26 @@ class Verifier:
         mine = yield from self._session.found_by_others()
         if mine.whole:
             self._found[self._session.ledger.token] = mine.copies
-        touching = [self._as_settled(execution_of(ledger, self._client.api.service_clock)) for ledger in ledgers]
+        touching = [self._execution(ledger) for ledger in ledgers]
         self._found |= {one.token: one.found for one in touching if one.found is not None}
         return touching
 
-    def _targets(self, service: _ServiceTime) -> list[Execution]:
-        """Return this execution and those that it continues."""
-        lineage: tuple[Ledger, ...] = self._history.lineage if self._history else ()
-        past = [self._as_settled(execution_of(ledger, self._client.api.service_clock)) for ledger in lineage]
-        return [one for one in (self._own(service), *past) if one.sent or one.open]
+    def _targets(self, service: _ServiceTime, in_doubt: OffsetsByPartition | None = None) -> list[Execution]:
+        """Return this execution and those that it continues, or that left messages in doubt."""
+        ledgers = {one.token: one for one in (self._history.lineage if self._history else ())}
+        ledgers |= {one.token: one for one in self._lefts(in_doubt or {})}
+        own, past = self._own(service), [self._execution(ledger) for ledger in ledgers.values()]
+        return [one for one in (own, *past) if one.sent or one.open]
+
+    def _execution(self, ledger: Ledger) -> Execution:
+        """Return what another execution did, by its ledger and what this one found out about it."""
+        finding = self.findings.get(ledger.token, LedgerFinding())
+        return execution_of(ledger.with_finding(finding), self._client.api.service_clock)
 
     def _own(self, service: _ServiceTime) -> Execution:
         account, ledger, api = self._report.account, self._session.ledger, self._client.api
         lineage = self._history.lineage if self._history else ()
-        earlier = partition_offsets.union(*(one.done for one in lineage), self._past_sent)
+        earlier = partition_offsets.union(*(one.done for one in lineage), self.settled)
         return Execution(
             token=ledger.token,
             sent=partition_offsets.difference(account.done, earlier),
@@ -309,28 +331,22 @@ class Verifier:
             name="this one",
         )
 
-    def _as_settled(self, one: Execution) -> Execution:
-        """Let an execution know what this one found out about the messages that it left in doubt."""
-        ledger = self._session.ledger
-        if one.consumer_key != ledger.scope["consumer_key"] or not one.open:
-            return one
-        open_ = partition_offsets.difference(one.open, self._past_unsent)
-        sent = partition_offsets.intersection(open_, self._past_sent)
-        return replace(
-            one, open=partition_offsets.difference(open_, sent), sent=partition_offsets.union(one.sent, sent)
-        )
-
     def _doubt(self, ref: MessageRef, service: _ServiceTime) -> Doubt:
         """Return when a message in doubt may have been posted."""
+        token = self._session.ledger.token
+        left = self._lefts(partition_offsets.from_refs([ref]))
+        tokens = frozenset([token, *(one.token for one in left)])
         if ref in self.post_times:
-            return Doubt(*map(service.at_ms, self.post_times[ref]))
+            asked_s, answered_s = self.post_times[ref]
+            return Doubt(service.at_ms(asked_s), service.at_ms(answered_s), frozenset([token]))
         now_ms, first_ms = service.at_ms(self._client.api.monotonic()), self._session.ledger.first_ms
         if self._history is None or not partition_offsets.contains(self._past, ref):
-            return Doubt(first_ms, now_ms)
-        claimed = [one for one in self._history.ledgers if partition_offsets.contains(one.claimed, ref)]
+            return Doubt(first_ms, now_ms, tokens)
+        posts_until_ms = self._history.posts_until_ms
         return Doubt(
-            min([one.first_ms for one in claimed], default=first_ms),
-            max([self._history.posts_until_ms[one.token] for one in claimed], default=now_ms) + service.wrong_ms,
+            min([one.first_ms for one in left], default=first_ms),
+            max([posts_until_ms[one.token] for one in left], default=now_ms) + service.wrong_ms,
+            tokens,
         )
 
     def _service_time(self) -> _ServiceTime:

@@ -126,7 +126,7 @@ class Page:
         rows = body.get("messages") if isinstance(body, dict) else None
         if rows is None and isinstance(body, dict) and "total" in body:
             rows = []
-        if not isinstance(rows, list) or not all([isinstance(row, dict) for row in rows]):
+        if not isinstance(rows, list) or not set(map(type, rows)) <= {dict}:
             raise ProtocolError("The answer to the query has no list of messages; is the host an MQS endpoint?")
         found = _rows_from_api(rows, topic)
         if len(set(map(_REF, found))) < len(found):

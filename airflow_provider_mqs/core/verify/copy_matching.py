@@ -239,38 +239,74 @@ def _strays(groups: Iterable[Group], in_doubt: Sequence[Source], kept: KeptTrait
 def _settle_part(
     part: Group, twins: Sequence[Source], rows: Sequence[Shown], contents: Contents, matching: Matching
 ) -> None:
-    """Decide about open sources of equal key and content, ``part``; ``twins`` and ``rows`` are of equal key."""
+    """
+    Decide about open sources of equal key and content, ``part``; ``twins`` and ``rows`` are of equal key.
+
+    Several sources may be POSTs of one message. Of the rows, each known twin has one, and others if it has spares.
+    """
     if not part.sources:
         return
-    without = [source for source in part.sources if not _covered(part.rows, [source])]
-    matching.absent += without
-    left = [source for source in part.sources if source not in without]
+    posted = {source.ref for source in part.sources if _covered(part.rows, [source])}
+    matching.absent += [source for source in part.sources if source.ref not in posted]
+    left = [source for source in part.sources if source.ref in posted]
     if not left:
         return
-    content = contents[left[0].ref]
-    # a message of equal content explains a row in its span as well
-    twins = [twin for twin in twins if _covered(part.rows, [twin])]
-    if _want([twin.ref for twin in twins], contents, matching):
-        matching.unclear += left
-        return
-    twins = [twin for twin in twins if contents[twin.ref] == content]
-    theirs = _covered(rows, twins)
-    if _want([row.ref for row in theirs], contents, matching):
-        matching.unclear += left
-        return
-    together = {row.ref: row for row in [*part.rows, *theirs] if contents[row.ref] == content}
-    sources = [*left, *twins]
+    twins, together = _related(twins, part.rows, rows, contents[left[0].ref], contents, matching)
     expected = {row.ref for row in rows}
-    clear = (
-        len(together) == len(sources)
-        and all(row.ref in expected for row in part.rows)
-        and len(pair_up(sources, list(together.values()))) == len(sources)
-        and all(twin.known for twin in twins)
-    )
-    if clear:
-        matching.sent += left
+    known = [twin for twin in twins if twin.known]
+    left_over = len(together) - _most_rows(known)
+    only_posts = len(posted) == 1 and len(known) == len(twins) == _most_rows(known)
+    pairs: list[tuple[Source, Shown]] = []
+    if not together or any(row.ref not in expected for row in part.rows):
+        pass
+    elif (
+        len(together) == len(known) == len(pair_up(known, together, spare=False))
+        and {twin.ref for twin in twins} == posted
+    ):
+        # others have sent this very message, and need them all; of equal ones in one's own plan, one may be lost
+        matching.absent += left
+        return
+    elif left_over == len(left) + len(twins) - len(known) or (only_posts and 0 < left_over < len(left)):
+        pairs = pair_up([*left, *twins], together)
+    mine = {id(source) for source in left}
+    sent = [(source, row) for source, row in pairs if id(source) in mine]
+    if len(pairs) == len(together) and {source.ref for source, _ in sent} == posted:
+        matching.sent += [source for source, _ in sent]
+        matching.copies += sent
     else:
         matching.unclear += left
+
+
+def _related(
+    twins: Sequence[Source],
+    found: Sequence[Shown],
+    rows: Sequence[Shown],
+    content: Hashable,
+    contents: Contents,
+    matching: Matching,
+) -> tuple[list[Source], list[Shown]]:
+    """
+    Return the sources of equal content that may have made some rows, and all rows that those may have made.
+
+    Whoever may have made one of the rows may have made others, and those others again. Without all contents, nothing.
+    """
+    together = list(found)
+    while True:
+        related = _covering(twins, together)
+        if _want([twin.ref for twin in related], contents, matching):
+            return [], []
+        related = [twin for twin in related if contents[twin.ref] == content]
+        near = _covered(rows, related)
+        if _want([row.ref for row in near], contents, matching):
+            return [], []
+        before = len(together)
+        together = list({row.ref: row for row in [*together, *near] if contents[row.ref] == content}.values())
+        if len(together) == before:
+            return related, together
+
+
+def _covering(sources: Iterable[Source], rows: Sequence[Shown]) -> list[Source]:
+    return [source for source in sources if _covered(rows, [source])]
 
 
 def _covered(rows: Iterable[Shown], sources: Sequence[Source]) -> list[Shown]:

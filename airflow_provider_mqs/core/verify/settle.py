@@ -14,8 +14,8 @@ unknown    All else: nothing was surely sent, so nobody knows what a copy looks 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import ceil, floor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,13 +49,16 @@ class Settled:
 
     sent: OffsetsByPartition = field(default_factory=dict)
     unsent: OffsetsByPartition = field(default_factory=dict)
+    sent_by: dict[str, OffsetsByPartition] = field(default_factory=dict)
+    """By token, what each execution turned out to have sent."""
 
 
 class Doubt(NamedTuple):
-    """When a message in doubt may have been posted, in the service's time."""
+    """When a message in doubt may have been posted, in the service's time, and by which executions."""
 
     first_ms: float
     last_ms: float
+    tokens: frozenset[str]
 
 
 def settle(
@@ -74,14 +77,15 @@ def settle(
     how far the service's clock is ahead of ``api.monotonic``, as all times of our own POSTs assume.
     """
     api, pause_s, again = evidence.api, _FIRST_PAUSE_S, 0
-    sent: set[MessageRef] = set()
+    sent: dict[MessageRef, str] = {}
+    refs = partition_offsets.from_refs(in_doubt)
     start_ms = floor(min(doubt.first_ms for doubt in in_doubt.values())) - MARGIN_MS
     posted_ms = max(doubt.last_ms for doubt in in_doubt.values())
-    latest_ms = max(posted_ms + wait_ms, api.monotonic() * 1000 + offset_ms) + wait_ms
+    latest_ms = max(posted_ms + wait_ms, api.monotonic() * 1000 + offset_ms) + max(wait_ms, LATE_MS)
     while True:
         read_ms = api.monotonic() * 1000 + offset_ms
         last = read_ms >= posted_ms + wait_ms
-        everybody = [*targets_now(), *(yield from neighbours(targets_now(), touching))]
+        everybody = yield from _everybody(targets_now(), touching, refs)
         # most copies that are there at all came at once; those that came late are read in the end
         end_ms = ceil(posted_ms) + _SOON_MS
         # not as far as now, where rows still move while others send
@@ -89,57 +93,98 @@ def settle(
         end_ms = max(min(end_ms, ceil(posted_ms) + wait_ms + wrong_ms), api.earliest_ms()) if last else end_ms
         yield from evidence.read_rows((start_ms, end_ms), marks_of(everybody))
         if evidence.too_many:
-            return Settled(partition_offsets.from_refs(sent))
-        search = Search(evidence, [*targets_now(), *(yield from neighbours(targets_now(), touching))])
+            return _settled(sent, [])
+        search = Search(evidence, (yield from _everybody(targets_now(), touching, refs)))
         yield from search.load()
         yield from search.calibrate(final=last)
+        if evidence.kept is None:
+            yield from _calibrate_by_found(search)
         if evidence.kept is not None and evidence.kept.same_time:
             yield from search.read(start_ms, end_ms)
-        left = {ref: doubt for ref, doubt in in_doubt.items() if ref not in sent}
-        matching = yield from _match(search, left, wait_ms, thorough=last)
-        sent |= {source.ref for source in matching.sent}
+        matching = yield from _match(search, in_doubt, wait_ms, thorough=last)
+        sent |= {source.ref: source.token for source in matching.sent}
         due_ms = posted_ms + wait_ms
         if last or len(sent) == len(in_doubt):
             if last and evidence.why_incomplete and again < _MOST_CHANGES:
                 again += 1
                 yield Sleep(_FIRST_PAUSE_S, "rows of the topic still move")
                 continue
+            left = {ref: doubt for ref, doubt in in_doubt.items() if ref not in sent}
             unsent, shown_ms = (
-                (yield from _surely_unsent(search, left, matching, read_ms, offset_ms)) if last else ([], 0)
+                (yield from _surely_unsent(search, left, matching, read_ms, offset_ms, wait_ms)) if last else ([], 0)
             )
             # a copy that was there when we first looked became visible before that, and nothing says how long before
             if shown_ms <= read_ms or shown_ms > latest_ms:
-                return Settled(partition_offsets.from_refs(sent), partition_offsets.from_refs(unsent))
+                return _settled(sent, unsent)
             due_ms = shown_ms
         due_s = max((due_ms - offset_ms) / 1000 - api.monotonic(), 0.001)
         yield Sleep(min(pause_s, due_s), "copies may still become visible")
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
+def _settled(sent: Mapping[MessageRef, str], unsent: Iterable[MessageRef]) -> Settled:
+    sent_by = {
+        token: partition_offsets.from_refs(ref for ref, sender in sent.items() if sender == token)
+        for token in set(sent.values())
+    }
+    return Settled(partition_offsets.from_refs(sent), partition_offsets.from_refs(unsent), sent_by)
+
+
+def _everybody(targets: Sequence[Execution], touching: Touching, refs: OffsetsByPartition) -> Flow[list[Execution]]:
+    """Return all executions that may have made a row; whoever has posted a message in doubt is matched again."""
+    everybody = [*targets, *(yield from neighbours(targets, touching))]
+    return [
+        replace(one, found=None)
+        if partition_offsets.intersection(partition_offsets.union(one.sent, one.open), refs)
+        else one
+        for one in everybody
+    ]
+
+
+def _calibrate_by_found(search: Search) -> Flow[None]:
+    """Learn what a copy looks like from executions whose copies are known."""
+    evidence = search.evidence
+    for one in search.everybody:
+        if not one.found or evidence.pairs:
+            continue
+        first = partition_offsets.first(one.sent, 1)
+        yield from evidence.sources.load(first)
+        for partition in first:
+            rows = list(partition_offsets.expand(partition_offsets.first({partition: one.found.get(partition, ())}, 8)))
+            yield from evidence.read_contents(rows)
+            known = [evidence.rows[ref] for ref in rows if ref in evidence.rows]
+            for ref in partition_offsets.expand(first):
+                if ref in evidence.sources.shown:
+                    source = Source(
+                        evidence.sources.shown[ref], one.token, known=True, start_ms=ANY_TIME[0], end_ms=ANY_TIME[1]
+                    )
+                    yield from evidence.find_copy(source, known)
+
+
 def _match(search: Search, in_doubt: Mapping[MessageRef, Doubt], wait_ms: int, *, thorough: bool) -> Flow[Matching]:
-    """Match messages in doubt."""
+    """Match messages in doubt: each POST that may have been executed is a source of its own."""
     shown = search.evidence.sources.shown
     while True:
         kept, fit = search.evidence.kept, search.fit(narrow=False)
         if kept is None:
             return Matching()
-        mine = [
-            Source(
-                shown[ref],
-                token="",
-                known=False,
-                start_ms=floor(doubt.first_ms + fit.earliest_ms),
-                end_ms=ceil(doubt.last_ms + fit.latest_ms) + wait_ms + MARGIN_MS,
-            )
-            for ref, doubt in in_doubt.items()
-            if ref in shown
-        ]
+        mine: list[Source] = []
+        others: list[Source] = []
+        for one in search.executions:
+            for source in one.sources(shown, fit):
+                doubt = in_doubt.get(source.ref)
+                if source.known or doubt is None or one.token not in doubt.tokens:
+                    others.append(source)
+                    continue
+                end_ms = ceil(doubt.last_ms + fit.latest_ms) + wait_ms + MARGIN_MS
+                mine.append(
+                    source._replace(end_ms=end_ms if source.ref in one.posted_ms else min(source.end_ms, end_ms))
+                )
         if kept.same_time:
-            mine = [source._replace(start_ms=ANY_TIME[0], end_ms=ANY_TIME[1]) for source in mine]
-        # what others left in doubt of these messages is the same doubt
-        key = search.everybody[0].consumer_key
-        same = {one.token for one in search.everybody if one.consumer_key == key}
-        others = [one for one in search.sources() if one.known or one.ref not in in_doubt or one.token not in same]
+            mine, others = (
+                [source._replace(start_ms=ANY_TIME[0], end_ms=ANY_TIME[1]) for source in sources]
+                for sources in (mine, others)
+            )
         matching = copy_matching.settle(
             mine, others, search.rows()[0], kept, search.evidence.contents, thorough=thorough
         )
@@ -148,42 +193,65 @@ def _match(search: Search, in_doubt: Mapping[MessageRef, Doubt], wait_ms: int, *
 
 
 def _surely_unsent(
-    search: Search, in_doubt: Mapping[MessageRef, Doubt], matching: Matching, read_ms: float, offset_ms: float
+    search: Search,
+    in_doubt: Mapping[MessageRef, Doubt],
+    matching: Matching,
+    read_ms: float,
+    offset_ms: float,
+    wait_ms: int,
 ) -> Flow[tuple[list[MessageRef], float]]:
     """
-    Return the absent sources whose partitions were surely shown as far as their POST.
+    Return the absent messages whose partitions were surely shown as far as their POST.
 
     Also return when that will be so for the others, if it will; 0 if waiting does not help.
     """
-    kept = search.evidence.kept
-    absent = [source.ref for source in matching.absent if source.ref in in_doubt]
-    if not absent or kept is None or not kept.same_partition or search.evidence.why_incomplete:
+    evidence, kept = search.evidence, search.evidence.kept
+    absent = [ref for ref in dict.fromkeys(source.ref for source in matching.absent) if ref in in_doubt]
+    if kept is None and (yield from _is_empty(search, in_doubt, wait_ms)):
+        absent = list(in_doubt)
+    if not absent or (kept is not None and not kept.same_partition) or evidence.why_incomplete:
         return [], 0.0
-    shown_ms: dict[int, tuple[float, float]] = {}
+    # where nothing was surely sent, copies are no later than elsewhere, or than they are waited for
+    lags_ms = [evidence.seen_s[row.ref] * 1000 + offset_ms - row.time_ms for _, row in evidence.pairs]
+    lag_ms = min(wait_ms + max(lags_ms), LATE_MS) if lags_ms else LATE_MS
+    shown: dict[int, tuple[float, float]] = {}
     for partition in sorted({partition for partition, _ in absent}):
-        shown_ms[partition] = yield from _shown(search, partition, offset_ms)
+        shown[partition] = yield from _shown(search, partition, matching, offset_ms, lag_ms)
     # by now what a copy looks like may have turned out to be something else
-    if search.evidence.kept != kept:
+    if evidence.kept != kept:
         return [], 0.0
-    later = [
-        in_doubt[ref].last_ms + shown_ms[ref[0]][1] for ref in absent if in_doubt[ref].last_ms > shown_ms[ref[0]][0]
-    ]
-    unsent = [ref for ref in absent if max(shown_ms[ref[0]][0], read_ms - shown_ms[ref[0]][1]) >= in_doubt[ref].last_ms]
+    later = [in_doubt[ref].last_ms + shown[ref[0]][1] for ref in absent if in_doubt[ref].last_ms > shown[ref[0]][0]]
+    unsent = [ref for ref in absent if max(shown[ref[0]][0], read_ms - shown[ref[0]][1]) >= in_doubt[ref].last_ms]
     return unsent, max(later, default=0.0)
 
 
-def _shown(search: Search, partition: int, offset_ms: float) -> Flow[tuple[float, float]]:
+def _is_empty(search: Search, in_doubt: Mapping[MessageRef, Doubt], wait_ms: int) -> Flow[bool]:
+    """Return whether nothing at all came when these were posted, nor after the marks with the time of one of them."""
+    evidence, shown = search.evidence, search.evidence.sources.shown
+    sources = [shown[ref] for ref in in_doubt if ref in shown]
+    start_ms = min(doubt.first_ms for doubt in in_doubt.values()) - MARGIN_MS
+    end_ms = max(doubt.last_ms for doubt in in_doubt.values()) + wait_ms + MARGIN_MS
+    if len(sources) < len(in_doubt) or any(start_ms <= row.time_ms <= end_ms for row in evidence.rows.values()):
+        return False
+    times_ms = {source.time_ms for source in sources}
+    yield from evidence.read_rows((min(times_ms), max(times_ms) + 1), marks_of(search.executions))
+    return not any(row.time_ms in times_ms for row in evidence.rows.values())
+
+
+def _shown(
+    search: Search, partition: int, matching: Matching, offset_ms: float, otherwise_ms: float
+) -> Flow[tuple[float, float]]:
     """
     Return how far a partition is surely shown: until a time at least, and how long its rows take to become visible.
 
     What came before a copy that is there is shown as well. If the newest copy is there, rows take no longer than it
-    did, at most; otherwise no longer than anything may be late.
+    did, at most; otherwise no longer than anything may be late, or ``otherwise_ms`` if there can be no copy at all.
     """
-    evidence = search.evidence
+    evidence, kept = search.evidence, search.evidence.kept
+    mine, others = search.rows()
     here = [source for source in search.sources() if source.known and source.ref[0] == partition]
     newest = sorted(here, key=lambda source: (source.end_ms, source.ref), reverse=True)[:_MOST_NEWEST]
-    rows = [row for row in search.rows()[0] if row.ref[0] == partition]
-    kept = evidence.kept
+    rows = [row for row in mine if row.ref[0] == partition]
     short = copy_matching.match(here, rows, kept, evidence.contents).short if kept else []
     for source in newest:
         row = yield from evidence.find_copy(source, rows, _MOST_NEAR)
@@ -192,7 +260,14 @@ def _shown(search: Search, partition: int, offset_ms: float) -> Flow[tuple[float
         if source is not newest[0] or short or row.ref not in evidence.seen_s:
             return row.time_ms, LATE_MS
         return row.time_ms, evidence.seen_s[row.ref] * 1000 + offset_ms - _posted_ms(search, source, row)
-    return float("-inf"), LATE_MS
+    if here:
+        return float("-inf"), LATE_MS
+    known = [row for row in others if row.ref[0] == partition]
+    known += [row for _, row in matching.copies if row.ref[0] == partition]
+    if not known:
+        return float("-inf"), otherwise_ms
+    last = max(known, key=lambda row: row.time_ms)
+    return last.time_ms, min(evidence.seen_s[last.ref] * 1000 + offset_ms - last.time_ms, LATE_MS)
 
 
 def _posted_ms(search: Search, source: Source, row: Shown) -> float:

@@ -17,6 +17,8 @@ from airflow_provider_mqs.emulator.store import Topic
 from tests.support import START_MS, Local, local
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airflow_provider_mqs.core.client.flow import Flow
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef
 
@@ -32,6 +34,8 @@ class Sent:
     execution: Execution
     times: bool = True
     """Whether it knows when each message was posted."""
+    continues: Sequence[Sent] = ()
+    """The executions whose messages in doubt are its own."""
 
     def post(self, *refs: MessageRef, known: bool = True, sent: bool = True, took_s: float = 0.004) -> Sent:
         """Post messages one after the other; ``sent`` if the service does it, ``known`` if it says so."""
@@ -62,10 +66,20 @@ class Sent:
         doubts = {}
         for ref in refs:
             first_ms, last_ms = self.execution.posted_ms.get(ref, (self.execution.first_ms, self.execution.last_ms))
-            doubts[ref] = Doubt(int(first_ms), int(last_ms) + 1)
+            first_ms = min([first_ms, *(one.execution.first_ms for one in self.continues)])
+            doubts[ref] = Doubt(
+                int(first_ms), int(last_ms) + 1, frozenset([self.token, *(one.token for one in self.continues)])
+            )
         topic.client.requests.clear()
         wait_ms = round(wait_s * 1000)
-        flow = settle(evidence, lambda: [self.execution], topic.touching, doubts, wait_ms=wait_ms, offset_ms=0.0)
+        flow = settle(
+            evidence,
+            lambda: [self.execution, *(one.execution for one in self.continues)],
+            topic.touching,
+            doubts,
+            wait_ms=wait_ms,
+            offset_ms=0.0,
+        )
         return topic.client.run(flow)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_mqs.core.ledger.ledger import LATE_MS
+from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.emulator.behaviour import Behaviour
 from tests.core.verify.replays import WAIT_S, Orders, expanded, refs
 from tests.support import local
@@ -57,8 +59,7 @@ def test_a_copy_that_becomes_visible_late_is_waited_for() -> None:
     assert 7 <= orders.waited_s < 20
 
 
-@pytest.mark.parametrize("wait_s", [3.0, 5.9, 6.1])
-@pytest.mark.parametrize("before", [0, 1, 5])
+@pytest.mark.parametrize(("before", "wait_s"), [(0, 6.1), (1, 3.0), (1, 5.9), (1, 6.1), (5, 3.0), (5, 5.9), (5, 6.1)])
 def test_a_partition_that_is_read_late_makes_no_message_unsent(wait_s: float, before: int) -> None:
     """Its copies are as late as the one that is looked for; the other partition says nothing about it."""
     orders = Orders().seed(9, 9)
@@ -69,14 +70,59 @@ def test_a_partition_that_is_read_late_makes_no_message_unsent(wait_s: float, be
     assert sent_and_unsent(run.settled((1, 8), wait_s=wait_s))[1] == set()
 
 
-def test_a_partition_without_a_copy_says_nothing() -> None:
-    """Its first message is in doubt, and it may be that all of it is late; but nothing is late for ever."""
+def test_a_partition_without_a_copy_is_as_late_as_the_others_and_the_wait_at_most() -> None:
+    """Its first message is in doubt, so no copy can show how far it is visible; but nothing is late for ever."""
     orders = Orders().seed(3, 3)
     run = orders.begin().post((0, 0), (0, 1)).post((1, 0), known=False, sent=False)
+    began_s = orders.client.now_s[0]
 
-    assert sent_and_unsent(run.settled((1, 0))) == (set(), set())
-    orders.client.now_s[0] += LATE_MS / 1000
     assert sent_and_unsent(run.settled((1, 0))) == (set(), {(1, 0)})
+    assert orders.client.now_s[0] - began_s >= WAIT_S
+
+
+def test_nothing_was_sent_if_nothing_came_for_long() -> None:
+    """Whatever copies look like; nobody has to know that, since there is no row at all."""
+    orders = Orders().seed(3)
+    run = orders.begin().post((0, 1), known=False, sent=False)
+
+    assert sent_and_unsent(run.settled((0, 1))) == (set(), {(0, 1)})
+    assert orders.waited_s >= LATE_MS / 1000
+
+
+def test_the_copy_of_another_consumer_leaves_no_row_for_a_message_in_doubt() -> None:
+    """The other one needs it."""
+    orders = Orders().seed(10)
+    ours = orders.begin("B", consumer_key="b").post(*refs(0, 0, 1, 2))
+    theirs = orders.begin("A", consumer_key="a", times=False).post(*refs(0, 0, 1, 2))
+    ours.post((0, 3), known=False, sent=False)
+    theirs.post((0, 3), (0, 4))
+
+    assert sent_and_unsent(ours.settled((0, 3))) == (set(), {(0, 3)})
+
+
+def test_a_message_that_two_tries_may_have_sent_was_sent_by_one_of_them() -> None:
+    """One row is left, and it came when the second try was sending."""
+    orders = Orders().seed(3)
+    first = orders.begin("A").post((0, 0)).post((0, 1), known=False, sent=False)
+    orders.client.now_s[0] += 60
+    second = orders.begin("B").post((0, 1), known=False)
+    second.continues = [first]
+
+    settled = second.settled((0, 1))
+
+    assert {token: expanded(sent) for token, sent in settled.sent_by.items()} == {"B": {(0, 1)}}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_copies_that_are_known_show_what_a_copy_looks_like(known: bool) -> None:
+    """They were found by an earlier try."""
+    orders = Orders().seed(9)
+    first = orders.begin("A").post(*refs(0, 0, 1, 2))
+    copies = partition_offsets.from_refs(orders.copies_of(*refs(0, 0, 1, 2)))
+    first.execution = replace(first.execution, found=copies if known else None)
+    second = orders.begin("B").post((0, 3), known=False, sent=False)
+
+    assert sent_and_unsent(second.settled((0, 3))) == (set(), {(0, 3)})
 
 
 def test_a_later_copy_shows_that_a_message_was_not_sent() -> None:
