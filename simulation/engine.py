@@ -15,6 +15,7 @@ from airflow_provider_mqs.core.client.flow import Call, Flow, Step, adrive
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.client.service_clock import ServiceClock
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
+from airflow_provider_mqs.core.ledger import session as session_module
 from airflow_provider_mqs.core.ledger.known_copies import known_copies
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Ledger, Owner
 from airflow_provider_mqs.core.ledger.process_identity import ProcessIdentity
@@ -61,8 +62,9 @@ MOST_CLAIMED = 5
 
 
 def scale_down() -> None:
-    """Let a claim hold few messages, so that a plan of ten needs several."""
+    """Let claims and segments of a ledger hold few messages, so that a plan of ten needs several."""
     claims.CLAIM, claims.MOST_CLAIMED = 3, MOST_CLAIMED
+    session_module.SEGMENT = 1  # type: ignore[misc]
     # other processes may come in between any two operations of a store
     replay_module.joined = lambda flow: flow  # type: ignore[attr-defined]
     sys.unraisablehook = lambda _: None  # what a killed process left complains when it is closed

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from airflow_provider_mqs.core.client.flow import Flow, Sleep
 from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
 from airflow_provider_mqs.core.ledger.findings import union
+from airflow_provider_mqs.core.ledger.ledger import LATE_MS
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.verify.evidence import Evidence
 from airflow_provider_mqs.core.verify.executions import Execution, execution_of, hull
@@ -176,13 +177,17 @@ class Verifier:
         posts = {ref: self._doubt(ref, service) for ref in partition_offsets.expand(in_doubt)}
         # a message in doubt takes more contents than one that was acknowledged
         self._evidence.most_contents += 4 * len(posts)
+        wait_ms = round(self._options.verify_wait_s * 1000)
+        inherited = partition_offsets.intersection(in_doubt, self._report.account.inherited)
         flow = settle(
             self._evidence,
             lambda: self._targets(service, in_doubt),
             self._touching,
             posts,
-            wait_ms=round(self._options.verify_wait_s * 1000),
+            wait_ms=wait_ms,
             offset_ms=service.offset_ms,
+            # what an earlier try left stays in doubt for ever if nobody waits long enough
+            patience_ms=max(wait_ms, LATE_MS) if inherited else wait_ms,
         )
         settled = await self._client.run(flow)
         self._late = partition_offsets.union(self._late, settled.sent)

@@ -24,7 +24,7 @@ from airflow_provider_mqs.core.ledger.ledger import LATE_MS
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.verify import copy_matching
 from airflow_provider_mqs.core.verify.copy_matching import Matching, Source
-from airflow_provider_mqs.core.verify.executions import MARGIN_MS, SLACK_MS, Execution, marks_of
+from airflow_provider_mqs.core.verify.executions import MARGIN_MS, SLACK_MS, Execution, hull, marks_of
 from airflow_provider_mqs.core.verify.search import ANY_TIME, Search, Touching, neighbours
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ _MOST_NEWEST = 3
 """Newest known sources of a partition whose copies show how far it can be seen."""
 _MOST_NEAR = 8
 """Rows that are compared with one of these."""
+_LAG_MS = 30_000
+"""How long an appended copy takes to become visible at most, if others of its partition are visible."""
 _SOON_MS = 5_000
 """How soon after its POST a copy is appended, in nearly all cases."""
 
@@ -69,19 +71,21 @@ def settle(
     *,
     wait_ms: int,
     offset_ms: float,
+    patience_ms: int,
 ) -> Flow[Settled]:
     """
     Find out which messages in doubt were sent.
 
     ``targets_now`` returns their execution and those that it continues, as they are at that moment. ``offset_ms`` is
-    how far the service's clock is ahead of ``api.monotonic``, as all times of our own POSTs assume.
+    how far the service's clock is ahead of ``api.monotonic``, as all times of our own POSTs assume. If the wait is over
+    and a message could be settled later, go on for ``patience_ms`` at most.
     """
     api, pause_s, again = evidence.api, _FIRST_PAUSE_S, 0
     sent: dict[MessageRef, str] = {}
     refs = partition_offsets.from_refs(in_doubt)
     start_ms = floor(min(doubt.first_ms for doubt in in_doubt.values())) - MARGIN_MS
     posted_ms = max(doubt.last_ms for doubt in in_doubt.values())
-    latest_ms = max(posted_ms + wait_ms, api.monotonic() * 1000 + offset_ms) + max(wait_ms, LATE_MS)
+    latest_ms = max(posted_ms + wait_ms, api.monotonic() * 1000 + offset_ms) + patience_ms
     while True:
         read_ms = api.monotonic() * 1000 + offset_ms
         last = read_ms >= posted_ms + wait_ms
@@ -97,6 +101,10 @@ def settle(
         search = Search(evidence, (yield from _everybody(targets_now(), touching, refs)))
         yield from search.load()
         yield from search.calibrate(final=last)
+        if evidence.kept is None and last and any(one.sent for one in search.executions):
+            # what was surely sent was sent at another time
+            yield from search.read(*hull(one for one in search.executions if one.sent))
+            yield from search.calibrate(final=last)
         if evidence.kept is not None and evidence.kept.same_time:
             yield from search.read(start_ms, end_ms)
         matching = yield from _match(search, in_doubt, wait_ms, thorough=last)
@@ -193,12 +201,9 @@ def _surely_unsent(
         absent = list(in_doubt) if (yield from search.nothing_came(in_doubt, span)) else []
     if not absent or (kept is not None and not kept.same_partition) or evidence.why_incomplete:
         return [], 0.0
-    # where nothing was surely sent, copies are no later than elsewhere, or than they are waited for
-    lags_ms = [evidence.seen_s[row.ref] * 1000 + offset_ms - row.time_ms for _, row in evidence.pairs]
-    lag_ms = min(wait_ms + max(lags_ms), LATE_MS) if lags_ms else LATE_MS
     shown: dict[int, tuple[float, float]] = {}
     for partition in sorted({partition for partition, _ in absent}):
-        shown[partition] = yield from _shown(search, partition, matching, offset_ms, lag_ms)
+        shown[partition] = yield from _shown(search, partition, matching, offset_ms, max(wait_ms, _LAG_MS))
     # by now what a copy looks like may have turned out to be something else
     if evidence.kept != kept:
         return [], 0.0
@@ -208,13 +213,14 @@ def _surely_unsent(
 
 
 def _shown(
-    search: Search, partition: int, matching: Matching, offset_ms: float, otherwise_ms: float
+    search: Search, partition: int, matching: Matching, offset_ms: float, lag_ms: int
 ) -> Flow[tuple[float, float]]:
     """
     Return how far a partition is surely shown: until a time at least, and how long its rows take to become visible.
 
     What came before a copy that is there is shown as well. If the newest copy is there, rows take no longer than it
-    did, at most; otherwise no longer than anything may be late, or ``otherwise_ms`` if there can be no copy at all.
+    did, at most; otherwise no longer than anything may be late. If only messages in doubt were sent there, and some of
+    their copies are there, others take no longer than ``lag_ms``.
     """
     evidence, kept = search.evidence, search.evidence.kept
     mine, others = search.rows()
@@ -234,9 +240,9 @@ def _shown(
     known = [row for row in others if row.ref[0] == partition]
     known += [row for _, row in matching.copies if row.ref[0] == partition]
     if not known:
-        return float("-inf"), otherwise_ms
+        return float("-inf"), LATE_MS
     last = max(known, key=lambda row: row.time_ms)
-    return last.time_ms, min(evidence.seen_s[last.ref] * 1000 + offset_ms - last.time_ms, LATE_MS)
+    return last.time_ms, min(evidence.seen_s[last.ref] * 1000 + offset_ms - last.time_ms, lag_ms)
 
 
 def _posted_ms(search: Search, source: Source, row: Shown) -> float:

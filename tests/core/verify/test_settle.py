@@ -59,7 +59,8 @@ def test_a_copy_that_becomes_visible_late_is_waited_for() -> None:
     assert 7 <= orders.waited_s < 20
 
 
-@pytest.mark.parametrize(("before", "wait_s"), [(0, 6.1), (1, 3.0), (1, 5.9), (1, 6.1), (5, 3.0), (5, 5.9), (5, 6.1)])
+@pytest.mark.parametrize("wait_s", [3.0, 5.9, 6.1])
+@pytest.mark.parametrize("before", [0, 1, 5])
 def test_a_partition_that_is_read_late_makes_no_message_unsent(wait_s: float, before: int) -> None:
     """Its copies are as late as the one that is looked for; the other partition says nothing about it."""
     orders = Orders().seed(9, 9)
@@ -70,14 +71,14 @@ def test_a_partition_that_is_read_late_makes_no_message_unsent(wait_s: float, be
     assert sent_and_unsent(run.settled((1, 8), wait_s=wait_s))[1] == set()
 
 
-def test_a_partition_without_a_copy_is_as_late_as_the_others_and_the_wait_at_most() -> None:
-    """Its first message is in doubt, so no copy can show how far it is visible; but nothing is late for ever."""
+def test_a_partition_without_a_copy_says_nothing() -> None:
+    """Its first message is in doubt, and it may be that all of it is late; but nothing is late for ever."""
     orders = Orders().seed(3, 3)
     run = orders.begin().post((0, 0), (0, 1)).post((1, 0), known=False, sent=False)
-    began_s = orders.client.now_s[0]
 
+    assert sent_and_unsent(run.settled((1, 0))) == (set(), set())
+    orders.client.now_s[0] += LATE_MS / 1000
     assert sent_and_unsent(run.settled((1, 0))) == (set(), {(1, 0)})
-    assert orders.client.now_s[0] - began_s >= WAIT_S
 
 
 def test_nothing_was_sent_if_nothing_came_for_long() -> None:
@@ -85,8 +86,9 @@ def test_nothing_was_sent_if_nothing_came_for_long() -> None:
     orders = Orders().seed(3)
     run = orders.begin().post((0, 1), known=False, sent=False)
 
+    assert sent_and_unsent(run.settled((0, 1))) == (set(), set())
+    orders.client.now_s[0] += LATE_MS / 1000
     assert sent_and_unsent(run.settled((0, 1))) == (set(), {(0, 1)})
-    assert orders.waited_s >= LATE_MS / 1000
 
 
 def test_the_copy_of_another_consumer_leaves_no_row_for_a_message_in_doubt() -> None:
