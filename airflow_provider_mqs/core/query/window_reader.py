@@ -302,25 +302,26 @@ class WindowReader(SliceReader):
                 return True
         changed: list[Slice] = []
 
-        def check(parts: list[Slice]) -> Flow[None]:
-            rows = sum(self._whole[part].rows - self._whole[part].at_end for part in parts)
-            rows += self._whole[parts[-1]].at_end
-            try:
-                if not (yield from self.shows_as_many(replace(parts[0], end_ms=parts[-1].end_ms), rows, rows)):
-                    changed.extend(parts)
-            except (WindowTooLargeError, ServerError) as error:
-                if len(parts) == 1 and isinstance(error, ServerError):
-                    raise
-                if len(parts) == 1:
-                    changed.extend(parts)
-                    return
-                yield Parallel(check([part]) for part in parts)
-
-        yield Parallel(check(parts) for parts in self._neighbours())
+        yield Parallel(self._note_changed(parts, changed) for parts in self._neighbours())
         for part in changed:
             del self._whole[part]
         yield Parallel(self._read(part) for part in changed)
         return not changed
+
+    def _note_changed(self, parts: list[Slice], changed: list[Slice]) -> Flow[None]:
+        """Note those of neighbouring slices that do not show as many rows as when they were read."""
+        rows = sum(self._whole[part].rows - self._whole[part].at_end for part in parts)
+        rows += self._whole[parts[-1]].at_end
+        try:
+            if not (yield from self.shows_as_many(replace(parts[0], end_ms=parts[-1].end_ms), rows, rows)):
+                changed.extend(parts)
+        except (WindowTooLargeError, ServerError) as error:
+            if len(parts) > 1:
+                yield Parallel(self._note_changed([part], changed) for part in parts)
+            elif isinstance(error, ServerError):
+                raise
+            else:
+                changed.extend(parts)
 
     def _ask_total(self) -> Flow[int | None]:
         """Return what the service says now to hold of the window; ``None`` if it refuses to count so much."""

@@ -124,13 +124,14 @@ def execution_of(ledger: Ledger, clock: ServiceClock) -> Execution:
     if found is not None and not at_least <= partition_offsets.count(found) <= at_most:
         # others' copies are among them, so they do not stand for its messages
         found = None
+    late = ledger.claimed or doubles or ledger.sent_late
     sending = ledger.state == SENDING and clock.earliest_ms() - ledger.renewed_ms < LEASE_MS
     return Execution(
         token=ledger.token,
         sent=ledger.posted,
         first_ms=ledger.first_ms,
         # one that has stopped sending says so, and its ledger stays open until its copies are found
-        last_ms=ledger.until_ms if ledger.verifying and not (ledger.claimed or doubles or ledger.sent_late) else ledger.until(),
+        last_ms=ledger.until_ms if ledger.verifying and not late else ledger.until(),
         open=ledger.claimed,
         last_offsets=ledger.last_offsets,
         span_ms=ledger.span_ms,

@@ -202,17 +202,13 @@ def _finding(
         [*(row.ref for _, row in matching.copies), *(row.ref for _, row in matching.spare_copies)]
     )
     finding.of_open = partition_offsets.from_refs(row.ref for source, row in matching.copies if not source.known)
-    now_ms = evidence.api.earliest_ms()
+    now_ms, whole = evidence.api.earliest_ms(), set[str]()
     for one in targets:
-        if one.found is not None:
-            finding.copies[one.token] = one.found
+        known = {} if one.token in nothing_of else one.found
+        if known is not None:
+            finding.copies[one.token] = known
             finding.whole.add(one.token)
-            if one.missing:
-                finding.missing[one.token] = one.missing
-            continue
-        if one.token in nothing_of:
-            finding.copies[one.token] = {}
-            finding.whole.add(one.token)
+            finding.missing |= {one.token: one.missing} if one.missing else {}
             continue
         copies = [(source, row) for source, row in matching.copies if source.token == one.token]
         sent = {source.ref for source, _ in copies if source.known}
@@ -227,6 +223,8 @@ def _finding(
         rows = partition_offsets.from_refs(owned | {row.ref for _, row in copies})
         told = partition_offsets.union(partition_offsets.from_refs(sent), missing)
         accounted = not left_open and (not absent or now_ms > one.last_ms) and (last or _is_past(one, now_ms))
+        if accounted and partition_offsets.count(told) == one.count:
+            whole.add(one.token)
         if evidence.why_incomplete:
             finding.unproven[one.token] = evidence.why_incomplete[0]
         elif kept is None:
@@ -237,15 +235,12 @@ def _finding(
         elif missing:
             finding.partial[one.token] = rows
             finding.missing[one.token] = missing
-            if accounted and partition_offsets.count(told) == one.count:
-                finding.whole.add(one.token)
         elif len(sent) == one.count:
             finding.copies[one.token] = rows
-            if accounted:
-                finding.whole.add(one.token)
         else:
             finding.partial[one.token] = rows
             finding.unproven[one.token] = _why_unclear(one, len(sent), matching)
+    finding.whole |= whole & {*finding.copies, *finding.missing}
     return finding
 
 
