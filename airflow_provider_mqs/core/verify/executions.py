@@ -114,15 +114,12 @@ class Execution:
 
 def execution_of(ledger: Ledger, clock: ServiceClock) -> Execution:
     """Return what another execution did, from its ledger."""
-    found, missing = ledger.copies if ledger.copies_known else None, partition_offsets.count(ledger.missing)
-    at_least, at_most = (
-        partition_offsets.count(partition_offsets.union(ledger.posted, claimed)) - missing
-        for claimed in ({}, ledger.claimed)
-    )
+    found = ledger.copies if ledger.copies_known else None
     doubles = partition_offsets.intersection(ledger.possible_doubles, ledger.posted)
-    at_most += _MOST_SPARE * partition_offsets.count(doubles)
+    at_least = partition_offsets.count(ledger.posted) - partition_offsets.count(ledger.missing)
+    at_most = at_least + _MOST_SPARE * partition_offsets.count(doubles)
     if found is not None and not at_least <= partition_offsets.count(found) <= at_most:
-        # others' copies are among them, so they do not stand for its messages
+        # others' copies are among them, or one of a message that is still in doubt, and shows that it was sent
         found = None
     late = ledger.claimed or doubles or ledger.sent_late
     sending = ledger.state == SENDING and clock.earliest_ms() - ledger.renewed_ms < LEASE_MS

@@ -47,6 +47,8 @@ class Finding:
     """Those whose rows are all in ``copies`` or ``partial``: nothing is unclear, and what is missing never comes."""
     missing: dict[str, OffsetsByPartition] = field(default_factory=dict)
     """By token, messages that were acknowledged and surely have no copy."""
+    sent: dict[str, OffsetsByPartition] = field(default_factory=dict)
+    """By token, messages that it left in doubt and that have their copies."""
     unproven: dict[str, str] = field(default_factory=dict)
     """By token, a sentence that says why nobody can tell."""
     partial: dict[str, OffsetsByPartition] = field(default_factory=dict)
@@ -61,7 +63,12 @@ class Finding:
     def for_ledgers(self) -> dict[str, findings.Finding]:
         """Return by token what the ledgers are to say."""
         return {
-            token: findings.Finding(copies=copies, missing=self.missing.get(token, {}), whole=token in self.whole)
+            token: findings.Finding(
+                sent=self.sent.get(token, {}),
+                copies=copies,
+                missing=self.missing.get(token, {}),
+                whole=token in self.whole,
+            )
             for token, copies in {**self.partial, **self.copies}.items()
         }
 
@@ -212,6 +219,7 @@ def _finding(
             continue
         copies = [(source, row) for source, row in matching.copies if source.token == one.token]
         sent = {source.ref for source, _ in copies if source.known}
+        finding.sent[one.token] = partition_offsets.from_refs(source.ref for source, _ in copies if not source.known)
         missing = partition_offsets.union(
             partition_offsets.from_refs(source.ref for source in matching.missing if source.token == one.token),
             one.missing,
