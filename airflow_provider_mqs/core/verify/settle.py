@@ -90,6 +90,9 @@ def settle(
         read_ms = api.monotonic() * 1000 + offset_ms
         last = read_ms >= posted_ms + wait_ms
         everybody = yield from _everybody(targets_now(), touching, refs)
+        # a copy that another made of the same message may have come before ours, and then needs no row of ours
+        same = [one.first_ms - MARGIN_MS for one in everybody if not one.posted_ms and one.has_any(refs)]
+        start_ms = min([start_ms, *same])
         # most copies that are there at all came at once; those that came late are read in the end
         end_ms = ceil(posted_ms) + _SOON_MS
         # not as far as now, where rows still move while others send
@@ -139,12 +142,7 @@ def _settled(sent: Mapping[MessageRef, str], unsent: Iterable[MessageRef]) -> Se
 def _everybody(targets: Sequence[Execution], touching: Touching, refs: OffsetsByPartition) -> Flow[list[Execution]]:
     """Return all executions that may have made a row; whoever has posted a message in doubt is matched again."""
     everybody = [*targets, *(yield from neighbours(targets, touching))]
-    return [
-        replace(one, found=None)
-        if partition_offsets.intersection(partition_offsets.union(one.sent, one.open), refs)
-        else one
-        for one in everybody
-    ]
+    return [replace(one, found=None) if one.has_any(refs) else one for one in everybody]
 
 
 def _match(search: Search, in_doubt: Mapping[MessageRef, Doubt], wait_ms: int, *, thorough: bool) -> Flow[Matching]:
