@@ -119,6 +119,8 @@ class Airflow:
         host.ahead_s += by_s
 
     def _change(self, name: str, value: Any) -> None:
+        if self._healed:
+            return
         self.world.note("the service", f"{name} = {value}")
         setattr(self.service.state.faults, name, value)
 

@@ -15,7 +15,7 @@ from airflow_provider_mqs.core.client.flow import Call, Flow, Step, adrive
 from airflow_provider_mqs.core.client.retry import RetryPolicy
 from airflow_provider_mqs.core.client.service_clock import ServiceClock
 from airflow_provider_mqs.core.connection.settings import ConnectionSettings
-from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
+from airflow_provider_mqs.core.ledger import session as session_module
 from airflow_provider_mqs.core.ledger.known_copies import known_copies
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Ledger, Owner
 from airflow_provider_mqs.core.ledger.process_identity import ProcessIdentity
@@ -39,6 +39,7 @@ from airflow_provider_mqs.core.watch.window_count import WindowCounter
 from airflow_provider_mqs.emulator.identity import Identity
 from airflow_provider_mqs.exceptions import IncompleteWindowError, ResendError
 from simulation.network import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Network
+from simulation.oracle import OVERLAP_S
 from simulation.service import TOPIC
 from simulation.virtual_time import EPOCH_S
 
@@ -61,8 +62,9 @@ MOST_CLAIMED = 5
 
 
 def scale_down() -> None:
-    """Let a claim hold few messages, so that a plan of ten needs several."""
+    """Let claims and segments of a ledger hold few messages, so that a plan of ten needs several."""
     claims.CLAIM, claims.MOST_CLAIMED = 3, MOST_CLAIMED
+    session_module.SEGMENT = 1  # type: ignore[misc]
     # other processes may come in between any two operations of a store
     replay_module.joined = lambda flow: flow  # type: ignore[attr-defined]
     sys.unraisablehook = lambda _: None  # what a killed process left complains when it is closed
@@ -135,7 +137,13 @@ async def watch(
 ) -> None:
     """Watch the topic as the trigger does: save a batch, publish it, then go on from behind it."""
     options = WatchOptions.read(
-        topic=TOPIC, poll_interval_s=10, settle_s=1, overlap_s=20, max_messages=4, start="now", exclude_copies=True
+        topic=TOPIC,
+        poll_interval_s=10,
+        settle_s=1,
+        overlap_s=OVERLAP_S,
+        max_messages=4,
+        start="now",
+        exclude_copies=True,
     )
     async with client_of(process, network) as client:
         ref = TopicRef(client.settings.host, client.api.instance_id, TOPIC)
@@ -266,10 +274,7 @@ async def prove(process: Process, network: Network, stores: list[ProcessStore], 
         stopped, _ = yield from session.judge(unknown)
         targets = [execution_of(one, api.service_clock) for one in stopped]
         found = yield from verify.prove(api, TOPIC, targets, touching, wait_s=run.verify_wait_s)
-        findings = {
-            token: LedgerFinding(copies=copies, whole=token in found.whole) for token, copies in found.copies.items()
-        }
-        yield from session.write(state=COMPLETE, findings=findings)
+        yield from session.write(state=COMPLETE, findings=found.for_ledgers())
         return found
 
     found = await adrive(search(), perform)

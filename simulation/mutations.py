@@ -21,7 +21,7 @@ from airflow_provider_mqs.core.ledger import (
     ledger_reader,
     resume,
     session,
-    stores,
+    store_steps,
 )
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.query import window_reader
@@ -87,7 +87,7 @@ def _fence_after_reading() -> list[tuple[Any, str, Any]]:
     def fence(self: Any, token: str, by: str) -> Any:
         read = yield from self.load(token)
         for store in self.stores:
-            yield from stores.put(store, ledger_reader.fence_key(token), by)
+            yield from store_steps.put(store, ledger_reader.fence_key(token), by)
         return read
 
     return [(ledger_reader.LedgerReader, "fence", fence)]
@@ -196,7 +196,7 @@ def _done_of_strangers_forgotten() -> list[tuple[Any, str, Any]]:
 
 
 def _failed_writes_are_good() -> list[tuple[Any, str, Any]]:
-    put = stores.put
+    put = store_steps.put
 
     def careless(store: Any, key: str, value: Any) -> Any:
         try:
@@ -210,7 +210,7 @@ def _failed_writes_are_good() -> list[tuple[Any, str, Any]]:
 def _older_head_counts() -> list[tuple[Any, str, Any]]:
     def newest(self: Any, token: str) -> Any:
         for store in self.stores:
-            head = yield from stores.get(store, ledger_reader.head_key(token))
+            head = yield from store_steps.get(store, ledger_reader.head_key(token))
             if head is not None:
                 return store, {**head, "claimed": {}}
         return None

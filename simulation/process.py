@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SIGKILL_S = 5.0
 """Seconds from SIGTERM to SIGKILL."""
 BEFORE, AFTER = "before", "after"
-OF_PROCESSES = frozenset({"kill", "pause", "stop", "orphan"})
+OF_PROCESSES = frozenset({"kill", "pause", "stop", "orphan", "wakes"})
 """Strikes that hit the process, not what it does."""
 
 
@@ -102,6 +102,7 @@ class Process:
         self._calling = False
         self._waking: list[Callable[[], object]] = []
         host.pids[pid] = self
+        world.processes[name] = self
 
     @property
     def alive(self) -> bool:
@@ -128,6 +129,10 @@ class Process:
             self.world.note(self.name, "loses its parent")
             self.parent = 0
             self.orphaned_s = self.world.now
+        elif strike.what == "wakes":
+            sleeper = self.world.processes.get(strike.whom)
+            if sleeper is not None:
+                sleeper.wake()
         elif strike.what == "kill":
             self.kill()
         elif strike.what == "pause":

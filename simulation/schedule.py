@@ -24,6 +24,8 @@ class Strike:
 
     what: str
     seconds: float = 0.0
+    whom: str = ""
+    """Another process that it is about, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +251,12 @@ class _Drawing:
             kind, most = rng.choice((("set", 8), ("get", 20), ("post", 4)))
             other = self._run("Y", first.at_s + rng.uniform(1, 60), hour=0, host=self.machines - 1, retries=1)
             first = replace(first, undead_s=rng.choice((1e9, 20.0)), retries=max(first.retries, 1), retry_delay_s=0.5)
-            return (first, *runs[1:], other), (Fault(f"{task}-1", "after", kind, rng.randint(1, most), pause),)
+            paused = Fault(f"{task}-1", "after", kind, rng.randint(1, most), pause)
+            # it may wake just when its successor takes over
+            taker = rng.choice((f"{task}-2", "Y-resend0-1"))
+            moment = rng.choice(("get", "get", "set")), rng.randint(1, 40)
+            wakes = Fault(taker, "after", *moment, Strike("wakes", whom=f"{task}-1"))
+            return (first, *runs[1:], other), ((paused, wakes) if rng.random() < 0.7 else (paused,))
         if scene == "together":  # two begin at once, and each is slow at some moment
             other = self._run("Y", first.at_s + rng.uniform(-0.3, 0.3), hour=0, batches=first.batches)
             faults = [

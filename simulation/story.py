@@ -50,7 +50,7 @@ def _cast(schedule: Schedule) -> Iterator[str]:
         )
     for fault in schedule.faults:
         lasts = f" ({fault.strike.seconds:g} s)" if fault.strike.seconds else ""
-        yield f"{fault.process}: {fault.strike.what}{lasts} {fault.phase} {fault.kind} {fault.nth}."
+        yield f"{fault.process}: {fault.strike.what}{lasts} {fault.strike.whom} {fault.phase} {fault.kind} {fault.nth}."
 
 
 def _events(outcome: Outcome) -> Iterator[str]:

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from simulation.process import Process
+
 # some Monday at noon, UTC
 MOST_EVENTS = 150_000
 """An ordinary schedule has some thousand."""
@@ -38,6 +40,8 @@ class World:
         self.now = 0.0
         self.log: list[tuple[float, str, str]] = []
         """When, to whom, and what."""
+        self.processes: dict[str, Process] = {}
+        """By name."""
         self.events = 0
         self._heap: list[tuple[float, int, Callable[[], object]]] = []
         self._order = count()

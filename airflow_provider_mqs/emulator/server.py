@@ -24,6 +24,16 @@ HOST = "127.0.0.1"
 _SHUTDOWN_S = 0.05
 
 
+class _Answer(web.Response):
+    """An answer with no ``Date`` but the service's; aiohttp adds that of this machine, which would be the truth."""
+
+    async def _prepare_headers(self) -> None:
+        dated = "Date" in self.headers
+        await super()._prepare_headers()
+        if not dated:
+            del self.headers["Date"]
+
+
 @asynccontextmanager
 async def serving(service: Service, port: int = 0, tls: SSLContext | None = None) -> AsyncIterator[int]:
     """Listen on 127.0.0.1 while a block runs, and yield the port; the service is not closed."""
@@ -37,7 +47,7 @@ async def serving(service: Service, port: int = 0, tls: SSLContext | None = None
         if response.drop:
             # aiohttp closes the connection of a handler that is cancelled, without an answer
             raise asyncio.CancelledError
-        return web.Response(status=response.status, headers=response.headers, body=response.body)
+        return _Answer(status=response.status, headers=response.headers, body=response.body)
 
     runner = web.ServerRunner(web.Server(respond, access_log=None), shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs._compat import mask_secret
-from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
 from airflow_provider_mqs.core.ledger.ledger import COMPLETE, Ledger
 from airflow_provider_mqs.core.ledger.session import LedgerSession, session_for
 from airflow_provider_mqs.core.ledger.topic_ledgers import executions_of
@@ -262,6 +261,7 @@ class VerifyJob:
         self._chosen = [one for one in ledgers if self.arguments.chooses(one)]
         self._check_record()
         self._copies = {one.token: one.copies for one in self._chosen if one.copies_known}
+        self._missing = {one.token: one.missing for one in self._chosen if one.missing}
         unknown = [one for one in self._chosen if not one.copies_known]
         if not unknown:
             return
@@ -294,12 +294,10 @@ class VerifyJob:
             max_requests=self.arguments.max_requests,
         )
         self._copies.update(found.copies)
-        self._partial, self._missing = found.partial, found.missing
+        self._partial = found.partial
+        self._missing.update(found.missing)
         self._unproven.update(found.unproven)
-        findings = {
-            token: LedgerFinding(copies=copies, whole=token in found.whole) for token, copies in found.copies.items()
-        }
-        yield from session.write(state=COMPLETE, findings=findings, copies_keep_time=found.keep_time)
+        yield from session.write(state=COMPLETE, findings=found.for_ledgers(), copies_keep_time=found.keep_time)
 
     def _session(self, api: MqsApi) -> LedgerSession:
         """Return a session for a ledger that names copies and sends nothing."""

@@ -67,6 +67,16 @@ def test_responses_are_sent_as_the_service_makes_them(
     assert answer.headers["Date"].startswith(yesterday)
 
 
+def test_a_service_that_tells_no_date_sends_none(mqs_emulator: MqsEmulator, client: http.client.HTTPConnection) -> None:
+    """Not even that of this machine, which would be the truth."""
+    mqs_emulator.behave(date_header=False)
+    client.request("GET", _instance(mqs_emulator), headers=_token(mqs_emulator))
+    answer = client.getresponse()
+    answer.read()
+
+    assert (answer.status, answer.getheader("Date")) == (200, None)
+
+
 def test_a_request_target_may_be_a_whole_url(mqs_emulator: MqsEmulator, client: http.client.HTTPConnection) -> None:
     """That is what a proxy receives, so the service can stand in for one."""
     client.request("GET", "http://roma.example.com" + _instance(mqs_emulator), headers=_token(mqs_emulator))

@@ -434,7 +434,7 @@ def test_live_messages_that_arrive_all_the_time_do_not_hold_a_small_resend(mqs: 
         outcome = attempt(messages, max_rate=20, verify_wait=1, ledger_path=str(tmp_path))
     finally:
         over.set()
-        thread.join()
+        thread.join(60)
 
     assert outcome.ended_well, outcome.error
     assert len(mqs.requests()) - before <= 350

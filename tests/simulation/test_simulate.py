@@ -11,7 +11,7 @@ from simulation.__main__ import explore
 from simulation.schedule import Fault, Machine, Run, Schedule, Strike, Written, draw
 from simulation.simulate import simulate
 
-CHUNK, CHUNKS = 100, 20
+CHUNK, CHUNKS = 50, 40
 # another part of the world each time; printed by pytest in the name of the test
 FIRST = int(os.environ.get("MQS_SIMULATION_SEED") or secrets.randbelow(10**6) * CHUNK)
 

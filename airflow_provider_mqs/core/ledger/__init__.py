@@ -12,5 +12,6 @@ The ledgers of replays, one for each execution. Begin with the protocol in ``ses
 - ``process_identity``: which process this is, and whether another one has ended
 - ``topic_ledgers``: the ledgers of a topic, for those who send nothing
 - ``known_copies``: which rows of a window are copies that earlier replays made
+- ``store_steps``: reads and writes of a store, as steps of flows
 - ``stores``: where values are kept: what a store must do, and the store in a folder
 """

@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs.core.ledger.slots import Slots
-from airflow_provider_mqs.core.ledger.stores import get, put
+from airflow_provider_mqs.core.ledger.store_steps import get, put
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.exceptions import StoreError
 

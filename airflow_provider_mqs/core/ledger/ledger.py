@@ -207,7 +207,7 @@ class Ledger:
 
     def until(self, late_ms: int = LATE_MS) -> int:
         """Return the latest time that a copy of this execution may have, unless it writes again."""
-        return self.posts_until_ms + (late_ms if self.is_open or self.claimed else 0)
+        return self.posts_until_ms + (late_ms if self.is_open or self.claimed or self.possible_doubles else 0)
 
     def may_have_sent_within(self, start_ms: int, end_ms: int) -> bool:
         """Return whether a copy of this execution may be from within an interval, unless it writes again."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mqs.core.ledger.findings import findings_about
 from airflow_provider_mqs.core.ledger.ledger import Ledger, broken, check_schema
-from airflow_provider_mqs.core.ledger.stores import get, put
+from airflow_provider_mqs.core.ledger.store_steps import get, put
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.exceptions import ConfigurationError
 

@@ -77,7 +77,7 @@ from airflow_provider_mqs.core.ledger.ledger import (
 )
 from airflow_provider_mqs.core.ledger.ledger_reader import LedgerReader, head_key, plan_key, segment_key
 from airflow_provider_mqs.core.ledger.resume import History, history_of
-from airflow_provider_mqs.core.ledger.stores import put
+from airflow_provider_mqs.core.ledger.store_steps import put
 from airflow_provider_mqs.core.offsets import offset_ranges, partition_offsets
 from airflow_provider_mqs.core.offsets.plan import Plan, replay_id_of
 from airflow_provider_mqs.core.values.time_window import iso

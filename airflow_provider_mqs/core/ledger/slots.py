@@ -34,7 +34,7 @@ import random
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_mqs.core.client.flow import Flow, Sleep
-from airflow_provider_mqs.core.ledger.stores import get, put
+from airflow_provider_mqs.core.ledger.store_steps import get, put
 from airflow_provider_mqs.exceptions import StoreError
 
 if TYPE_CHECKING:

@@ -13,11 +13,9 @@ import os
 import re
 import tempfile
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from airflow_provider_mqs.core.client.flow import Call, Flow
 from airflow_provider_mqs.exceptions import StoreError
 
 _KEY = re.compile(r"[A-Za-z0-9._-]{1,200}")
@@ -35,16 +33,6 @@ class Store(Protocol):
 
     def set(self, key: str, value: Any) -> None:
         """Write a value that JSON can hold, other than ``None``."""
-
-
-def get(store: Store, key: str) -> Flow[Any | None]:
-    """Read a value, in one step of a flow."""
-    return (yield Call(partial(store.get, key)))
-
-
-def put(store: Store, key: str, value: Any) -> Flow[None]:
-    """Write a value, in one step of a flow."""
-    yield Call(partial(store.set, key, value))
 
 
 class FileStore:

@@ -33,7 +33,19 @@ _MORE, _SEVEN_BITS = 0x80, 0x7F
 
 def from_offsets(offsets: Iterable[int]) -> Ranges:
     """Make ranges of offsets in any order, repeats allowed."""
-    return merge((offset, offset) for offset in sorted(set(offsets)))
+    ordered = sorted(set(offsets))
+    if not ordered:
+        return ()
+    ranges: list[tuple[int, int]] = []
+    first = last = ordered[0]
+    # plain, since it runs for every row of a query
+    for offset in ordered:
+        if offset > last + 1:
+            ranges.append((first, last))
+            first = offset
+        last = offset
+    ranges.append((first, last))
+    return tuple(ranges)
 
 
 def merge(ranges: Iterable[tuple[int, int]]) -> Ranges:

@@ -166,11 +166,12 @@ def query_page(api: MqsApi, topic: str, part: Slice, *, limit: int, offset: int 
         limit = _SMALL_PAGE
         page = yield from ask(limit=limit)
     # a row at exactly the end may be meant; any other is not an answer to the question
+    start_ms, end_time = part.start_ms, part.end_time
     for row in page.rows:
-        if not part.start_ms <= row.timestamp <= part.end_time:
+        if not start_ms <= row.timestamp <= end_time:
             raise ProtocolError(
-                f"The service sent a row with timestamp = {row.timestamp} for the time {part.start_ms} .. "
-                f"{part.end_time} (epoch ms)."
+                f"The service sent a row with timestamp = {row.timestamp} for the time {start_ms} .. {end_time} "
+                "(epoch ms)."
             )
     return page, limit
 

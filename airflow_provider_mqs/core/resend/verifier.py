@@ -31,7 +31,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from airflow_provider_mqs.core.client.flow import Flow, Sleep
-from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
 from airflow_provider_mqs.core.ledger.findings import union
 from airflow_provider_mqs.core.ledger.ledger import LATE_MS
 from airflow_provider_mqs.core.offsets import partition_offsets
@@ -51,6 +50,7 @@ from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.exceptions import MqsError
 
 if TYPE_CHECKING:
+    from airflow_provider_mqs.core.ledger.findings import Finding as LedgerFinding
     from airflow_provider_mqs.core.ledger.ledger import Ledger
     from airflow_provider_mqs.core.ledger.resume import History
     from airflow_provider_mqs.core.ledger.session import LedgerChanges, LedgerSession
@@ -266,14 +266,14 @@ class Verifier:
 
     def _changes(self, token: str, finding: Finding) -> LedgerChanges:
         """Return what the ledger is to say: all rows that surely are copies, and what was proven for others."""
-        whole = {one: finding.copies[one] for one in finding.whole}
-        changes: LedgerChanges = {"copies": {**finding.partial, **finding.copies}.get(token, {})}
-        for one, copies in whole.items():
+        found = {**finding.partial, **finding.copies}
+        changes: LedgerChanges = {"copies": found.get(token, {}), "missing": finding.missing.get(token, {})}
+        for one, about in finding.for_ledgers().items():
             if one != token and one not in self._found:
-                self._note_finding(one, LedgerFinding(copies=copies, whole=True))
-        if token in whole:
+                self._note_finding(one, about)
+        if token in finding.whole:
             changes["copies_known"] = True
-            changes["other_copies"] = partition_offsets.difference(finding.surely_copies, whole[token])
+            changes["other_copies"] = partition_offsets.difference(finding.surely_copies, found[token])
         if finding.keep_time is not None:
             changes["copies_keep_time"] = finding.keep_time
         return changes
@@ -318,9 +318,10 @@ class Verifier:
         account, ledger, api = self._report.account, self._session.ledger, self._client.api
         lineage = self._history.lineage if self._history else ()
         earlier = partition_offsets.union(*(one.done for one in lineage), self.settled)
+        sent = partition_offsets.difference(account.done, earlier)
         return Execution(
             token=ledger.token,
-            sent=partition_offsets.difference(account.done, earlier),
+            sent=sent,
             first_ms=ledger.first_ms,
             last_ms=max(ledger.until_ms, api.latest_ms()),
             open=partition_offsets.difference(account.maybe_sent, account.inherited),
@@ -328,6 +329,8 @@ class Verifier:
             span_ms=ledger.span_ms,
             posted_ms=_PostedMs(self.post_times, service),
             clock_ms=service.wrong_ms,
+            doubles=partition_offsets.intersection(account.possible_doubles, sent),
+            ordered=ledger.ordering == "partition",
             consumer_key=ledger.scope["consumer_key"],
             after=frozenset(ledger.after),
             name="this one",

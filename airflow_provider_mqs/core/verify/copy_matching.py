@@ -102,8 +102,8 @@ class Matching:
 
     copies: list[tuple[Source, Shown]] = field(default_factory=list)
     """Rows that surely are copies, shared out among sources that are equal to each other."""
-    spare_copies: list[Shown] = field(default_factory=list)
-    """Rows that surely are copies, but nothing tells of which source."""
+    spare_copies: list[tuple[str, Shown]] = field(default_factory=list)
+    """Rows that surely are copies, but nothing tells of which source; with the execution, if that is known."""
     missing: list[Source] = field(default_factory=list)
     """Known sources for which there is no row."""
     short: list[Source] = field(default_factory=list)
@@ -154,29 +154,37 @@ def match(
     kept: KeptTraits,
     contents: Contents,
     mixed: Collection[Hashable] = (),
+    *,
+    ordered: Collection[str] = (),
+    counts: bool = True,
+    slack_ms: int = 0,
 ) -> Matching:
     """
-    Match sources with rows, by the contents that are known, else by counting.
+    Match sources with rows, by the contents that are known, else by counting, if that ``counts``.
 
     ``mixed`` are match keys of rows that were left out as copies of others. Which of equal rows were given to them is
-    arbitrary, so in groups of these keys only the number counts, neither times nor contents, and nothing is missing.
+    arbitrary, so in groups of these keys contents do not count, and nothing is missing. ``ordered`` are the executions
+    that send the messages of a partition one after the other. The time of a row of equal content may be off by
+    ``slack_ms`` more.
     """
     groups = group_by_key(sources, rows, kept)
     matching = Matching()
     # partitions in which producers write look-alikes
     loud = {key[0] for key, group in groups.items() if group.sources and key not in mixed and not _is_quiet(group)}  # type: ignore[index]
+    loud |= _out_of_order(groups, ordered, kept)
     counted = []
     for key, group in groups.items():
+        believed = key in mixed or (counts and key[0] not in loud)  # type: ignore[index]
         if not group.sources:
             matching.strays += group.rows
-        elif kept.steady and _is_exact(group) and (key in mixed or key[0] not in loud):  # type: ignore[index]
-            matching.copies += _shared_out(group.sources, group.rows)
+        elif kept.steady and believed and _is_exact(group):
+            matching.copies += pair_up(group.sources, group.rows)
         elif key in mixed:
             matching.unclear += group.sources
             matching.short += group.known if len(group.rows) < len(group.sources) else []
         elif all(contents.get(ref) is not None for ref in group.refs):
             for part in _split(group, contents):
-                _match_by_content(part, matching)
+                _match_by_content(part, matching, slack_ms)
         else:
             counted.append(group)
     for group in sorted(counted, key=_urgency):
@@ -326,14 +334,32 @@ def _is_quiet(group: Group) -> bool:
 
 
 def _is_exact(group: Group) -> bool:
-    return all(source.known for source in group.sources) and _are_exact(group.sources, group.rows)
+    """Return whether counting shows that each source has its own row."""
+    sources, rows = group.sources, group.rows
+    known = all(source.known and not source.spare for source in sources)
+    return known and len(rows) == len(sources) == len(pair_up(sources, rows))
 
 
-def _are_exact(sources: Sequence[Source], rows: Sequence[Shown]) -> bool:
-    """Return whether there are just as many rows as needed for each source to have its own."""
-    if len(sources) == 1:
-        return 1 <= len(rows) <= _most_rows(sources)
-    return len(rows) == _most_rows(sources)
+def _out_of_order(groups: Mapping[Hashable, Group], ordered: Collection[str], kept: KeptTraits) -> set[Hashable]:
+    """Return partitions whose rows do not look like the messages that one execution sent there one by one."""
+    if not ordered or not kept.same_partition or kept.same_time:
+        return set()
+    sources: dict[Hashable, list[tuple[int, Hashable, str]]] = defaultdict(list)
+    rows: dict[Hashable, list[tuple[int, Hashable]]] = defaultdict(list)
+    for key, group in groups.items():
+        if group.sources:
+            partition = group.sources[0].ref[0]
+            sources[partition] += [(source.ref[1], key, source.token) for source in group.sources]
+            rows[partition] += [(row.ref[1], key) for row in group.rows]
+    return {
+        partition
+        for partition, posted in sources.items()
+        if posted[0][2] in ordered
+        and len({token for _, _, token in posted}) == 1
+        and len(posted) == len(rows[partition])
+        and [key for _, key, _ in sorted(posted, key=lambda one: one[0])]
+        != [key for _, key in sorted(rows[partition], key=lambda one: one[0])]
+    }
 
 
 def _most_rows(sources: Iterable[Source]) -> int:
@@ -375,35 +401,32 @@ def _split(group: Group, contents: Contents) -> Iterable[Group]:
     return parts.values()
 
 
-def _match_by_content(part: Group, matching: Matching) -> None:
+def _match_by_content(part: Group, matching: Matching, slack_ms: int) -> None:
     """Match sources and rows of equal key and content."""
-    sources, rows = part.sources, part.rows
-    if len(rows) > _most_rows(sources):
-        # what came in no span is somebody else's
-        inside = _covered(rows, sources)
-        matching.strays += [row for row in rows if row not in inside]
-        rows = inside
-    if len(rows) > _most_rows(sources):
-        matching.unclear += sources
-        return
-    if len(rows) < len(sources) and len(_covered(rows, sources)) == len(rows):
-        # what has no row in its span has none: each row is in the span of another
-        without = [source for source in sources if not _covered(rows, [source])]
-        matching.absent += [source for source in without if not source.known]
-        lost = [source for source in without if source.known]
-        matching.missing += lost
-        matching.short += lost
-        sources = [source for source in sources if source not in without]
+    sources = part.sources
+    if slack_ms:
+        sources = [one._replace(start_ms=one.start_ms - slack_ms, end_ms=one.end_ms + slack_ms) for one in sources]
+    # what came in no span is somebody else's
+    rows = _covered(part.rows, sources)
+    matching.strays += [row for row in part.rows if row not in rows]
+    # what has no row in its span has none
+    without = [source for source in sources if not _covered(rows, [source])]
+    lost = [source for source in without if source.known]
+    matching.absent += [source for source in without if not source.known]
+    matching.missing += lost
+    matching.short += lost
+    sources = [source for source in sources if source not in without]
     if not sources:
         return
-    if _are_exact(sources, rows):
-        matching.copies += _shared_out(sources, rows)
+    alone = len({source.token for source in sources}) == 1 and all(source.known for source in sources)
+    shared = pair_up(sources, rows)
+    if len(shared) < len(rows):
+        matching.unclear += sources
+    elif len(rows) == _most_rows(sources) or (len(sources) == 1 and sources[0].known):
+        matching.copies += shared
         matching.sent += [source for source in sources if not source.known]
-    elif len({source.token for source in sources}) == 1 and all(
-        source.known and not source.spare for source in sources
-    ):
+    elif alone and all(not source.spare for source in sources):
         # they are equal to each other, and all of one execution: it does not matter which of them has no copy
-        shared = _shared_out(sources, rows)
         matching.copies += shared
         given = {id(source) for source, _ in shared}
         matching.missing += [source for source in sources if id(source) not in given]
@@ -412,14 +435,4 @@ def _match_by_content(part: Group, matching: Matching) -> None:
         matching.unclear += sources
         known = [source for source in sources if source.known]
         matching.short += known if len(rows) < len(known) else []
-        matching.spare_copies += rows
-
-
-def _shared_out(sources: Sequence[Source], rows: Sequence[Shown]) -> list[tuple[Source, Shown]]:
-    """Give each row a source, if possible one in whose span it lies, and each source a row before any has two."""
-    pairs = pair_up(sources, rows, spare=False)
-    placed = {row.ref for _, row in pairs}
-    given = {id(source) for source, _ in pairs}
-    left = [source for source in sources if id(source) not in given]
-    left += [source for source in sources for _ in range(source.spare)]
-    return pairs + list(zip(left, (row for row in rows if row.ref not in placed), strict=False))
+        matching.spare_copies += [(sources[0].token if alone else "", row) for row in rows]

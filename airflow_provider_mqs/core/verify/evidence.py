@@ -7,14 +7,15 @@ which take a request each, for at most ``most_contents`` messages. What they do 
 
 *Calibration.* What a copy looks like is learned from up to three known sources, each in another partition if possible:
 of the rows that came when the source was posted, most similar first, the one with its content is its copy. If no row
-came at that time, the offsets after the mark are asked for one by one, since copies may keep the time of their source,
-or the service's clock may not be known. If sources are missing later on while there are rows that nothing explains,
-some of them are compared in the same way: copies may have changed their look.
+came at that time, the offsets after the mark are asked for one by one, since copies may keep the time of their source.
+A row of any other time is an older message of equal content, or the copy of another POST. If sources are missing later
+on while there are rows that nothing explains, some of them are compared in the same way: copies may have changed their
+look.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import pairwise
@@ -141,19 +142,33 @@ class Evidence:
         return True
 
     def calibrate(
-        self, known: Sequence[Source], marks: Mapping[int, int], *, final: bool, most: int = _MOST_COMPARED
+        self,
+        known: Sequence[Source],
+        marks: Mapping[int, int],
+        taken: Collection[MessageRef],
+        *,
+        final: bool,
+        most: int = _MOST_COMPARED,
     ) -> Flow[None]:
-        """Learn what a copy keeps, from some known sources whose copies are in sight; ``final`` tries hardest."""
+        """
+        Learn what a copy keeps, from some known sources whose copies are in sight; ``final`` tries hardest.
+
+        Rows that are ``taken`` are known to be copies of others.
+        """
         for source in _some_of_each_partition(known):
             if len(self.pairs) >= _MOST_PAIRS:
                 return
-            near = [row for row in self.rows.values() if source.covers(row)]
+            near = [row for row in self.rows.values() if source.covers(row) and row.ref not in taken]
             if near:
                 yield from self.find_copy(source, near, most)
             elif not self.pairs:
                 after = max(marks.get(source.ref[0], -1), source.ref[1])
                 near = yield from self._read_after(source.ref[0], after, _MOST_COMPARED if final else _FEW)
-                # whatever their time is, which may be that of their source
+                near = [
+                    row
+                    for row in near
+                    if row.ref not in taken and (source.covers(row) or row.time_ms == source.shown.time_ms)
+                ]
                 yield from self.find_copy(source._replace(start_ms=_ALWAYS[0], end_ms=_ALWAYS[1]), near)
 
     def recheck(self, missing: Sequence[Source], strays: Sequence[Shown]) -> Flow[bool]:

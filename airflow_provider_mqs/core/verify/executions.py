@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from math import ceil, floor
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_mqs.core.ledger.ledger import LEASE_MS, SENDING, Ledger
+from airflow_provider_mqs.core.ledger.ledger import LATE_MS, LEASE_MS, SENDING, Ledger
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.verify.copy_matching import Source
 
@@ -32,6 +32,8 @@ MARGIN_MS = 2_000
 """How far the clocks of gateway and brokers may be apart, which date a copy."""
 SLACK_MS = 250
 """The same for the interval of one POST, if nothing shows more exactly how its time fits."""
+_MOST_SPARE = 5
+"""How many copies more a message may have that was sent again without knowing what became of it."""
 _JITTER_MS = 5
 """How far the times of copies may be off after others have shown how they fit."""
 
@@ -63,6 +65,12 @@ class Execution:
     """Whether it has stopped sending, and looks for its copies now."""
     found: OffsetsByPartition | None = None
     """Its copies, if all of them are known; they and its messages are left out then."""
+    missing: OffsetsByPartition = field(default_factory=dict)
+    """Acknowledged, and surely without a copy."""
+    doubles: OffsetsByPartition = field(default_factory=dict)
+    """Sent although earlier POSTs of theirs may have been executed: they may have several copies, some of them late."""
+    ordered: bool = False
+    """Whether the messages of a partition were sent one after the other."""
     consumer_key: str | None = None
     after: frozenset[str] = frozenset()
     """Which executions with messages in common had stopped when it began."""
@@ -77,7 +85,7 @@ class Execution:
     @property
     def facts(self) -> tuple[object, ...]:
         """What the matching depends on; not whether it is still busy."""
-        return self.token, self.sent, self.open, self.found
+        return self.token, self.sent, self.open, self.found, self.missing, self.doubles
 
     def has_any(self, refs: OffsetsByPartition) -> bool:
         """Return whether it has sent any of these messages, or may have."""
@@ -89,11 +97,15 @@ class Execution:
 
     def sources(self, shown: Mapping[MessageRef, Shown], fit: Fit) -> Iterator[Source]:
         """Yield its messages, each with the time in which its copy can be; without those that could not be read."""
-        for offsets, known in ((self.sent, True), (partition_offsets.difference(self.open, self.sent), False)):
+        sent, open_ = partition_offsets.difference(self.sent, self.missing), self.open
+        for offsets, known in ((sent, True), (partition_offsets.difference(open_, self.sent), False)):
             for ref in partition_offsets.expand(offsets):
                 if ref not in shown:
                     continue
                 start_ms, end_ms = self.first_ms - MARGIN_MS, self.last_ms + MARGIN_MS
+                if known and partition_offsets.contains(self.doubles, ref):
+                    yield Source(shown[ref], self.token, known, start_ms, end_ms + LATE_MS, spare=_MOST_SPARE)
+                    continue
                 if ref in self.posted_ms:
                     asked_ms, answered_ms = self.posted_ms[ref]
                     start_ms = floor(asked_ms + fit.earliest_ms)
@@ -108,6 +120,8 @@ def execution_of(ledger: Ledger, clock: ServiceClock) -> Execution:
         partition_offsets.count(partition_offsets.union(ledger.posted, claimed)) - missing
         for claimed in ({}, ledger.claimed)
     )
+    doubles = partition_offsets.intersection(ledger.possible_doubles, ledger.posted)
+    at_most += _MOST_SPARE * partition_offsets.count(doubles)
     if found is not None and not at_least <= partition_offsets.count(found) <= at_most:
         # others' copies are among them, so they do not stand for its messages
         found = None
@@ -117,13 +131,16 @@ def execution_of(ledger: Ledger, clock: ServiceClock) -> Execution:
         sent=ledger.posted,
         first_ms=ledger.first_ms,
         # one that has stopped sending says so, and its ledger stays open until its copies are found
-        last_ms=ledger.until_ms if ledger.verifying and not ledger.claimed else ledger.until(),
+        last_ms=ledger.until_ms if ledger.verifying and not (ledger.claimed or doubles) else ledger.until(),
         open=ledger.claimed,
         last_offsets=ledger.last_offsets,
         span_ms=ledger.span_ms,
         busy=sending and not ledger.verifying,
         searching=sending and ledger.verifying,
         found=found,
+        missing=ledger.missing,
+        doubles=doubles,
+        ordered=ledger.ordering == "partition",
         consumer_key=ledger.scope["consumer_key"],
         after=frozenset(ledger.after),
         name=str(ledger.owner),

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.client.flow import Flow, Sleep
+from airflow_provider_mqs.core.ledger import findings
+from airflow_provider_mqs.core.ledger.ledger import LATE_MS
 from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.verify.copy_matching import Matching
@@ -29,18 +31,20 @@ if TYPE_CHECKING:
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _STORE_PAUSE_S = 1.0
 """Between two readings of others' ledgers."""
+SMALL = 50
+"""So many messages are compared by content, each with its copy, even if counting would tell."""
 _MOST_CHANGES = 3
 """How often everything is matched once more because ledgers have changed."""
 
 
 @dataclass(slots=True)
 class Finding:
-    """What was found out about the copies of some executions; each is named in one of the first three."""
+    """What was found out about the copies of some executions."""
 
     copies: dict[str, OffsetsByPartition] = field(default_factory=dict)
     """By token, the copies of an execution, if each message that it sent has one."""
     whole: set[str] = field(default_factory=set)
-    """Those of them that can have no others, since nothing that they left open is unclear."""
+    """Those whose rows are all in ``copies`` or ``partial``: nothing is unclear, and what is missing never comes."""
     missing: dict[str, OffsetsByPartition] = field(default_factory=dict)
     """By token, messages that were acknowledged and surely have no copy."""
     unproven: dict[str, str] = field(default_factory=dict)
@@ -53,6 +57,13 @@ class Finding:
     """Those of them whose message was in doubt."""
     keep_time: bool | None = None
     """Whether copies have the time of their source; ``None`` if that is not known."""
+
+    def for_ledgers(self) -> dict[str, findings.Finding]:
+        """Return by token what the ledgers are to say."""
+        return {
+            token: findings.Finding(copies=copies, missing=self.missing.get(token, {}), whole=token in self.whole)
+            for token, copies in {**self.partial, **self.copies}.items()
+        }
 
 
 def most_pages(executions: Iterable[Execution]) -> int:
@@ -111,16 +122,17 @@ def prove_with(
 ) -> Flow[Finding]:
     """Prove the copies of ``targets`` among those of ``others``; copies may be late until ``until_s``."""
     api, pause_s, widened, forgotten = evidence.api, _FIRST_PAUSE_S, 0, False
+    counts = sum(one.count for one in targets) > SMALL
     search = Search(evidence, [*targets, *others])
     if all(one.found is not None for one in targets):
-        return _finding(search, targets, Matching())
+        return _finding(search, targets, Matching(), last=True)
     yield from search.load()
     # what comes from now on was not read yet, even if it is of this time
     (start_ms, end_ms), began_ms = search.span, api.earliest_ms() - MARGIN_MS
     yield from search.read(start_ms, end_ms)
     while True:
         others = yield from neighbours(targets, touching)
-        search = Search(evidence, [*targets, *others])
+        search = Search(evidence, [*targets, *others], counts=counts)
         yield from search.load()
         wider = search.span
         if (wider[0] < start_ms or wider[1] > end_ms) and widened < _MOST_CHANGES:
@@ -130,13 +142,14 @@ def prove_with(
             yield from search.read(first_ms, end_ms)
             continue
         if evidence.too_many:
-            return _finding(search, targets, Matching())
+            return _finding(search, targets, Matching(), last=True)
         last = api.monotonic() >= until_s
         matching = yield from search.match(final=last)
         busy = matching.unclear and any(one.busy for one in others)
-        if last or not (matching.short or evidence.why_incomplete or evidence.kept is None or busy):
+        late = any(one.found is None and not _is_past(one, api.earliest_ms()) for one in targets)
+        if last or not (matching.short or evidence.why_incomplete or evidence.kept is None or busy or late):
             nothing_of = yield from _without_a_row(search, targets)
-            finding = _finding(search, targets, matching, nothing_of)
+            finding = _finding(search, targets, matching, nothing_of, last=last)
             if forgotten or not finding.unproven or all(one.found is None for one in others):
                 return finding
             # equal rows may have been given to them that are ours, so that all have to be matched together
@@ -157,6 +170,11 @@ def _forgetting(touching: Touching) -> Touching:
     return forgetful
 
 
+def _is_past(one: Execution, now_ms: int) -> bool:
+    """Return whether all copies of possible doubles must have come."""
+    return not one.doubles or now_ms > one.last_ms + LATE_MS
+
+
 def _without_a_row(search: Search, targets: Sequence[Execution]) -> Flow[set[str]]:
     """Return the tokens of those that surely sent nothing and, as nothing came at that time, have no copy at all."""
     evidence, tokens = search.evidence, set()
@@ -170,13 +188,18 @@ def _without_a_row(search: Search, targets: Sequence[Execution]) -> Flow[set[str
 
 
 def _finding(
-    search: Search, targets: Sequence[Execution], matching: Matching, nothing_of: Collection[str] = ()
+    search: Search,
+    targets: Sequence[Execution],
+    matching: Matching,
+    nothing_of: Collection[str] = (),
+    *,
+    last: bool,
 ) -> Finding:
     """Say for each of some executions how it stands."""
     evidence, kept = search.evidence, search.evidence.kept
     finding = Finding(keep_time=kept.same_time if kept and kept.steady else None)
     finding.surely_copies = partition_offsets.from_refs(
-        [*(row.ref for _, row in matching.copies), *(row.ref for row in matching.spare_copies)]
+        [*(row.ref for _, row in matching.copies), *(row.ref for _, row in matching.spare_copies)]
     )
     finding.of_open = partition_offsets.from_refs(row.ref for source, row in matching.copies if not source.known)
     now_ms = evidence.api.earliest_ms()
@@ -184,6 +207,8 @@ def _finding(
         if one.found is not None:
             finding.copies[one.token] = one.found
             finding.whole.add(one.token)
+            if one.missing:
+                finding.missing[one.token] = one.missing
             continue
         if one.token in nothing_of:
             finding.copies[one.token] = {}
@@ -191,9 +216,17 @@ def _finding(
             continue
         copies = [(source, row) for source, row in matching.copies if source.token == one.token]
         sent = {source.ref for source, _ in copies if source.known}
-        missing = [source.ref for source in matching.missing if source.token == one.token]
-        left_open = [source for source in matching.unclear if source.token == one.token and not source.known]
+        missing = partition_offsets.union(
+            partition_offsets.from_refs(source.ref for source in matching.missing if source.token == one.token),
+            one.missing,
+        )
+        left_open = any(source.token == one.token and not source.known for source in matching.unclear)
         absent = any(source.token == one.token for source in matching.absent)
+        # whether all its rows are among those that surely are copies
+        owned = {row.ref for token, row in matching.spare_copies if token == one.token}
+        rows = partition_offsets.from_refs(owned | {row.ref for _, row in copies})
+        told = partition_offsets.union(partition_offsets.from_refs(sent), missing)
+        accounted = not left_open and (not absent or now_ms > one.last_ms) and (last or _is_past(one, now_ms))
         if evidence.why_incomplete:
             finding.unproven[one.token] = evidence.why_incomplete[0]
         elif kept is None:
@@ -202,14 +235,16 @@ def _finding(
                 "look like."
             )
         elif missing:
-            finding.partial[one.token] = partition_offsets.from_refs(row.ref for _, row in copies)
-            finding.missing[one.token] = partition_offsets.from_refs(missing)
+            finding.partial[one.token] = rows
+            finding.missing[one.token] = missing
+            if accounted and partition_offsets.count(told) == one.count:
+                finding.whole.add(one.token)
         elif len(sent) == one.count:
-            finding.copies[one.token] = partition_offsets.from_refs(row.ref for _, row in copies)
-            if not left_open and (not absent or now_ms > one.last_ms):
+            finding.copies[one.token] = rows
+            if accounted:
                 finding.whole.add(one.token)
         else:
-            finding.partial[one.token] = partition_offsets.from_refs(row.ref for _, row in copies)
+            finding.partial[one.token] = rows
             finding.unproven[one.token] = _why_unclear(one, len(sent), matching)
     return finding
 

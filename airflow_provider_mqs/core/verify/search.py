@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import TYPE_CHECKING, TypeAlias
 
 from airflow_provider_mqs.core.offsets import partition_offsets
@@ -59,7 +60,7 @@ def calibrate(evidence: Evidence, target: Execution) -> Flow[KeptTraits | None]:
         yield from search.load()
         for source in search.sources():
             yield from evidence.read_page(source.start_ms, source.end_ms, marks_of([first]))
-            yield from evidence.calibrate([source], marks_of([first]), final=False, most=_MOST_AT_ONCE)
+            yield from evidence.calibrate([source], marks_of([first]), (), final=False, most=_MOST_AT_ONCE)
     return evidence.kept
 
 
@@ -69,6 +70,8 @@ class Search:
 
     evidence: Evidence
     everybody: Sequence[Execution]
+    counts: bool = True
+    """Whether counting may tell, or only contents."""
     narrow: bool = False
     """Whether the times of copies must fit as exactly as those of pairs."""
     executions: list[Execution] = field(init=False)
@@ -121,20 +124,23 @@ class Search:
 
     def rows(self) -> tuple[list[Shown], list[Shown]]:
         """Return the rows that may be copies of somebody whose copies are not known, and those of the others."""
-        known = partition_offsets.union(*(one.found for one in self.everybody if one.found is not None))
-        taken = set(partition_offsets.expand(known))
+        taken = self._taken()
         rows: list[Shown] = []
         others: list[Shown] = []
         for ref, row in self.evidence.rows.items():
             (others if ref in taken else rows).append(row)
         return rows, others
 
+    def _taken(self) -> set[MessageRef]:
+        known = partition_offsets.union(*(one.found for one in self.everybody if one.found is not None))
+        return set(partition_offsets.expand(known))
+
     def calibrate(self, *, final: bool) -> Flow[None]:
         """Learn what a copy looks like, if that is not known yet."""
         if self.evidence.pairs:
             return
         known = [source for source in self.sources() if source.known]
-        yield from self.evidence.calibrate(known, marks_of(self.executions), final=final)
+        yield from self.evidence.calibrate(known, marks_of(self.executions), self._taken(), final=final)
         for one in self.everybody:
             if one.found and not self.evidence.pairs:
                 yield from self._calibrate_by(one, one.found)
@@ -175,8 +181,8 @@ class Search:
         """
         self.narrow = True
         matching = yield from self._match(final=final)
-        if matching.unclear and matching.wanted:
-            self.narrow = False
+        if matching.unclear and matching.wanted and (final or not matching.short):
+            self.narrow, self.counts = False, True
             matching = yield from self._match(final=final)
         return matching
 
@@ -189,7 +195,17 @@ class Search:
                 return Matching(unclear=self.sources())
             rows, others = self.rows()
             mixed = {kept.key_of_row(row) for row in others}
-            matching = copy_matching.match(self.sources(), rows, kept, evidence.contents, mixed)
+            narrow, wide = self.fit(narrow=self.narrow), self.fit(narrow=False)
+            matching = copy_matching.match(
+                self.sources(),
+                rows,
+                kept,
+                evidence.contents,
+                mixed,
+                ordered={one.token for one in self.executions if one.ordered},
+                counts=self.counts,
+                slack_ms=ceil(max(narrow.earliest_ms - wide.earliest_ms, wide.latest_ms - narrow.latest_ms, 0)),
+            )
             if matching.short and (yield from evidence.recheck(matching.short, matching.strays)):
                 continue
             if not final and matching.short:

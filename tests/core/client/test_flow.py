@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_mqs.core.client.flow import Flow, Request, Response, Sleep, Step, adrive, drive
+from airflow_provider_mqs.core.client.flow import Call, Flow, Request, Response, Sleep, Step, adrive, drive, joined
 from airflow_provider_mqs.exceptions import MqsError, ProtocolError, TransportError
 
 if TYPE_CHECKING:
@@ -160,3 +160,61 @@ def test_response_that_is_not_json_is_an_error(body: bytes) -> None:
     """One sentence with the status, never the body."""
     with pytest.raises(ProtocolError, match=r"HTTP 200 .* not JSON; .*[?]$"):
         Response(200, {}, body).json()
+
+
+def _calling(log: list[str]) -> Flow[str]:
+    """Call, fail, call; wait; call."""
+    try:
+        log.append((yield Call(lambda: "read")))
+        try:
+            yield Call(_fail)
+        except MqsError:
+            log.append("failed")
+        log.append((yield Call(lambda: "written")))
+        yield Sleep(1, "others")
+        return (yield Call(lambda: "closed"))  # type: ignore[no-any-return]  # a step has any result
+    finally:
+        log.append("over")
+
+
+def _fail() -> None:
+    raise MqsError("full")
+
+
+def test_calls_that_follow_one_another_are_joined() -> None:
+    """Two changes of threads instead of four; errors come to where the call was made."""
+    log, steps = list[str](), list[type]()
+
+    def perform(step: Step) -> Any:
+        steps.append(type(step))
+        return step.call() if isinstance(step, Call) else None
+
+    assert drive(joined(_calling(log)), perform) == "closed"
+    assert steps == [Call, Sleep, Call]
+    assert log == ["read", "failed", "written", "over"]
+
+
+def test_joined_calls_that_were_abandoned_are_made_to_the_end() -> None:
+    """They belong to the thread that makes them, and the flow is not closed under its hands."""
+    log = list[str]()
+    flow = joined(_calling(log))
+    step = next(flow)
+    assert isinstance(step, Call)
+
+    flow.close()
+    step.call()
+
+    assert log == ["read", "failed", "written"]
+
+
+def test_a_flow_with_joined_calls_is_closed_between_them() -> None:
+    """What is abandoned while it waits has ended, as without the joining."""
+    log = list[str]()
+    flow = joined(_calling(log))
+    step = next(flow)
+    assert isinstance(step, Call)
+    assert isinstance(flow.send(step.call()), Sleep)
+
+    flow.close()
+
+    assert log == ["read", "failed", "written", "over"]

@@ -113,7 +113,7 @@ def test_no_answer_is_wrong(world: World, budget: int) -> None:
     matching = world.matched(budget)
 
     made = {row.ref for row in world.rows if world.maker[row.ref] is not None}
-    for row in [row for _, row in matching.copies] + matching.spare_copies:
+    for row in [row for _, row in matching.copies] + [row for _, row in matching.spare_copies]:
         assert row.ref in made or is_excused(world, row)
     # of messages that are equal it does not matter whose copy it is
     rows_of = Counter((row.ref[0], world.contents[row.ref]) for row in world.rows)

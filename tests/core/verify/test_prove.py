@@ -93,6 +93,75 @@ def test_a_copy_that_is_seen_late_is_waited_for() -> None:
     assert expanded(finding.copies["A"]) == orders.copies_of(*refs(0, *range(6)))
 
 
+def test_an_older_message_of_equal_content_is_not_the_copy() -> None:
+    """Though it came after the plan's messages, and the copy is seen late."""
+    orders = Orders().seed(2)
+    orders.produce(0, "value 0-0000", key="k")
+    orders.client.now_s[0] += 60
+    orders.client.state.faults.visible_after_s = 2.0
+    run = orders.begin().post((0, 0))
+
+    assert expanded(run.finding().copies["A"]) == orders.copies_of((0, 0))
+
+
+def test_an_earlier_copy_for_other_consumers_is_not_the_copy() -> None:
+    """However late the own copy is."""
+    orders = Orders().seed(2)
+    orders.begin("A").post((0, 0))
+    orders.client.now_s[0] += 28
+    orders.client.state.faults.visible_after_s = 7.0
+    run = orders.begin("B", consumer_key="second").post((0, 0))
+
+    assert expanded(run.finding().copies["B"]) == {(0, 3)}
+
+
+def test_a_message_that_was_found_missing_stays_missing() -> None:
+    """Whatever a producer writes later, and even if the search begins anew."""
+    orders = Orders().seed(3)
+    run = orders.begin(missing={0: ((1, 1),)}).post((0, 0)).post((0, 1), sent=False).post((0, 2))
+    orders.produce(0, **looks("VALUE 0-0001"))
+
+    finding = run.finding()
+
+    assert (finding.copies, finding.missing, finding.whole) == ({}, {"A": {0: ((1, 1),)}}, {"A"})
+    assert expanded(finding.partial["A"]) == orders.copies_of(*refs(0, 0, 2))
+
+
+@pytest.mark.parametrize("count", [20, 60])
+def test_a_look_alike_that_comes_when_a_copy_is_lost_is_not_taken_for_it(count: int) -> None:
+    """Of few messages contents are always compared; of many, the order of what was sent one by one must fit."""
+    orders = Orders().seed(count)
+    for offset in range(count):
+        orders.produce(0, f"same size {offset:04}", key=f"k{offset % 7}")
+    run = orders.begin(ordered=True, times=False)
+    for offset in range(count, 2 * count):
+        run.post((0, offset), sent=offset != count + 3)
+        if offset == count + 5:
+            orders.produce(0, "same size abcd", key="k3")
+
+    finding = run.finding()
+
+    assert (finding.copies, finding.missing) == ({}, {"A": {0: ((count + 3, count + 3),)}})
+    assert expanded(finding.partial["A"]) == orders.copies_of(*refs(0, *range(count, 2 * count)))
+
+
+@pytest.mark.parametrize("late_s", [0.0, 5.0])
+def test_a_message_that_was_sent_again_blindly_may_have_two_copies(late_s: float) -> None:
+    """Both are known before the execution's copies are called known."""
+    orders = Orders().seed(4)
+    run = orders.begin(doubles={0: ((1, 1),)}).post((0, 0))
+    orders.client.state.faults.visible_after_s = late_s
+    run.post((0, 1))
+    orders.client.state.faults.visible_after_s = 0.0
+    run.post((0, 1)).post((0, 2))
+
+    finding = run.finding()
+
+    assert (finding.missing, finding.unproven, finding.whole) == ({}, {}, {"A"})
+    assert expanded(finding.copies["A"]) == orders.copies_of(*refs(0, 0, 1, 2))
+    assert len(expanded(finding.copies["A"])) == 4
+
+
 def test_a_copy_that_is_never_seen_is_missing_after_the_wait() -> None:
     """Not before."""
     orders = Orders().seed(3)
