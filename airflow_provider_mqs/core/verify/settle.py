@@ -200,7 +200,7 @@ def _surely_unsent(
         return [], 0.0
     shown: dict[int, tuple[float, float]] = {}
     for partition in sorted({partition for partition, _ in absent}):
-        shown[partition] = yield from _shown(search, partition, matching, offset_ms, max(wait_ms, _LAG_MS))
+        shown[partition] = yield from _shown(search, partition, matching, offset_ms, wait_ms)
     # by now what a copy looks like may have turned out to be something else
     if evidence.kept != kept:
         return [], 0.0
@@ -210,17 +210,19 @@ def _surely_unsent(
 
 
 def _shown(
-    search: Search, partition: int, matching: Matching, offset_ms: float, lag_ms: int
+    search: Search, partition: int, matching: Matching, offset_ms: float, wait_ms: int
 ) -> Flow[tuple[float, float]]:
     """
     Return how far a partition is surely shown: until a time at least, and how long its rows take to become visible.
 
     What came before a copy that is there is shown as well. If the newest copy is there, rows take no longer than it
     did, at most; otherwise no longer than anything may be late. One that was there at the first look came at an unknown
-    moment before it; then others take no longer than ``lag_ms``.
+    moment before it; then others take no longer than the wait, and ``_LAG_MS`` at least. Where there can be none, since
+    nothing was surely sent there, both together are enough, for copies of other partitions are there.
     """
     evidence, kept = search.evidence, search.evidence.kept
     mine, others = search.rows()
+    lag_ms = max(wait_ms, _LAG_MS)
     here = [source for source in search.sources() if source.known and source.ref[0] == partition]
     newest = sorted(here, key=lambda source: (source.end_ms, source.ref), reverse=True)[:_MOST_NEWEST]
     rows = [row for row in mine if row.ref[0] == partition]
@@ -239,7 +241,7 @@ def _shown(
     known = [row for row in others if row.ref[0] == partition]
     known += [row for _, row in matching.copies if row.ref[0] == partition]
     if not known:
-        return float("-inf"), LATE_MS
+        return float("-inf"), LATE_MS if kept is None else min(wait_ms + _LAG_MS, LATE_MS)
     last = max(known, key=lambda row: row.time_ms)
     return last.time_ms, min(evidence.seen_s[last.ref] * 1000 + offset_ms - last.time_ms, lag_ms)
 

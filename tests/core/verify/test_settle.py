@@ -76,7 +76,7 @@ def test_a_partition_without_a_copy_says_nothing() -> None:
     orders = Orders().seed(3, 3)
     run = orders.begin().post((0, 0), (0, 1)).post((1, 0), known=False, sent=False)
 
-    assert sent_and_unsent(run.settled((1, 0))) == (set(), set())
+    assert sent_and_unsent(run.settled((1, 0), wait_s=20)) == (set(), set())
     orders.client.now_s[0] += LATE_MS / 1000
     assert sent_and_unsent(run.settled((1, 0))) == (set(), {(1, 0)})
 
