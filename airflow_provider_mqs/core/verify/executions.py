@@ -87,6 +87,10 @@ class Execution:
         """What the matching depends on; not whether it is still busy."""
         return self.token, self.sent, self.open, self.found, self.missing, self.doubles
 
+    def has_any(self, refs: OffsetsByPartition) -> bool:
+        """Return whether it has sent any of these messages, or may have."""
+        return any(partition_offsets.intersection(offsets, refs) for offsets in (self.sent, self.open))
+
     def touches(self, start_ms: int, end_ms: int) -> bool:
         """Return whether it was sending within a time."""
         return self.first_ms - MARGIN_MS <= end_ms and start_ms - MARGIN_MS <= self.last_ms
