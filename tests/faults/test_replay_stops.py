@@ -280,8 +280,8 @@ def test_the_rate_counts_only_the_time_of_the_sending(
     retry = attempt(messages, try_number=2, verify_wait=40, brake=lambda one: progress.append(one) or False, **common)
 
     assert retry.ended_well, retry.error
-    assert progress[-1].rate > 2
-    assert retry.report["rate"] > 2
+    assert all(one.rate == 0 or one.rate > 2 for one in progress)
+    assert retry.report["rate"] > 1
 
 
 def test_a_normal_run_logs_each_thing_once_and_warns_of_nothing(

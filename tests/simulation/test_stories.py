@@ -130,6 +130,23 @@ TOLD["another run settles what a task has left unknown"] = Schedule(
     runs=(hour("A", 0.76, on_unknown="fail"),),
     faults=(at_post("A-resend0-1", 4, "html_502_after"),),
 )
+TOLD["a message that was found by its late copy has its copy in the end"] = Schedule(
+    2019,
+    partitions=3,
+    messages=(*held("m000"), *held("m002", partition=1), *held("message 3", partition=2)),
+    runs=(hour("A", 1.902, concurrency=8, retries=2),),
+    faults=(at_post("A-resend0-1", 3, "late", 1.776),),
+)
+TOLD["a late copy is found beside those of another run"] = Schedule(
+    2048,
+    partitions=3,
+    messages=(*held("m001", partition=1), *held("m004", "m006"), *held("m005", partition=2)),
+    runs=(
+        hour("A", 1.003, on_unknown="resend", verify_wait_s=8.0, concurrency=1),
+        hour("Y", 30.649, on_replayed="resend", on_failure="continue"),
+    ),
+    faults=(at_post("A-resend0-1", 1, "late_silent", 0.5), at_post("Y-resend0-1", 4, "late_silent", 3.0)),
+)
 TOLD["a watcher waits for messages that the service's clock dates in the future"] = Schedule(
     5,
     messages=(Written(27.0, 0, "message 52", "k"),),

@@ -137,7 +137,7 @@ class Verifier:
         """What earlier executions had left in doubt, and turned out to be sent."""
         self.findings: dict[str, LedgerFinding] = {}
         """What was found out about other executions, for the next write of the ledger."""
-        self._late: OffsetsByPartition = {}  # sent, as was found out, since nobody answered
+        self._seen_s: dict[MessageRef, float] = {}  # when the copy of a message that was in doubt was there
         self._found: dict[str, OffsetsByPartition] = {}  # by token, all copies, as others found them
 
     def begin(self, history: History) -> None:
@@ -190,8 +190,10 @@ class Verifier:
             patience_ms=max(wait_ms, LATE_MS) if inherited else wait_ms,
         )
         settled = await self._client.run(flow)
-        self._late = partition_offsets.union(self._late, settled.sent)
         self._note_settled(settled)
+        now_s = self._client.api.monotonic()
+        own = settled.sent_by.get(self._session.ledger.token, {})
+        self._seen_s |= dict.fromkeys(partition_offsets.expand(own), now_s)
         if self._evidence.kept is None:
             _log.warning(
                 "No copy of a message that was surely sent is in sight, so it is not known what copies look like, and "
@@ -329,9 +331,8 @@ class Verifier:
             open=partition_offsets.difference(account.maybe_sent, account.inherited),
             last_offsets=ledger.last_offsets,
             span_ms=ledger.span_ms,
-            posted_ms=_PostedMs(self.post_times, service),
+            posted_ms=_PostedMs(self.post_times, self._seen_s, service),
             clock_ms=service.wrong_ms,
-            late=self._late,
             doubles=partition_offsets.intersection(account.possible_doubles, sent),
             ordered=ledger.ordering == "partition",
             consumer_key=ledger.scope["consumer_key"],
@@ -381,13 +382,15 @@ class _ServiceTime(NamedTuple):
 class _PostedMs(Mapping["MessageRef", "tuple[float, float]"]):
     """The intervals of POSTs in the service's time; one is converted when it is asked for."""
 
-    def __init__(self, times: PostTimes, service: _ServiceTime) -> None:
+    def __init__(self, times: PostTimes, seen_s: Mapping[MessageRef, float], service: _ServiceTime) -> None:
         self._times = times
+        self._seen_s = seen_s
         self._service = service
 
     def __getitem__(self, ref: MessageRef) -> tuple[float, float]:
         asked_s, answered_s = self._times[ref]
-        return self._service.at_ms(asked_s), self._service.at_ms(answered_s)
+        # the copy of a message that was in doubt may have been appended after we gave up
+        return self._service.at_ms(asked_s), self._service.at_ms(self._seen_s.get(ref, answered_s))
 
     def __iter__(self) -> Iterator[MessageRef]:
         return iter(self._times)

@@ -67,8 +67,6 @@ class Execution:
     """Its copies, if all of them are known; they and its messages are left out then."""
     missing: OffsetsByPartition = field(default_factory=dict)
     """Acknowledged, and surely without a copy."""
-    late: OffsetsByPartition = field(default_factory=dict)
-    """Sent, as was found out: nobody answered their POSTs, so that their copies may be later than those ended."""
     doubles: OffsetsByPartition = field(default_factory=dict)
     """Sent although earlier POSTs of theirs may have been executed: they may have several copies, some of them late."""
     ordered: bool = False
@@ -89,6 +87,10 @@ class Execution:
         """What the matching depends on; not whether it is still busy."""
         return self.token, self.sent, self.open, self.found, self.missing, self.doubles
 
+    def has_any(self, refs: OffsetsByPartition) -> bool:
+        """Return whether it has sent any of these messages, or may have."""
+        return any(partition_offsets.intersection(offsets, refs) for offsets in (self.sent, self.open))
+
     def touches(self, start_ms: int, end_ms: int) -> bool:
         """Return whether it was sending within a time."""
         return self.first_ms - MARGIN_MS <= end_ms and start_ms - MARGIN_MS <= self.last_ms
@@ -107,8 +109,7 @@ class Execution:
                 if ref in self.posted_ms:
                     asked_ms, answered_ms = self.posted_ms[ref]
                     start_ms = floor(asked_ms + fit.earliest_ms)
-                    if known and not partition_offsets.contains(self.late, ref):
-                        end_ms = ceil(answered_ms + fit.latest_ms)
+                    end_ms = ceil(answered_ms + fit.latest_ms) if known else end_ms
                 yield Source(shown[ref], self.token, known, start_ms, end_ms)
 
 

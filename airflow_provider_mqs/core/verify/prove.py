@@ -8,7 +8,7 @@ again. So that not each of many executions reads everything, one of them proves 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -155,8 +155,9 @@ def prove_with(
         busy = matching.unclear and any(one.busy for one in others)
         late = any(one.found is None and not _is_past(one, api.earliest_ms()) for one in targets)
         if last or not (matching.short or evidence.why_incomplete or evidence.kept is None or busy or late):
-            nothing_of = yield from _without_a_row(search, targets)
-            finding = _finding(search, targets, matching, nothing_of, last=last)
+            silent = yield from _without_a_row(search, targets)
+            known = [replace(one, found={}) if one.token in silent else one for one in targets]
+            finding = _finding(search, known, matching, last=last)
             if forgotten or not finding.unproven or all(one.found is None for one in others):
                 return finding
             # equal rows may have been given to them that are ours, so that all have to be matched together
@@ -198,7 +199,6 @@ def _finding(
     search: Search,
     targets: Sequence[Execution],
     matching: Matching,
-    nothing_of: Collection[str] = (),
     *,
     last: bool,
 ) -> Finding:

@@ -29,7 +29,6 @@ from airflow_provider_mqs.core.verify.search import ANY_TIME, Search, Touching, 
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
-    from airflow_provider_mqs.core.verify.copy_traits import Shown
     from airflow_provider_mqs.core.verify.evidence import Evidence
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
@@ -90,6 +89,9 @@ def settle(
         read_ms = api.monotonic() * 1000 + offset_ms
         last = read_ms >= posted_ms + wait_ms
         everybody = yield from _everybody(targets_now(), touching, refs)
+        # a copy that another made of the same message may have come before ours, and then needs no row of ours
+        same = [one.first_ms - MARGIN_MS for one in everybody if not one.posted_ms and one.has_any(refs)]
+        start_ms = min([start_ms, *same])
         # most copies that are there at all came at once; those that came late are read in the end
         end_ms = ceil(posted_ms) + _SOON_MS
         # not as far as now, where rows still move while others send
@@ -139,12 +141,7 @@ def _settled(sent: Mapping[MessageRef, str], unsent: Iterable[MessageRef]) -> Se
 def _everybody(targets: Sequence[Execution], touching: Touching, refs: OffsetsByPartition) -> Flow[list[Execution]]:
     """Return all executions that may have made a row; whoever has posted a message in doubt is matched again."""
     everybody = [*targets, *(yield from neighbours(targets, touching))]
-    return [
-        replace(one, found=None)
-        if partition_offsets.intersection(partition_offsets.union(one.sent, one.open), refs)
-        else one
-        for one in everybody
-    ]
+    return [replace(one, found=None) if one.has_any(refs) else one for one in everybody]
 
 
 def _match(search: Search, in_doubt: Mapping[MessageRef, Doubt], wait_ms: int, *, thorough: bool) -> Flow[Matching]:
@@ -203,7 +200,7 @@ def _surely_unsent(
         return [], 0.0
     shown: dict[int, tuple[float, float]] = {}
     for partition in sorted({partition for partition, _ in absent}):
-        shown[partition] = yield from _shown(search, partition, matching, offset_ms, max(wait_ms, _LAG_MS))
+        shown[partition] = yield from _shown(search, partition, matching, offset_ms, wait_ms)
     # by now what a copy looks like may have turned out to be something else
     if evidence.kept != kept:
         return [], 0.0
@@ -213,17 +210,19 @@ def _surely_unsent(
 
 
 def _shown(
-    search: Search, partition: int, matching: Matching, offset_ms: float, lag_ms: int
+    search: Search, partition: int, matching: Matching, offset_ms: float, wait_ms: int
 ) -> Flow[tuple[float, float]]:
     """
     Return how far a partition is surely shown: until a time at least, and how long its rows take to become visible.
 
     What came before a copy that is there is shown as well. If the newest copy is there, rows take no longer than it
-    did, at most; otherwise no longer than anything may be late. If only messages in doubt were sent there, and some of
-    their copies are there, others take no longer than ``lag_ms``.
+    did, at most; otherwise no longer than anything may be late. One that was there at the first look came at an unknown
+    moment before it; then others take no longer than the wait, and ``_LAG_MS`` at least. Where there can be none, since
+    nothing was surely sent there, both together are enough, for copies of other partitions are there.
     """
     evidence, kept = search.evidence, search.evidence.kept
     mine, others = search.rows()
+    lag_ms = max(wait_ms, _LAG_MS)
     here = [source for source in search.sources() if source.known and source.ref[0] == partition]
     newest = sorted(here, key=lambda source: (source.end_ms, source.ref), reverse=True)[:_MOST_NEWEST]
     rows = [row for row in mine if row.ref[0] == partition]
@@ -234,19 +233,22 @@ def _shown(
             continue
         if source is not newest[0] or short or row.ref not in evidence.seen_s:
             return row.time_ms, LATE_MS
-        return row.time_ms, evidence.seen_s[row.ref] * 1000 + offset_ms - _posted_ms(search, source, row)
+        posted_ms = _posted_ms(search, source)
+        seen_ms = evidence.seen_s[row.ref] * 1000 + offset_ms
+        return row.time_ms, min(seen_ms - row.time_ms, lag_ms) if posted_ms is None else seen_ms - posted_ms
     if here:
         return float("-inf"), LATE_MS
     known = [row for row in others if row.ref[0] == partition]
     known += [row for _, row in matching.copies if row.ref[0] == partition]
     if not known:
-        return float("-inf"), LATE_MS
+        return float("-inf"), LATE_MS if kept is None else min(wait_ms + _LAG_MS, LATE_MS)
     last = max(known, key=lambda row: row.time_ms)
     return last.time_ms, min(evidence.seen_s[last.ref] * 1000 + offset_ms - last.time_ms, lag_ms)
 
 
-def _posted_ms(search: Search, source: Source, row: Shown) -> float:
+def _posted_ms(search: Search, source: Source) -> float | None:
+    """Return when a message was posted, if this execution did it."""
     for one in search.executions:
         if one.token == source.token and source.ref in one.posted_ms:
             return one.posted_ms[source.ref][0]
-    return row.time_ms
+    return None

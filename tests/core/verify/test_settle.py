@@ -76,7 +76,7 @@ def test_a_partition_without_a_copy_says_nothing() -> None:
     orders = Orders().seed(3, 3)
     run = orders.begin().post((0, 0), (0, 1)).post((1, 0), known=False, sent=False)
 
-    assert sent_and_unsent(run.settled((1, 0))) == (set(), set())
+    assert sent_and_unsent(run.settled((1, 0), wait_s=20)) == (set(), set())
     orders.client.now_s[0] += LATE_MS / 1000
     assert sent_and_unsent(run.settled((1, 0))) == (set(), {(1, 0)})
 
@@ -100,6 +100,17 @@ def test_the_copy_of_another_consumer_leaves_no_row_for_a_message_in_doubt() -> 
     theirs.post((0, 3), (0, 4))
 
     assert sent_and_unsent(ours.settled((0, 3))) == (set(), {(0, 3)})
+
+
+def test_the_copy_of_another_consumer_that_came_long_before_leaves_the_row_to_ours() -> None:
+    """The other one does not say when it sent each message, and has not ended when ours is sent."""
+    orders = Orders().seed(10)
+    theirs = orders.begin("A", consumer_key="a", times=False).post((0, 3))
+    orders.client.now_s[0] += 20
+    ours = orders.begin("B", consumer_key="b").post(*refs(0, 0, 1, 2)).post((0, 3), known=False)
+    theirs.post((0, 5))
+
+    assert sent_and_unsent(ours.settled((0, 3))) == ({(0, 3)}, set())
 
 
 def test_a_message_that_two_tries_may_have_sent_was_sent_by_one_of_them() -> None:
