@@ -211,7 +211,7 @@ def _finding(
     finding.of_open = partition_offsets.from_refs(row.ref for source, row in matching.copies if not source.known)
     now_ms, whole = evidence.api.earliest_ms(), set[str]()
     for one in targets:
-        known = {} if one.token in nothing_of else one.found
+        known = one.found
         if known is not None:
             finding.copies[one.token] = known
             finding.whole.add(one.token)
