@@ -139,6 +139,7 @@ class Verifier:
         """What was found out about other executions, for the next write of the ledger."""
         self._seen_s: dict[MessageRef, float] = {}  # when the copy of a message that was in doubt was there
         self._found: dict[str, OffsetsByPartition] = {}  # by token, all copies, as others found them
+        self._missing: dict[str, OffsetsByPartition] = {}  # and what they found to have none
 
     def begin(self, history: History) -> None:
         """Note what earlier executions left."""
@@ -237,7 +238,14 @@ class Verifier:
             if self._are_proven(targets) or (
                 first != token and (yield from self._wait_for(first, targets, until_s + _LONGER_S))
             ):
-                targets = [replace(one, found=self._found.get(one.token, one.found)) for one in targets]
+                targets = [
+                    replace(
+                        one,
+                        found=self._found.get(one.token, one.found),
+                        missing=self._missing.get(one.token, one.missing),
+                    )
+                    for one in targets
+                ]
                 group = targets
             else:
                 group += [one for one in others if one.found is None and not one.busy and one.sent]
@@ -302,8 +310,10 @@ class Verifier:
         mine = yield from self._session.found_by_others()
         if mine.whole:
             self._found[self._session.ledger.token] = mine.copies
+            self._missing[self._session.ledger.token] = mine.missing
         touching = [self._execution(ledger) for ledger in ledgers]
         self._found |= {one.token: one.found for one in touching if one.found is not None}
+        self._missing |= {one.token: one.missing for one in touching}
         return touching
 
     def _targets(self, service: _ServiceTime, in_doubt: OffsetsByPartition | None = None) -> list[Execution]:
