@@ -25,7 +25,7 @@ from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.verify import copy_matching
 from airflow_provider_mqs.core.verify.copy_matching import Matching, Source
 from airflow_provider_mqs.core.verify.executions import MARGIN_MS, SLACK_MS, Execution, hull, marks_of
-from airflow_provider_mqs.core.verify.search import ANY_TIME, Search, Touching, neighbours
+from airflow_provider_mqs.core.verify.search import ANY_TIME, EVER_MS, Search, Touching, neighbours
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
@@ -107,6 +107,9 @@ def settle(
             # what was surely sent was sent at another time
             yield from search.read(*hull(one for one in search.executions if one.sent))
             yield from search.calibrate(final=last)
+        if evidence.kept is None and last:
+            # what a copy looks like does not depend on when it was sent
+            yield from search.calibrate_by((yield from touching(0, EVER_MS)))
         if evidence.kept is not None and evidence.kept.same_time:
             yield from search.read(start_ms, end_ms)
         matching = yield from _match(search, in_doubt, wait_ms, thorough=last)
