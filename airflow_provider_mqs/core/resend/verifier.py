@@ -187,7 +187,7 @@ class Verifier:
             wait_ms=wait_ms,
             offset_ms=service.offset_ms,
             # what an earlier try left stays in doubt for ever if nobody waits long enough
-            patience_ms=max(wait_ms, LATE_MS) if inherited else wait_ms,
+            longer_ms=max(wait_ms, LATE_MS) if inherited else wait_ms,
         )
         settled = await self._client.run(flow)
         self._note_settled(settled)

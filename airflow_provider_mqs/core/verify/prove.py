@@ -225,7 +225,7 @@ def _finding(
         # whether all its rows are among those that surely are copies
         owned = {row.ref for token, row in matching.spare_copies if token == one.token}
         rows = partition_offsets.from_refs(owned | {row.ref for _, row in copies})
-        told = partition_offsets.union(partition_offsets.from_refs(sent), missing)
+        decided = partition_offsets.union(partition_offsets.from_refs(sent), missing)
         accounted = not left_open and (not absent or now_ms > one.last_ms) and (last or _is_past(one, now_ms))
         if evidence.why_incomplete:
             finding.unproven[one.token] = evidence.why_incomplete[0]
@@ -237,7 +237,7 @@ def _finding(
         elif missing:
             finding.partial[one.token] = rows
             finding.missing[one.token] = missing
-            if accounted and partition_offsets.count(told) == one.count:
+            if accounted and partition_offsets.count(decided) == one.count:
                 finding.whole.add(one.token)
         elif len(sent) == one.count:
             finding.copies[one.token] = rows
