@@ -327,7 +327,7 @@ class Verifier:
             token=ledger.token,
             sent=sent,
             first_ms=ledger.first_ms,
-            last_ms=max(ledger.until_ms, api.latest_ms()),
+            last_ms=max(ledger.until_ms, api.latest_ms() + api.service_clock.set_ms),
             open=partition_offsets.difference(account.maybe_sent, account.inherited),
             last_offsets=ledger.last_offsets,
             span_ms=ledger.span_ms,
@@ -361,7 +361,9 @@ class Verifier:
     def _service_time(self) -> _ServiceTime:
         api = self._client.api
         now_ms = api.now_ms()
-        return _ServiceTime(now_ms - api.monotonic() * 1000, api.latest_ms() - now_ms)
+        # a POST may have been dated before the service's clock was set
+        wrong_ms = api.latest_ms() - now_ms + api.service_clock.set_ms
+        return _ServiceTime(now_ms - api.monotonic() * 1000, wrong_ms)
 
 
 class _ServiceTime(NamedTuple):
