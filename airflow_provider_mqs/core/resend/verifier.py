@@ -188,7 +188,7 @@ class Verifier:
             wait_ms=wait_ms,
             offset_ms=service.offset_ms,
             # what an earlier try left stays in doubt for ever if nobody waits long enough
-            patience_ms=max(wait_ms, LATE_MS) if inherited else wait_ms,
+            longer_ms=max(wait_ms, LATE_MS) if inherited else wait_ms,
         )
         settled = await self._client.run(flow)
         self._note_settled(settled)
@@ -331,14 +331,16 @@ class Verifier:
     def _own(self, service: _ServiceTime) -> Execution:
         account, ledger, api = self._report.account, self._session.ledger, self._client.api
         lineage = self._history.lineage if self._history else ()
+        open_ = partition_offsets.difference(account.maybe_sent, account.inherited)
         earlier = partition_offsets.union(*(one.done for one in lineage), self.settled)
         sent = partition_offsets.difference(account.done, earlier)
         return Execution(
             token=ledger.token,
             sent=sent,
             first_ms=ledger.first_ms,
-            last_ms=max(ledger.until_ms, api.latest_ms() + api.service_clock.set_ms),
-            open=partition_offsets.difference(account.maybe_sent, account.inherited),
+            # what is in doubt may still be appended
+            last_ms=max(ledger.until_ms, api.latest_ms() + api.service_clock.set_ms) + (LATE_MS if open_ else 0),
+            open=open_,
             last_offsets=ledger.last_offsets,
             span_ms=ledger.span_ms,
             posted_ms=_PostedMs(self.post_times, self._seen_s, service),

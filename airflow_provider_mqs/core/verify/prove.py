@@ -20,7 +20,7 @@ from airflow_provider_mqs.core.offsets.plan import Plan
 from airflow_provider_mqs.core.verify.copy_matching import Matching
 from airflow_provider_mqs.core.verify.evidence import Evidence
 from airflow_provider_mqs.core.verify.executions import MARGIN_MS, Execution, hull
-from airflow_provider_mqs.core.verify.search import Search, Touching, neighbours
+from airflow_provider_mqs.core.verify.search import EVER_MS, Search, Touching, neighbours
 from airflow_provider_mqs.core.verify.source_messages import SourceMessages
 from airflow_provider_mqs.exceptions import ConfigurationError
 
@@ -151,6 +151,10 @@ def prove_with(
         if evidence.too_many:
             return _finding(search, targets, Matching(), last=True)
         last = api.monotonic() >= until_s
+        if last and evidence.kept is None:
+            yield from search.calibrate(final=last)
+            # what a copy looks like does not depend on when it was sent
+            yield from search.calibrate_by((yield from touching(0, EVER_MS)) if evidence.kept is None else ())
         matching = yield from search.match(final=last)
         busy = matching.unclear and any(one.busy for one in others)
         late = any(one.found is None and not _is_past(one, api.earliest_ms()) for one in targets)

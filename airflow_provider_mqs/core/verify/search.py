@@ -31,6 +31,8 @@ _MOST_FIRST = 8
 """Known copies of a partition that are compared with the first message that was sent there."""
 _MANY = 400
 """So many rows in a few seconds are read by themselves, without the margins before and after."""
+EVER_MS = 2**62
+"""After every message."""
 ANY_TIME = (-(2**63), 2**63)
 """The span of a source whose copy may have any time."""
 
@@ -141,12 +143,16 @@ class Search:
             return
         known = [source for source in self.sources() if source.known]
         yield from self.evidence.calibrate(known, marks_of(self.executions), self._taken(), final=final)
-        for one in self.everybody:
-            if one.found and not self.evidence.pairs:
-                yield from self._calibrate_by(one, one.found)
+        yield from self.calibrate_by(self.everybody)
         kept = self.evidence.kept
         if kept is not None and kept.same_time:
             yield from self.read(*self.span)
+
+    def calibrate_by(self, executions: Iterable[Execution]) -> Flow[None]:
+        """Learn what a copy looks like from executions whose copies are known, if that is not known yet."""
+        for one in executions:
+            if one.found and not self.evidence.pairs:
+                yield from self._calibrate_by(one, one.found)
 
     def _calibrate_by(self, one: Execution, found: OffsetsByPartition) -> Flow[None]:
         """Learn from an execution whose copies are known: its first copy is among the first of them."""

@@ -25,7 +25,7 @@ from airflow_provider_mqs.core.offsets import partition_offsets
 from airflow_provider_mqs.core.verify import copy_matching
 from airflow_provider_mqs.core.verify.copy_matching import Matching, Source
 from airflow_provider_mqs.core.verify.executions import MARGIN_MS, SLACK_MS, Execution, hull, marks_of
-from airflow_provider_mqs.core.verify.search import ANY_TIME, Search, Touching, neighbours
+from airflow_provider_mqs.core.verify.search import ANY_TIME, EVER_MS, Search, Touching, neighbours
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.offsets.partition_offsets import MessageRef, OffsetsByPartition
@@ -70,21 +70,21 @@ def settle(
     *,
     wait_ms: int,
     offset_ms: float,
-    patience_ms: int,
+    longer_ms: int,
 ) -> Flow[Settled]:
     """
     Find out which messages in doubt were sent.
 
     ``targets_now`` returns their execution and those that it continues, as they are at that moment. ``offset_ms`` is
     how far the service's clock is ahead of ``api.monotonic``, as all times of our own POSTs assume. If the wait is over
-    and a message could be settled later, go on for ``patience_ms`` at most.
+    and a message could be settled later, go on for ``longer_ms`` at most.
     """
     api, pause_s, again = evidence.api, _FIRST_PAUSE_S, 0
     sent: dict[MessageRef, str] = {}
     refs = partition_offsets.from_refs(in_doubt)
     start_ms = floor(min(doubt.first_ms for doubt in in_doubt.values())) - MARGIN_MS
     posted_ms = max(doubt.last_ms for doubt in in_doubt.values())
-    latest_ms = max(posted_ms + wait_ms, api.monotonic() * 1000 + offset_ms) + patience_ms
+    latest_ms = max(posted_ms + wait_ms, api.monotonic() * 1000 + offset_ms) + longer_ms
     while True:
         read_ms = api.monotonic() * 1000 + offset_ms
         last = read_ms >= posted_ms + wait_ms
@@ -107,6 +107,9 @@ def settle(
             # what was surely sent was sent at another time
             yield from search.read(*hull(one for one in search.executions if one.sent))
             yield from search.calibrate(final=last)
+        if evidence.kept is None and last:
+            # what a copy looks like does not depend on when it was sent
+            yield from search.calibrate_by((yield from touching(0, EVER_MS)))
         if evidence.kept is not None and evidence.kept.same_time:
             yield from search.read(start_ms, end_ms)
         matching = yield from _match(search, in_doubt, wait_ms, thorough=last)

@@ -79,7 +79,7 @@ class Sent:
             doubts,
             wait_ms=wait_ms,
             offset_ms=0.0,
-            patience_ms=wait_ms,
+            longer_ms=wait_ms,
         )
         return topic.client.run(flow)
 

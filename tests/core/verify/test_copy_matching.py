@@ -133,8 +133,8 @@ def test_no_answer_is_wrong(world: World, budget: int) -> None:
             )
             or all(one in matching.sent for one in equal if not one.known and world.has_row(one))
         )
-    told = [*(one for one, _ in matching.copies), *matching.missing, *matching.unclear, *matching.absent]
-    assert sorted(map(id, told)) == sorted(map(id, world.sources))
+    named = [*(one for one, _ in matching.copies), *matching.missing, *matching.unclear, *matching.absent]
+    assert sorted(map(id, named)) == sorted(map(id, world.sources))
 
 
 def key_of(world: World, source: Source) -> tuple[int, str]:
