@@ -131,7 +131,9 @@ def execution_of(ledger: Ledger, clock: ServiceClock) -> Execution:
         sent=ledger.posted,
         first_ms=ledger.first_ms,
         # one that has stopped sending says so, and its ledger stays open until its copies are found
-        last_ms=ledger.until_ms if ledger.verifying and not (ledger.claimed or doubles) else ledger.until(),
+        last_ms=ledger.until_ms
+        if ledger.verifying and not (ledger.claimed or doubles or ledger.was_in_doubt)
+        else ledger.until(),
         open=ledger.claimed,
         last_offsets=ledger.last_offsets,
         span_ms=ledger.span_ms,
