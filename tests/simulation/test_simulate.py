@@ -1,19 +1,11 @@
-"""Whole schedules: they repeat exactly, and none breaks a promise."""
+"""Whole schedules: they repeat exactly, and simple ones end well. ``make simulate`` tries many."""
 
 from __future__ import annotations
 
-import os
-import secrets
-
 import pytest
 
-from simulation.__main__ import explore
 from simulation.schedule import Fault, Machine, Run, Schedule, Strike, Written, draw
 from simulation.simulate import simulate
-
-CHUNK, CHUNKS = 50, 40
-# another part of the world each time; printed by pytest in the name of the test
-FIRST = int(os.environ.get("MQS_SIMULATION_SEED") or secrets.randbelow(10**6) * CHUNK)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -51,9 +43,3 @@ def test_a_killed_sender_is_followed_by_its_next_try() -> None:
     assert resumed.in_doubt
     assert resumed.succeeded
     assert outcome.violations == []
-
-
-@pytest.mark.parametrize("first", [FIRST + number * CHUNK for number in range(CHUNKS)])
-def test_no_schedule_breaks_a_promise(first: int) -> None:
-    """Two thousand schedules, other ones each time; a seed that fails is told by ``python -m simulation --shrink``."""
-    assert explore(range(first, first + CHUNK)).found == {}

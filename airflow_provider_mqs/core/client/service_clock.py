@@ -58,6 +58,15 @@ class ServiceClock:
         """Believed as long as nothing is known of the service itself."""
         self._bounds_ms: tuple[float, float] | None = None  # at 0 of the monotonic clock
         self._has_date = False
+        self._before_ms: tuple[float, float] | None = None  # how far ahead of ours it was before it was set
+
+    @property
+    def set_ms(self) -> int:
+        """How far it was from what it is now, at most, if it was set while we watched; else 0."""
+        if self._before_ms is None:
+            return 0
+        ours_ms, (low_ms, high_ms) = self.monotonic() * 1000, self._now_ms()
+        return ceil(max(high_ms - ours_ms - self._before_ms[0], self._before_ms[1] + ours_ms - low_ms, 0))
 
     @property
     def known(self) -> bool:
@@ -107,6 +116,12 @@ class ServiceClock:
             high_ms = min(high_ms, before_high_ms)
             if low_ms + answered_s * _SLOW <= high_ms + answered_s * _FAST:
                 bounds = low_ms, high_ms
+            else:
+                low_ms = before_low_ms + answered_s * (_SLOW - 1000)
+                high_ms = before_high_ms + answered_s * (_FAST - 1000)
+                if self._before_ms is not None:
+                    low_ms, high_ms = min(low_ms, self._before_ms[0]), max(high_ms, self._before_ms[1])
+                self._before_ms = low_ms, high_ms
         self._bounds_ms = bounds
 
     def _now_ms(self) -> tuple[float, float]:

@@ -169,11 +169,10 @@ class Ledger:
     """Latest time at which the last write began."""
     clock_known: bool = False
     """Whether ``renewed_ms`` is the service's time, and not a guess by the owner's own clock."""
+    sent_late: bool = False
+    """Whether others found out that messages which it left in doubt were sent; never written."""
     gone_ms: int | None = None
     """When its process surely had ended, as the reader saw it; never written, since it can only be seen nearby."""
-
-    was_in_doubt: bool = False
-    """Whether others found messages to be sent that it had left in doubt: their copies may have come late."""
 
     @property
     def token(self) -> str:
@@ -210,8 +209,8 @@ class Ledger:
 
     def until(self, late_ms: int = LATE_MS) -> int:
         """Return the latest time that a copy of this execution may have, unless it writes again."""
-        may_be_late = self.is_open or self.claimed or self.possible_doubles or self.was_in_doubt
-        return self.posts_until_ms + (late_ms if may_be_late else 0)
+        late = self.is_open or self.claimed or self.possible_doubles or self.sent_late
+        return self.posts_until_ms + (late_ms if late else 0)
 
     def may_have_sent_within(self, start_ms: int, end_ms: int) -> bool:
         """Return whether a copy of this execution may be from within an interval, unless it writes again."""
@@ -230,11 +229,11 @@ class Ledger:
         return replace(
             self,
             done=union(self.done, finding.sent),
+            sent_late=self.sent_late or bool(finding.sent),
             claimed=difference(self.claimed, union(finding.sent, finding.unsent)),
             copies=union(self.copies, finding.copies),
             missing=union(self.missing, finding.missing),
             copies_known=self.copies_known or finding.whole,
-            was_in_doubt=self.was_in_doubt or bool(finding.sent),
         )
 
     def to_json(self, segments: int = 0) -> dict[str, Any]:

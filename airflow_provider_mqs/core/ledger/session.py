@@ -413,7 +413,7 @@ class LedgerSession:
         # the service's clock may be set, and copies have the times of before and after
         head = replace(
             head,
-            first_ms=min(head.first_ms, self.clock.earliest_ms()),
+            first_ms=min(head.first_ms, self.clock.earliest_ms() - self.clock.set_ms),
             until_ms=max(head.until_ms, before.until_ms),
         )
         self._seq += 1

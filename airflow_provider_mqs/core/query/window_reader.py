@@ -205,16 +205,24 @@ class WindowReader(SliceReader):
             rows = max((whole.rows for whole in self._whole.values()), default=0)
             if not self.may_be_cut_off(rows):
                 return True
-            part, times = yield from self._largest_slice(rows)
-            differ = yield from self._halves_differ(part, times)
+            part = self._largest_slice(rows)
+            try:
+                times = yield from self._times(part)
+                differ = yield from self._halves_differ(part, times)
+                pages = (yield from self.read_pages(part)) if differ else None
+            except WindowTooLargeError:
+                # so many rows have come since it was read that it must be read in parts now
+                moves += 1
+                del self._whole[part]
+                yield from self._read(part)
+                continue
             if differ is False:
                 self._not_cut_off, self._compared = rows, part
                 return True
             del self._whole[part]
-            if differ is None:
+            if pages is None:
                 yield from self._check_millisecond(part, times)
                 continue
-            pages = yield from self.read_pages(part)
             if pages.settled and len(pages.times) == rows:
                 # as many as before, though its halves hold more: it is cut off, and so are others of that size
                 self.cap, self._not_cut_off = rows, rows - 1
@@ -247,13 +255,18 @@ class WindowReader(SliceReader):
         if sum(inside) == len(times) > max(inside):
             self._not_cut_off = len(times)
 
-    def _largest_slice(self, rows: int) -> Flow[tuple[Slice, array[int]]]:
-        """Return a slice with so many rows, and the times of its rows."""
+    def _largest_slice(self, rows: int) -> Slice:
+        """Return a slice with so many rows."""
         if self._largest is not None and len(self._largest[1]) == rows and self._largest[0] in self._whole:
-            return self._largest
-        part = next(one for one, whole in self._whole.items() if whole.rows == rows)
+            return self._largest[0]
+        return next(one for one, whole in self._whole.items() if whole.rows == rows)
+
+    def _times(self, part: Slice) -> Flow[array[int]]:
+        """Return the times of the rows of a slice."""
+        if self._largest is not None and self._largest[0] == part:
+            return self._largest[1]
         pages = yield from self.read_pages(part)
-        return part, pages.times
+        return pages.times
 
     def _halves_differ(self, part: Slice, times: array[int]) -> Flow[bool | None]:
         """
@@ -289,22 +302,26 @@ class WindowReader(SliceReader):
                 return True
         changed: list[Slice] = []
 
-        def check(parts: list[Slice]) -> Flow[None]:
-            rows = sum(self._whole[part].rows - self._whole[part].at_end for part in parts)
-            rows += self._whole[parts[-1]].at_end
-            try:
-                if not (yield from self.shows_as_many(replace(parts[0], end_ms=parts[-1].end_ms), rows, rows)):
-                    changed.extend(parts)
-            except (WindowTooLargeError, ServerError):
-                if len(parts) == 1:
-                    raise
-                yield Parallel(check([part]) for part in parts)
-
-        yield Parallel(check(parts) for parts in self._neighbours())
+        yield Parallel(self._note_changed(parts, changed) for parts in self._neighbours())
         for part in changed:
             del self._whole[part]
         yield Parallel(self._read(part) for part in changed)
         return not changed
+
+    def _note_changed(self, parts: list[Slice], changed: list[Slice]) -> Flow[None]:
+        """Note those of neighbouring slices that do not show as many rows as when they were read."""
+        rows = sum(self._whole[part].rows - self._whole[part].at_end for part in parts)
+        rows += self._whole[parts[-1]].at_end
+        try:
+            if not (yield from self.shows_as_many(replace(parts[0], end_ms=parts[-1].end_ms), rows, rows)):
+                changed.extend(parts)
+        except (WindowTooLargeError, ServerError) as error:
+            if len(parts) > 1:
+                yield Parallel(self._note_changed([part], changed) for part in parts)
+            elif isinstance(error, ServerError):
+                raise
+            else:
+                changed.extend(parts)
 
     def _ask_total(self) -> Flow[int | None]:
         """Return what the service says now to hold of the window; ``None`` if it refuses to count so much."""

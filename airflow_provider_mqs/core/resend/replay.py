@@ -197,7 +197,7 @@ class Replay:
             if asking is not None:
                 asking.cancel()
             sender.give_up()
-            self._until_ms = self._client.api.latest_ms()
+            self._until_ms = self._now_at_most_ms()
 
     async def _send_pilot(self) -> None:
         """Send one message before all others, so that there is a copy to compare with; if it fails, the next."""
@@ -315,6 +315,11 @@ class Replay:
                 self._error = self._error or error
                 raise
 
+    def _now_at_most_ms(self) -> int:
+        """Return the latest time that a copy may have, also if the service's clock was set meanwhile."""
+        api = self._client.api
+        return api.latest_ms() + api.service_clock.set_ms
+
     def _account_changes(self) -> LedgerChanges:
         """Return what the ledger takes from the account, which must be read here, in its event loop."""
         return {
@@ -323,5 +328,5 @@ class Replay:
             "possible_doubles": self.account.possible_doubles,
             "copies_keep_time": self._found.get("copies_keep_time"),
             # copies come no later than the last answer to a POST
-            "until_ms": self._until_ms or self._client.api.latest_ms(),
+            "until_ms": self._until_ms or self._now_at_most_ms(),
         }

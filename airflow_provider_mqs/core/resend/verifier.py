@@ -329,7 +329,7 @@ class Verifier:
             sent=sent,
             first_ms=ledger.first_ms,
             # what is in doubt may still be appended
-            last_ms=max(ledger.until_ms, api.latest_ms()) + (LATE_MS if open_ else 0),
+            last_ms=max(ledger.until_ms, api.latest_ms() + api.service_clock.set_ms) + (LATE_MS if open_ else 0),
             open=open_,
             last_offsets=ledger.last_offsets,
             span_ms=ledger.span_ms,
@@ -363,7 +363,9 @@ class Verifier:
     def _service_time(self) -> _ServiceTime:
         api = self._client.api
         now_ms = api.now_ms()
-        return _ServiceTime(now_ms - api.monotonic() * 1000, api.latest_ms() - now_ms)
+        # a POST may have been dated before the service's clock was set
+        wrong_ms = api.latest_ms() - now_ms + api.service_clock.set_ms
+        return _ServiceTime(now_ms - api.monotonic() * 1000, wrong_ms)
 
 
 class _ServiceTime(NamedTuple):

@@ -25,13 +25,7 @@ from airflow_provider_mqs.core.client.flow import Flow, Parallel
 from airflow_provider_mqs.core.query.slices import Slice, query_page
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.core.verify.copy_traits import KeptTraits, Shown, learn, shown
-from airflow_provider_mqs.exceptions import (
-    BadRequestError,
-    MqsError,
-    NotFoundError,
-    ServerError,
-    WindowTooLargeError,
-)
+from airflow_provider_mqs.exceptions import BadRequestError, MqsError, NotFoundError
 
 if TYPE_CHECKING:
     from airflow_provider_mqs.core.client.api import MqsApi
@@ -110,8 +104,6 @@ class Evidence:
             for start_ms, end_ms in pairwise(edges_ms):
                 yield from reader.read(Slice(start_ms, end_ms, only))
             self.why_incomplete = reader.why_incomplete
-        except (WindowTooLargeError, ServerError) as error:
-            self.why_incomplete = [str(error)]
         except _TooManyRowsError:
             self.too_many = True
             page = yield from self.api.query_page(self.topic, edges_ms[0], edges_ms[-1], limit=1, offset=0)

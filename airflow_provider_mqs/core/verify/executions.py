@@ -58,7 +58,7 @@ class Execution:
     posted_ms: Mapping[MessageRef, tuple[float, float]] = field(default_factory=dict)
     """When each message was posted and acknowledged, as far as that is known."""
     clock_ms: float = 0.0
-    """By how much our idea of the service's time was wrong at most, when those were converted."""
+    """By how much our idea of the service's time was wrong at most when those were converted."""
     busy: bool = False
     """Whether it may still be sending."""
     searching: bool = False
@@ -115,25 +115,21 @@ class Execution:
 
 def execution_of(ledger: Ledger, clock: ServiceClock) -> Execution:
     """Return what another execution did, from its ledger."""
-    found, missing = ledger.copies if ledger.copies_known else None, partition_offsets.count(ledger.missing)
-    at_least, at_most = (
-        partition_offsets.count(partition_offsets.union(ledger.posted, claimed)) - missing
-        for claimed in ({}, ledger.claimed)
-    )
+    found = ledger.copies if ledger.copies_known else None
     doubles = partition_offsets.intersection(ledger.possible_doubles, ledger.posted)
-    at_most += _MOST_SPARE * partition_offsets.count(doubles)
+    at_least = partition_offsets.count(ledger.posted) - partition_offsets.count(ledger.missing)
+    at_most = at_least + _MOST_SPARE * partition_offsets.count(doubles)
     if found is not None and not at_least <= partition_offsets.count(found) <= at_most:
-        # others' copies are among them, so they do not stand for its messages
+        # others' copies are among them, or one of a message that is still in doubt, and shows that it was sent
         found = None
+    late = ledger.claimed or doubles or ledger.sent_late
     sending = ledger.state == SENDING and clock.earliest_ms() - ledger.renewed_ms < LEASE_MS
     return Execution(
         token=ledger.token,
         sent=ledger.posted,
         first_ms=ledger.first_ms,
         # one that has stopped sending says so, and its ledger stays open until its copies are found
-        last_ms=ledger.until_ms
-        if ledger.verifying and not (ledger.claimed or doubles or ledger.was_in_doubt)
-        else ledger.until(),
+        last_ms=ledger.until_ms if ledger.verifying and not late else ledger.until(),
         open=ledger.claimed,
         last_offsets=ledger.last_offsets,
         span_ms=ledger.span_ms,

@@ -47,6 +47,8 @@ class Finding:
     """Those whose rows are all in ``copies`` or ``partial``: nothing is unclear, and what is missing never comes."""
     missing: dict[str, OffsetsByPartition] = field(default_factory=dict)
     """By token, messages that were acknowledged and surely have no copy."""
+    sent: dict[str, OffsetsByPartition] = field(default_factory=dict)
+    """By token, messages that it left in doubt and that have their copies."""
     unproven: dict[str, str] = field(default_factory=dict)
     """By token, a sentence that says why nobody can tell."""
     partial: dict[str, OffsetsByPartition] = field(default_factory=dict)
@@ -61,7 +63,12 @@ class Finding:
     def for_ledgers(self) -> dict[str, findings.Finding]:
         """Return by token what the ledgers are to say."""
         return {
-            token: findings.Finding(copies=copies, missing=self.missing.get(token, {}), whole=token in self.whole)
+            token: findings.Finding(
+                sent=self.sent.get(token, {}),
+                copies=copies,
+                missing=self.missing.get(token, {}),
+                whole=token in self.whole,
+            )
             for token, copies in {**self.partial, **self.copies}.items()
         }
 
@@ -206,16 +213,17 @@ def _finding(
         [*(row.ref for _, row in matching.copies), *(row.ref for _, row in matching.spare_copies)]
     )
     finding.of_open = partition_offsets.from_refs(row.ref for source, row in matching.copies if not source.known)
-    now_ms = evidence.api.earliest_ms()
+    now_ms, whole = evidence.api.earliest_ms(), set[str]()
     for one in targets:
-        if one.found is not None:
-            finding.copies[one.token] = one.found
+        known = one.found
+        if known is not None:
+            finding.copies[one.token] = known
             finding.whole.add(one.token)
-            if one.missing:
-                finding.missing[one.token] = one.missing
+            finding.missing |= {one.token: one.missing} if one.missing else {}
             continue
         copies = [(source, row) for source, row in matching.copies if source.token == one.token]
         sent = {source.ref for source, _ in copies if source.known}
+        finding.sent[one.token] = partition_offsets.from_refs(source.ref for source, _ in copies if not source.known)
         missing = partition_offsets.union(
             partition_offsets.from_refs(source.ref for source in matching.missing if source.token == one.token),
             one.missing,
@@ -227,6 +235,8 @@ def _finding(
         rows = partition_offsets.from_refs(owned | {row.ref for _, row in copies})
         decided = partition_offsets.union(partition_offsets.from_refs(sent), missing)
         accounted = not left_open and (not absent or now_ms > one.last_ms) and (last or _is_past(one, now_ms))
+        if accounted and partition_offsets.count(decided) == one.count:
+            whole.add(one.token)
         if evidence.why_incomplete:
             finding.unproven[one.token] = evidence.why_incomplete[0]
         elif kept is None:
@@ -237,15 +247,12 @@ def _finding(
         elif missing:
             finding.partial[one.token] = rows
             finding.missing[one.token] = missing
-            if accounted and partition_offsets.count(decided) == one.count:
-                finding.whole.add(one.token)
         elif len(sent) == one.count:
             finding.copies[one.token] = rows
-            if accounted:
-                finding.whole.add(one.token)
         else:
             finding.partial[one.token] = rows
             finding.unproven[one.token] = _why_unclear(one, len(sent), matching)
+    finding.whole |= whole & {*finding.copies, *finding.missing}
     return finding
 
 

@@ -285,3 +285,19 @@ def test_another_clock_is_believed_until_the_service_answers() -> None:
 
     world.ask()
     assert world.error_ms == 0
+
+
+@pytest.mark.parametrize("step_s", [600, -600])
+def test_it_is_known_how_far_the_clock_was_set(step_s: float) -> None:
+    """However long this machine has been running; clocks that only drift were not set."""
+    world = World(now_s=100_000, speed=1 + DRIFT / 2)
+    for _ in range(100):
+        world.ask()
+        world.wait(10)
+    before_ms = world.clock.set_ms
+
+    world.service_s += step_s
+    world.ask()
+
+    assert before_ms == 0
+    assert 600_000 <= world.clock.set_ms <= 605_000

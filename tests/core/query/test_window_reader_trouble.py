@@ -16,7 +16,7 @@ from airflow_provider_mqs.core.query.slices import Slice
 from airflow_provider_mqs.core.query.window_reader import WindowReader
 from airflow_provider_mqs.core.values.time_window import TimeWindow
 from airflow_provider_mqs.emulator.behaviour import Behaviour
-from airflow_provider_mqs.emulator.faults import ALWAYS, Rule
+from airflow_provider_mqs.emulator.faults import ALWAYS, Rule, Turn
 from airflow_provider_mqs.emulator.seeds import seed
 from airflow_provider_mqs.emulator.store import StoredMessage, Topic
 from airflow_provider_mqs.exceptions import BadRequestError, ServerError, WindowTooLargeError
@@ -140,6 +140,18 @@ def test_range_that_is_too_much_is_cut(refusal: Any, limit: dict[str, int]) -> N
     client.state.faults.query_refusal = refusal
     for name, value in limit.items():
         setattr(client.state.faults, name, value)
+
+    rows, reasons = read(client)
+
+    assert set(rows) == expected(client)
+    assert reasons == []
+
+
+@pytest.mark.parametrize("after", range(1, 18))
+def test_slice_that_is_refused_after_it_was_read_is_cut(after: int) -> None:
+    """At whatever moment the service begins to refuse so many rows."""
+    client = seeded(300)
+    client.state.faults.turns = [Turn(after=after, of="query", faults={"query_max_rows": 90})]
 
     rows, reasons = read(client)
 
