@@ -21,8 +21,13 @@ all else        Counting cannot tell: contents must.
 
 Counting is believed only in a quiet partition: if there is a row of unknown origin that has the look of a source,
 producers write look-alikes, and each group of the partition is split by content. So are all groups if pairs disagree on
-what a copy keeps. In a part of equal key *and* content every row is a copy, unless there are more rows than sources:
-then somebody else writes the same, and nothing tells which rows are theirs; none of them is called a copy.
+what a copy keeps, and all those of a partition in which one execution sent one by one and the rows do not have that
+order; and, where there are few messages, all groups of all. In a part of equal key *and* content every row inside a
+span is a copy, unless there are more rows than POSTs: then somebody else writes the same, and nothing tells which rows
+are theirs; none of them is called a copy. A row outside every span is never one, whatever its content.
+
+A message that was sent again without knowing what became of it (*spare*) may have more than one copy: its rows are told
+by content alone, and all of them are its copies.
 
 An open source was *sent* if its part holds exactly one row for each known and each open source. It has *no copy* if no
 row has its content that is not outside its span. Everything else is unclear: a wrong answer would lose a message, or
