@@ -82,7 +82,7 @@ def test_a_running_task_that_is_cleared_gives_way_to_the_next_try(stage: Stage) 
     assert len(stage.sends) < COUNT
 
     stage.ended("success")
-    assert "Airflow cannot read or write the task's state store" in stage.reason(1)
+    assert "Airflow cannot read or write the state store of asset" in stage.reason(1)
     assert stage.report()["sent"] == COUNT
     assert stage.each_was_sent_once
 
