@@ -272,7 +272,7 @@ def test_a_resend_that_was_killed_knows_all_copies_after_its_retry(
     mqs: MqsEmulator, tmp_path: Path, hurry: Callable[[float], Clock], crash_after: int
 ) -> None:
     """Everything had been sent before, and was to be sent again; a later query leaves out both copies of each."""
-    hurry(20)
+    hurry(8)
     start = hours_ago(0)
     messages = messages_of(mqs)
     common = {"ledger_path": str(tmp_path), "verify_wait": 20, "ordering": "none"}

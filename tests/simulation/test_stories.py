@@ -99,17 +99,6 @@ TOLD["the late first copy of a message that was sent again on a guess is known"]
     faults=(at_post("C-resend0-1", 1, "late_silent", 7.5),),
     watched=True,
 )
-TOLD["the second copy of a possible double is no evidence for another consumer's message"] = Schedule(
-    243,
-    messages=held("emas"),
-    runs=(hour("A", 1.187, on_unknown="resend"), hour("D", 1.749, consumer_key="other")),
-    faults=(
-        at_post("D-resend0-1", 1, "iam_unavailable"),
-        at_post("D-resend0-1", 2, "error_500"),
-        at_post("A-resend0-1", 1, "late_silent", 6.0),
-    ),
-    store_s=SLOW,
-)
 TOLD["what a retry finds of an earlier try is known to later queries"] = Schedule(
     267,
     partitions=2,

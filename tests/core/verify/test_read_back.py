@@ -212,7 +212,7 @@ async def test_all_of_it_at_once_still_finds_each_copy(mqs_emulator: MqsEmulator
     mqs_emulator.behave(paging="page1", copy_same_key=False, end_inclusive=False)
     mqs_emulator.faults.update({"visible_after_s": 0.1, "query_max_rows": 100})
 
-    replay = await replayed(mqs_emulator, plan, ordering=ordering, verify_wait_s=1)
+    replay = await replayed(mqs_emulator, plan, ordering=ordering, verify_wait_s=3)
 
     assert_verified(mqs_emulator, plan, replay.report)
 
