@@ -209,6 +209,8 @@ class LedgerSession:
         One at a time, and not to be cut off but at the end: after a write that failed only ``close`` may write.
         """
         if self._broken:
+            # for ``close``: whoever hands it over does so once
+            self._add(done or {})
             raise StoreError("An earlier write of the ledger failed, so nothing more is sent.")
         yield from self._write(done or {}, changes, findings or {})
 
@@ -381,8 +383,11 @@ class LedgerSession:
             raise RuntimeError("The ledger is being written at this moment.")
         self._writing, sound = True, False
         try:
-            yield from self._write_findings(findings)
-            self._add(done)
+            try:
+                yield from self._write_findings(findings)
+            finally:
+                # what was sent is in the next head, even if this one is not written
+                self._add(done)
             yield from self._write_head(changes)
             sound = True
         finally:

@@ -317,7 +317,7 @@ def test_a_retry_after_another_run_took_over_goes_on() -> None:
 
 
 def test_a_store_that_fails_stops_everything_but_closing() -> None:
-    """A write that takes effect late can undo nothing then."""
+    """A write that takes effect late can undo nothing then; what was sent meanwhile is in the last one."""
     sessions = Sessions()
     made = sessions.sending("a")
     store = sessions.stores[0]
@@ -330,10 +330,10 @@ def test_a_store_that_fails_stops_everything_but_closing() -> None:
 
     assert made.lease_left_s() == 0
     with pytest.raises(StoreError, match="An earlier write"):
-        sessions.world.run(made.write())
+        sessions.world.run(made.write(done={0: ((6, 6),)}))
     sessions.world.run(made.close(state=ENDED, done={0: ((3, 3),)}, claimed={0: ((4, 4),)}))
     (ledger,) = sessions.world.run(sessions.make("b").overlapping())
-    assert (ledger.state, ledger.done, ledger.claimed) == (ENDED, {0: ((0, 3),)}, {0: ((4, 4),)})
+    assert (ledger.state, ledger.done, ledger.claimed) == (ENDED, {0: ((0, 3), (6, 6))}, {0: ((4, 4),)})
 
 
 @pytest.mark.parametrize("steps", range(6))
