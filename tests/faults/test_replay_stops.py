@@ -243,7 +243,9 @@ def test_a_slow_brake_slows_nothing(mqs: MqsEmulator, tmp_path: Path) -> None:
             seen.append(len(mqs.resends("orders")))
         return False
 
-    outcome = attempt(messages, ordering="none", brake=brake, verify=False, ledger_path=str(tmp_path))
+    # slow enough for the brake to be asked at all
+    options = {"ordering": "none", "max_rate": 300, "verify": False, "ledger_path": str(tmp_path)}
+    outcome = attempt(messages, brake=brake, **options)
 
     assert outcome.error == ""
     until(lambda: seen, "the brake's end")
