@@ -129,7 +129,7 @@ def _no_waiting() -> list[tuple[Any, str, Any]]:
 def _looks_before_announcing() -> list[tuple[Any, str, Any]]:
     def opened(self: Any, on_replayed: str) -> Any:
         rivals = yield from self._wait_for_others()
-        yield from self._write({}, {"state": ledger.OPENING})
+        yield from self._write({"state": ledger.OPENING})
         for one in self._indexes:
             yield from one.announce(self._entry())
         return resume.history_of(self._head, rivals, on_replayed)

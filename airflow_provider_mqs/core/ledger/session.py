@@ -56,6 +56,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import deque
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypedDict
@@ -141,6 +142,8 @@ class LedgerSession:
         self._head = ledger  # all but what is done
         self._unsealed: OffsetsByPartition = {}
         self._sealed: list[OffsetsByPartition] = []
+        # what was sent is told once: it is kept even if the write that it came with fails, or never begins
+        self._handed_over: deque[OffsetsByPartition] = deque()
         self._stores = tuple(stores)
         # what never changes is written before the head that needs it, into each store
         plan = plan_key(ledger.token), offset_ranges.to_json(ledger.planned)
@@ -185,14 +188,14 @@ class LedgerSession:
         history = yield from self.preview(on_replayed)
         if not self.durable:
             return history
-        yield from self._write({}, {"state": OPENING})
+        yield from self._write({"state": OPENING})
         try:
             for index in self._indexes:
                 yield from index.announce(self._entry())
             return history_of(self._head, (yield from self._wait_for_others()), on_replayed)
         except MqsError:
             if not self._broken:
-                yield from self._write({}, {"state": ENDED})
+                yield from self._write({"state": ENDED})
             raise
 
     def write(
@@ -208,11 +211,8 @@ class LedgerSession:
         ``findings`` are what was found out about other executions, by token; what was written before costs nothing.
         One at a time, and not to be cut off but at the end: after a write that failed only ``close`` may write.
         """
-        if self._broken:
-            # for ``close``: whoever hands it over does so once
-            self._add(done or {})
-            raise StoreError("An earlier write of the ledger failed, so nothing more is sent.")
-        yield from self._write(done or {}, changes, findings or {})
+        self._handed_over.append(done or {})
+        return self._write_unless_broken(changes, findings or {})
 
     def close(
         self,
@@ -227,17 +227,8 @@ class LedgerSession:
         Return messages that another execution may have sent too, without having known of this one. There are none
         unless a store has shown old values.
         """
-        yield from self._write(done or {}, changes, findings or {})
-        try:
-            doubles = yield from self._unforeseen()
-            if doubles:
-                doubles = partition_offsets.union(self._head.possible_doubles, doubles)
-                yield from self._write({}, {"possible_doubles": doubles})
-            yield from self._note_ends()
-        except StoreError as error:
-            _log.warning("The ledger is closed, but the index of replays could not be brought up to date: %s", error)
-            return {}
-        return doubles
+        self._handed_over.append(done or {})
+        return self._close(changes, findings or {})
 
     def lease_left_s(self) -> float:
         """Return for how many seconds messages may still be posted; none are left before the first write."""
@@ -298,14 +289,14 @@ class LedgerSession:
             ahead = [rival for rival in alive if self._goes_first(rival)]
             waiting = self._head.state == WAITING
             if not ahead and waiting:
-                yield from self._write({}, {"state": OPENING})
+                yield from self._write({"state": OPENING})
                 continue
             in_the_way = ahead or [rival for rival in alive if rival.state == OPENING]
             if not in_the_way:
                 self._head = replace(self._head, after=tuple(ledger.token for ledger in stopped))
                 return stopped
             if ahead and not waiting:
-                yield from self._write({}, {"state": WAITING})
+                yield from self._write({"state": WAITING})
             rival, now_s = in_the_way[0], self.clock.monotonic()
             if now_s - began_s >= _LONGEST_WAIT_S:
                 raise ReplayInProgressError(
@@ -317,7 +308,7 @@ class LedgerSession:
                 _log.info("Waiting for another run that has some of these messages (%s).", rival.owner)
             yield Sleep(_POLL_S, "another run has some of these messages")
             if self.clock.monotonic() - self._renewed_s >= _RENEW_EVERY_S:
-                yield from self._write({}, {})
+                yield from self._write({})
 
     def _check_turn(self, ledgers: Iterable[Ledger]) -> None:
         """Refuse to begin if Airflow has started a later try of this task since, because it took this one for dead."""
@@ -375,19 +366,33 @@ class LedgerSession:
             return self.clock.earliest_ms() - rival.renewed_ms >= LEASE_MS
         return seq == rival.seq and (now_s - since_s) * 1000 >= LEASE_MS
 
-    def _write(
-        self, done: OffsetsByPartition, changes: LedgerChanges, findings: Mapping[str, Finding] = MappingProxyType({})
-    ) -> Flow[None]:
+    def _write_unless_broken(self, changes: LedgerChanges, findings: Mapping[str, Finding]) -> Flow[None]:
+        if self._broken:
+            raise StoreError("An earlier write of the ledger failed, so nothing more is sent.")
+        yield from self._write(changes, findings)
+
+    def _close(self, changes: LedgerChanges, findings: Mapping[str, Finding]) -> Flow[OffsetsByPartition]:
+        yield from self._write(changes, findings)
+        try:
+            doubles = yield from self._unforeseen()
+            if doubles:
+                doubles = partition_offsets.union(self._head.possible_doubles, doubles)
+                yield from self._write({"possible_doubles": doubles})
+            yield from self._note_ends()
+        except StoreError as error:
+            _log.warning("The ledger is closed, but the index of replays could not be brought up to date: %s", error)
+            return {}
+        return doubles
+
+    def _write(self, changes: LedgerChanges, findings: Mapping[str, Finding] = MappingProxyType({})) -> Flow[None]:
         """Write what was found out about others, then the ledger that builds on it."""
         if self._writing:
             raise RuntimeError("The ledger is being written at this moment.")
         self._writing, sound = True, False
         try:
-            try:
-                yield from self._write_findings(findings)
-            finally:
-                # what was sent is in the next head, even if this one is not written
-                self._add(done)
+            yield from self._write_findings(findings)
+            while self._handed_over:
+                self._add(self._handed_over.popleft())
             yield from self._write_head(changes)
             sound = True
         finally:

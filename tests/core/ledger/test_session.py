@@ -336,6 +336,22 @@ def test_a_store_that_fails_stops_everything_but_closing() -> None:
     assert (ledger.state, ledger.done, ledger.claimed) == (ENDED, {0: ((0, 3), (6, 6))}, {0: ((4, 4),)})
 
 
+@pytest.mark.parametrize("steps", range(4))
+def test_what_was_sent_outlives_a_write_that_was_cut_off(steps: int) -> None:
+    """It is told once, with the write; so it is in the last one, even if the other never began."""
+    sessions = Sessions()
+    made = sessions.sending("a")
+    cut = made.write(done={0: ((6, 6),)}, findings={"b": Finding(sent={0: ((1, 1),)})})
+    for step in range(steps):
+        cut.send(None) if step else next(cut)
+    cut.close()
+
+    sessions.world.run(made.close(state=ENDED))
+    (ledger,) = sessions.world.run(sessions.make("b").overlapping())
+    assert ledger.state == ENDED
+    assert partition_offsets.contains(ledger.done, (0, 6))
+
+
 @pytest.mark.parametrize("steps", range(6))
 def test_a_claim_is_seen_by_who_takes_over_or_not_posted(steps: int) -> None:
     """Whenever the other one comes between the reads and writes of a claim, with two stores."""
