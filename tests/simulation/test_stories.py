@@ -99,6 +99,17 @@ TOLD["the late first copy of a message that was sent again on a guess is known"]
     faults=(at_post("C-resend0-1", 1, "late_silent", 7.5),),
     watched=True,
 )
+TOLD["the second copy of a possible double is no evidence for another consumer's message"] = Schedule(
+    243,
+    messages=held("emas"),
+    runs=(hour("A", 1.187, on_unknown="resend"), hour("D", 1.749, consumer_key="other")),
+    faults=(
+        at_post("D-resend0-1", 1, "iam_unavailable"),
+        at_post("D-resend0-1", 2, "error_500"),
+        at_post("A-resend0-1", 1, "late_silent", 6.0),
+    ),
+    store_s=SLOW,
+)
 TOLD["what a retry finds of an earlier try is known to later queries"] = Schedule(
     267,
     partitions=2,
@@ -144,7 +155,14 @@ TOLD["a watcher waits for messages that the service's clock dates in the future"
 )
 
 
-@pytest.mark.parametrize("name", TOLD)
+OPEN = {
+    "the second copy of a possible double is no evidence for another consumer's message": pytest.mark.xfail(
+        strict=True, reason="still breaks a promise; see docs/architecture.md, Known limits, the simulation"
+    )
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=OPEN.get(name, ())) for name in TOLD])
 def test_a_story_that_was_found_ends_well(name: str) -> None:
     """What went wrong once does not happen again."""
     outcome = simulate(TOLD[name])
