@@ -129,6 +129,13 @@ def expanded(ranges: Mapping[str, Iterable[Iterable[int]]] | None) -> set[Ref]:
     }
 
 
+def messages_of_an_hour(mqs: MqsEmulator, partitions: int, count: int) -> Any:
+    """Write messages into the hour before the last one, and return the document of a query for them."""
+    start, end = hours_ago(2), hours_ago(1)
+    mqs.seed("orders", count, start, end, partitions=partitions)
+    return query(start, end)
+
+
 def query(start: datetime, end: datetime | None = None, **arguments: Any) -> Any:
     """Query ``orders``, by default until now."""
     window = {"start": start, "end": end or hours_ago(0)}

@@ -18,6 +18,7 @@ from tests.faults.actors import (
     found,
     hidden_doubles,
     hours_ago,
+    messages_of_an_hour,
     query,
     sent_by_key,
     side_by_side,
@@ -35,9 +36,7 @@ COUNT = 30
 
 
 def messages_of(mqs: MqsEmulator, partitions: int = 2, count: int = COUNT) -> Any:
-    start, end = hours_ago(2), hours_ago(1)
-    mqs.seed("orders", count, start, end, partitions=partitions)
-    return query(start, end)
+    return messages_of_an_hour(mqs, partitions, count)
 
 
 def producer(mqs: MqsEmulator, look: str, partition: int = 0) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from tests.faults.actors import (
     attempt,
     found,
     hidden_doubles,
-    hours_ago,
-    query,
+    messages_of_an_hour,
     until,
 )
 
@@ -36,9 +35,7 @@ LIMIT_S = 5.0
 
 
 def messages_of(mqs: MqsEmulator, partitions: int = 2, count: int = COUNT) -> Any:
-    start, end = hours_ago(2), hours_ago(1)
-    mqs.seed("orders", count, start, end, partitions=partitions)
-    return query(start, end)
+    return messages_of_an_hour(mqs, partitions, count)
 
 
 def all_sent(mqs: MqsEmulator) -> bool:
