@@ -90,8 +90,9 @@ class Search:
 
     def load(self) -> Flow[None]:
         """Find out what all sources look like."""
-        wanted = partition_offsets.union(*(offsets for one in self.executions for offsets in (one.sent, one.open)))
-        yield from self.evidence.sources.load(wanted, [one.span_ms for one in self.executions if one.span_ms])
+        held = [(one.span_ms, partition_offsets.union(one.sent, one.open)) for one in self.executions]
+        wanted = partition_offsets.union(*(offsets for _, offsets in held))
+        yield from self.evidence.sources.load(wanted, [(span, offsets) for span, offsets in held if span])
 
     def read(self, start_ms: int, end_ms: int) -> Flow[None]:
         """Read the rows of a time; if copies keep the time of their source, those of the sources' time instead."""

@@ -7,6 +7,8 @@ None of this travels in XComs: a plan may be hours old when it is sent, and the 
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from airflow_provider_mqs.core.client.flow import Flow, Parallel
@@ -18,6 +20,7 @@ from airflow_provider_mqs.core.verify.copy_traits import Shown, shown
 from airflow_provider_mqs.exceptions import (
     BadRequestError,
     ConfigurationError,
+    MqsError,
     NotFoundError,
     ServerError,
     WindowTooLargeError,
@@ -34,6 +37,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _FEW = 100
 """Up to this many messages are requested one by one rather than with their window."""
+
+
+class _AllShownError(MqsError):
+    """Everything that is wanted of a window was shown."""
 
 
 class SourceMessages:
@@ -74,24 +81,39 @@ class SourceMessages:
         for ref, answer in zip(ends, answers, strict=True):
             self._check_end(ref, answer)
 
-    def load(self, offsets: OffsetsByPartition, spans_ms: Iterable[tuple[int, int]] = ()) -> Flow[None]:
+    def load(
+        self, offsets: OffsetsByPartition, spans: Iterable[tuple[tuple[int, int], OffsetsByPartition]] = ()
+    ) -> Flow[None]:
         """
         Find out what messages look like, with their windows if that takes fewer requests.
 
-        ``spans_ms`` are windows that hold messages of other plans; this one's window is known.
+        ``spans`` are windows, and which messages of other plans lie in them; this one's window is known.
         """
-        windows = [(*window, True) for window in self._own_window()] + [(*span, False) for span in spans_ms]
-        for start_ms, end_ms, is_own in _joined(windows):
-            missing = self._not_loaded(offsets)
+        own = [(*window, offsets, True) for window in self._own_window()]
+        others = [(*span, held, False) for span, held in spans]
+        for start_ms, end_ms, held, is_own in _joined([*own, *others]):
+            missing = self._not_loaded(held)
             wanted = partition_offsets.count(missing)
             if wanted <= _FEW:
-                break
+                continue
             if (is_own and self._whole_window) or (yield from self._is_dense(start_ms, end_ms, wanted)):
-                only = next(iter(missing)) if len(missing) == 1 else None
-                reader = WindowReader(self._api, self._plan.topic, self._note, missing)
-                yield from reader.read(Slice(start_ms, end_ms, only))
+                yield from self._read_window(start_ms, end_ms, missing)
         if self.by_offset:
             yield Parallel(self._read(ref) for ref in partition_offsets.expand(self._not_loaded(offsets)))
+
+    def _read_window(self, start_ms: int, end_ms: int, missing: OffsetsByPartition) -> Flow[None]:
+        """Read a window until what is missing was shown; whether it was shown whole does not matter."""
+        left = set(partition_offsets.expand(missing))
+
+        def note(rows: Rows) -> None:
+            self._note(rows)
+            left.difference_update((row.partition, row.message_offset) for row in rows)
+            if not left:
+                raise _AllShownError
+
+        only = next(iter(missing)) if len(missing) == 1 else None
+        with suppress(_AllShownError):
+            yield from WindowReader(self._api, self._plan.topic, note, missing).read(Slice(start_ms, end_ms, only))
 
     @property
     def _whole_window(self) -> bool:
@@ -156,12 +178,16 @@ class SourceMessages:
             )
 
 
-def _joined(windows: Iterable[tuple[int, int, bool]]) -> list[tuple[int, int, bool]]:
+def _joined(
+    windows: Iterable[tuple[int, int, OffsetsByPartition, bool]],
+) -> list[tuple[int, int, OffsetsByPartition, bool]]:
     """Join windows that overlap, so that what lies in both is read once; small ones take fewer requests."""
-    joined: list[tuple[int, int, bool]] = []
-    for start_ms, end_ms, is_own in sorted(windows):
+    joined: list[tuple[int, int, OffsetsByPartition, bool]] = []
+    for start_ms, end_ms, held, is_own in sorted(windows, key=itemgetter(0, 1)):
         if joined and start_ms < joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], end_ms), joined[-1][2] and is_own)
+            before_ms, last_ms, held_before, was_own = joined[-1]
+            both = partition_offsets.union(held_before, held)
+            joined[-1] = (before_ms, max(last_ms, end_ms), both, was_own and is_own)
         else:
-            joined.append((start_ms, end_ms, is_own))
+            joined.append((start_ms, end_ms, held, is_own))
     return joined
